@@ -6,7 +6,7 @@ Importing this package loads neither Dagster nor torch: public names are resolve
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:  # what type checkers and editors see of the table below
+if TYPE_CHECKING:  # the table below, for type checkers and editors
     from dino_assets.api.cached_extractor import CachedExtractor as CachedExtractor
     from dino_assets.api.constants import DEFAULT_BATCH_SIZE as DEFAULT_BATCH_SIZE
     from dino_assets.api.constants import DEFAULT_DEVICE as DEFAULT_DEVICE
@@ -81,7 +81,7 @@ _LAZY = {
 }
 # For `from dino_assets import *`.
 __all__ = [name for names in _PUBLIC.values() for name in names]
-# Not `defs` or `definitions`: importing the modules of these names would hide it.
+# Not named `defs` or `definitions`: importing the modules with these names would overwrite it.
 _LAZY["lineage"] = (f"{__name__}.definitions", "defs")
 # Modules that are part of the public surface.
 _MODULES = ("testing",)
@@ -98,6 +98,6 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    # `dagster … -m dino_assets` loads every name that is listed here: with the others each of its
-    # commands would import torch. Editors know them from the block above.
+    # `dagster … -m dino_assets` loads every name that is listed here. Listing the others would make each of
+    # its commands import torch. Editors find them in the block above.
     return sorted([*globals(), "lineage", "fetch_dinov3", "validate_dinov3"])

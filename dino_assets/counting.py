@@ -1,6 +1,6 @@
-"""Counts with their nouns, as sentences have them."""
+"""Counts with singular or plural nouns, for messages."""
 
 
 def count_of(number: int, noun: str, plural: str = "") -> str:
-    """Give a number with its noun: ``1 tile``, ``2,000 tiles``."""
+    """Format a number with its noun: ``1 tile``, ``2,000 tiles``."""
     return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"

@@ -1,4 +1,4 @@
-"""``dino-assets doctor``: look at everything a run needs; say what is wrong and what to do."""
+"""``dino-assets doctor``: checks of the set-up before a run, with advice for each fault."""
 
 import shlex
 import shutil
@@ -39,7 +39,10 @@ MIN_FREE_BYTES = 2 * 10**9  # one large checkpoint and the results of a few flig
 
 
 def examine(settings: Settings, *, may_create_bucket: bool = False) -> Iterator[Verdict]:
-    """One verdict per thing; none of them stops the others."""
+    """Check Python, disk, settings, device, store, checkpoint, instance and drops; yield verdicts.
+
+    An error in one check does not stop the others.
+    """
     yield _python()
     yield _disk(settings)
     if settings.unknown:
@@ -53,13 +56,13 @@ def examine(settings: Settings, *, may_create_bucket: bool = False) -> Iterator[
         yield from _drops(settings)
 
 
-def _guarded(subject: str, look: Callable[[], str | Verdict]) -> Verdict:
+def _guarded(subject: str, check: Callable[[], str | Verdict]) -> Verdict:
     try:
-        seen = look()
-        return seen if isinstance(seen, Verdict) else Verdict(subject, True, seen)
-    except Exception as err:  # noqa: BLE001 - a doctor reports what it finds, whatever it is
-        is_ours = isinstance(err, DinoAssetsError)
-        return Verdict(subject, False, str(err) if is_ours else f"{type(err).__name__}: {err}")
+        result = check()
+        return result if isinstance(result, Verdict) else Verdict(subject, True, result)
+    except Exception as err:  # noqa: BLE001 - every error is reported as a failed check
+        is_expected = isinstance(err, DinoAssetsError)
+        return Verdict(subject, False, str(err) if is_expected else f"{type(err).__name__}: {err}")
 
 
 def _python() -> Verdict:
@@ -77,9 +80,9 @@ def _disk(settings: Settings) -> Verdict:
 
 
 def _device(settings: Settings) -> str:
-    wanted = ComputeSettings(device=settings.device)  # type: ignore[arg-type] # checked right there
+    wanted = ComputeSettings(device=settings.device)  # type: ignore[arg-type] # checked by the next line
     compute = resolve_compute(wanted)
-    # PyTorch would say for certain what only the next engines depend on, and takes seconds to import.
+    # An estimate: only PyTorch could say for certain, and importing it takes seconds.
     machine = Machine(torch_bf16=may_multiply_bf16)
     engines = ", ".join(" ".join(pair) for pair in find_engines(compute, machine=machine))
     return (
@@ -95,17 +98,17 @@ def _store(settings: Settings, *, may_create_bucket: bool) -> str | Verdict:
     store = _open_store(settings)
     if not store.is_there:
         is_usual = settings.storage.url == DEFAULT_STORAGE
-        sentence = f"{store.url}: nothing is there yet, the first run makes it"
+        sentence = f"{store.url}: does not exist yet, the first run makes it"
         return Verdict(
             "store", True, sentence if is_usual else describe_missing_store(store), not is_usual
         )
     _round_trip(store)
-    kind = "a folder of this machine" if store.folder else "a bucket"
+    kind = "a folder on this machine" if store.folder else "a bucket"
     return f"{store.url}: written, read back and deleted ({kind})"
 
 
 def _open_store(settings: Settings) -> ObjectStore:
-    """Open the store so that a server which is away is reported within seconds."""
+    """Open the store with short time limits, so that an unreachable server is reported within seconds."""
     return open_store(replace(settings.storage, limits=BRIEF_LIMITS))
 
 
@@ -114,22 +117,22 @@ def _round_trip(store: ObjectStore) -> None:
     store.put(key, data)
     try:
         if store.get(key) != data:
-            raise StoreError(f"store {store.url!r} gives back other bytes than were put")
+            raise StoreError(f"store {store.url!r} returned other bytes than were written")
         if key not in {info.key for info in store.list("doctor")}:
-            raise StoreError(f"store {store.url!r} does not list what was put")
+            raise StoreError(f"store {store.url!r} does not list an object that was written")
     finally:
         store.delete(key)
 
 
 def _checkpoint(settings: Settings) -> Verdict:
-    """Describe the checkpoint that is configured; warn of weights that mean nothing."""
+    """Describe the configured checkpoint; warn of weights whose embeddings mean nothing."""
     check_project(settings)
     store = _open_store(settings)
     stored = find_stored_weights(store, settings.model, settings.model_revision)
     if stored:
         checkpoint, where = checkpoint_of(stored), "in the store"
         folder = resolve_path(settings.root / expand_path(settings.model))
-        # Only a folder: what a branch of the Hub holds now costs a request, and the run says it.
+        # Only for a folder: to check a branch of the Hub takes a request, and every run does it.
         if folder.is_dir() and not settings.model_revision:
             located = locate_directory(settings.model, folder)
             if files := find_changed_files(stored, read_located(located, folder)):
@@ -149,7 +152,7 @@ def _checkpoint(settings: Settings) -> Verdict:
     )
     warning = spell_caveat(checkpoint.caveat)
     if not warning and (caveat := _caveat_of_results(store)):
-        warning = f"The results in the store are by another one so far. {spell_caveat(caveat)}"
+        warning = f"The results in the store are from another checkpoint. {spell_caveat(caveat)}"
     return Verdict("checkpoint", True, ". ".join(filter(None, [sentence, warning])), bool(warning))
 
 
@@ -163,30 +166,30 @@ def _instance(settings: Settings) -> str:
         drops = len(instance.get_dynamic_partitions("drops"))
         runs = instance.get_runs_count()
     home = instance_home(settings.root)
-    # Ours find the folder by themselves; those of Dagster keep no record without the variable.
+    # Our commands find the folder; without the variable, Dagster's own commands keep no history.
     advice = f". For Dagster's own commands: export DAGSTER_HOME={shlex.quote(str(home))}"
     sentence = f"dagster.yaml of {home}, data in {settings.root}: {count_of(drops, 'drop')}, {count_of(runs, 'run')}"
     return sentence if dagster_home() else sentence + advice
 
 
 def _drops(settings: Settings) -> Iterator[Verdict]:
-    """Say how many drops have all their files, and of each other one what is wrong."""
+    """Count the drops that have all their files, and report what is wrong with each other drop."""
     try:
-        seen = examine_drops(_open_store(settings), root=settings.root)
+        examination = examine_drops(_open_store(settings), root=settings.root)
     except DinoAssetsError as err:
         yield Verdict("drops", False, str(err))
         return
-    looked_at = seen.sound + len(seen.verdicts)
-    sentence = f"{seen.sound} of {looked_at} have all their files"
-    if seen.unseen:
-        sentence += f"; {seen.unseen} more could not be looked at in time"
-    if seen.retired:
-        sentence += f"; {seen.retired} retired ones are left alone"
-    if not looked_at and not seen.unseen and not seen.retired:
+    checked = examination.sound + len(examination.verdicts)
+    sentence = f"{examination.sound} of {checked} have all their files"
+    if examination.unseen:
+        sentence += f"; {examination.unseen} more could not be checked in time"
+    if examination.retired:
+        sentence += f"; {examination.retired} retired ones are not checked"
+    if not checked and not examination.unseen and not examination.retired:
         sentence = "none is registered yet"
-    yield Verdict("drops", True, sentence, warns=bool(seen.unseen))
-    # Those that fail first: what is cut off at the end only warns.
-    ordered = sorted(seen.verdicts, key=lambda verdict: verdict.passed)
+    yield Verdict("drops", True, sentence, warns=bool(examination.unseen))
+    # Failures first, so that only warnings are cut off at the end.
+    ordered = sorted(examination.verdicts, key=lambda verdict: verdict.passed)
     for verdict in ordered[:MAX_DROPS_SHOWN]:
         about = f"{verdict.subject}: {verdict.sentence}"
         yield Verdict("drops", verdict.passed, about, warns=verdict.warns)

@@ -1,52 +1,53 @@
-"""Every error this package raises on purpose.
+"""The exception classes of this package.
 
-DinoAssetsError
-├── ConfigError (ValueError)            a setting or an argument that cannot work
-│   └── DeviceUnavailableError          a device was asked for by name and is not there
-├── DeviceMemoryError (MemoryError)     not even one tile fits onto the device
-├── EngineRefusedError                  no engine gives the reference's numbers
-├── WorkerLostError                     a process that computed shards was killed
-├── MissingExtraError (ImportError)     an optional dependency is needed: names the extra
-├── StoreError (OSError)                the object store refused or failed
-│   ├── ObjectNotFoundError (FileNotFoundError)
-│   ├── ObjectExistsError (FileExistsError)   create-if-absent found the key taken
-│   ├── StoreAccessError (PermissionError)    credentials missing, wrong or not enough
-│   ├── StoreFullError                  no space left
-│   └── StoreUnavailableError           unreachable or failing after bounded retries
-├── CorruptObjectError                  bytes in the store are not what was committed
-├── NotCommittedError (LookupError)     an output was asked for that nobody has made yet
-├── CommitRefusedError                  a promise about an output does not hold: nothing was committed
-├── MixedSpacesError (ValueError)       vectors of two spaces, or of none, were to be put together
-├── DropError (ValueError)
-│   ├── InvalidDropNameError
-│   ├── UnknownDropError                the drop was never registered
-│   ├── DropConflictError               the name stands for another source already
-│   ├── DropBlockedError                a check of this run stopped the drop
-│   └── DropUnusableError               too few of the drop's files are usable photographs
-├── DropsFailedError                    some drops of a run failed; the others are committed
-├── SourceError (OSError)               an inbox cannot be listed or read
-├── InvalidVectorsError (ValueError)    embeddings are not finite numbers (N, D)
-├── NotFittedError (ValueError)         a map was asked about before it was made
-├── UnusableImageError (ValueError)     one file is not a usable photograph (becomes a row, not a failure)
-├── DiskFullError (OSError)             this machine's disk has no room for what is wanted
-├── TargetError (OSError)               a file that was asked for cannot be written where it should go
-├── ServiceError (OSError)              an embedding service does not answer, is not ready, or refuses
-├── InvalidModelFileError (ValueError)  a model file that is to be checked cannot be opened or asked
-└── CheckpointError
-    ├── CheckpointNotFoundError (FileNotFoundError)
-    │   ├── AuthenticationError         no token, a rejected one, or access not granted: says which
-    │   ├── RepositoryNotFoundError     the Hub has no such repository, or hides it
-    │   ├── RevisionNotFoundError       the repository has no such branch, tag or commit
-    │   └── LocalEntryNotFoundError     out of reach, and not (or not whole) on this machine
-    │       └── ChecksumError           what arrives is not what the Hub lists
-    ├── CheckpointChangedError          other weights than the store's, under the same name
-    └── InvalidCheckpointError (ValueError)
+    DinoAssetsError
+    ├── ConfigError (ValueError)            a setting or an argument is invalid
+    │   └── DeviceUnavailableError          a named compute device is not available
+    ├── DeviceMemoryError (MemoryError)     not even one tile fits into the device's memory
+    ├── EngineRefusedError                  no engine gives the same numbers as the reference
+    ├── WorkerLostError                     a process that computed shards was killed
+    ├── MissingExtraError (ImportError)     an optional dependency is not installed
+    ├── StoreError (OSError)                the object store refused or failed
+    │   ├── ObjectNotFoundError (FileNotFoundError)
+    │   ├── ObjectExistsError (FileExistsError)   create-if-absent, and the key is taken
+    │   ├── StoreAccessError (PermissionError)    credentials missing, wrong or insufficient
+    │   ├── StoreFullError                  no space left
+    │   └── StoreUnavailableError           unreachable, or still failing after all retries
+    ├── CorruptObjectError                  bytes in the store differ from what was committed
+    ├── NotCommittedError (LookupError)     a requested output is not committed
+    ├── CommitRefusedError                  an output is invalid, so nothing was committed
+    ├── MixedSpacesError (ValueError)       vectors of different spaces cannot be combined
+    ├── DropError (ValueError)
+    │   ├── InvalidDropNameError
+    │   ├── UnknownDropError                the drop is not registered
+    │   ├── DropConflictError               the name belongs to another source already
+    │   ├── DropBlockedError                a check of this run stopped the drop
+    │   └── DropUnusableError               too few of the drop's files are usable photographs
+    ├── DropsFailedError                    some drops of a run failed; the others are committed
+    ├── SourceError (OSError)               an inbox cannot be listed or read
+    ├── InvalidVectorsError (ValueError)    embeddings are not finite numbers (N, D)
+    ├── NotFittedError (ValueError)         a map was used before it was fitted
+    ├── UnusableImageError (ValueError)     one file is not a usable photograph (a row, not a failure)
+    ├── DiskFullError (OSError)             a disk of this machine has too little free space
+    ├── TargetError (OSError)               an output file cannot be written
+    ├── ServiceError (OSError)              an embedding service is unreachable, not ready, or refuses
+    ├── InvalidModelFileError (ValueError)  a model file to be checked cannot be opened or run
+    └── CheckpointError
+        ├── CheckpointNotFoundError (FileNotFoundError)
+        │   ├── AuthenticationError         token missing or rejected, or access not granted
+        │   ├── RepositoryNotFoundError     the Hub has no such repository, or hides it
+        │   ├── RevisionNotFoundError       the repository has no such branch, tag or commit
+        │   └── LocalEntryNotFoundError     Hub unreachable, and files incomplete on this machine
+        │       └── ChecksumError           downloaded bytes differ from the Hub's checksum
+        ├── CheckpointChangedError          other weights than the store's, under the same name
+        └── InvalidCheckpointError (ValueError)
 
-A message says what happened, the value seen, what was expected and what to do next. Paths and
-secrets that the caller did not name never appear in one.
+A message says what failed, the value seen, what was expected and what to do next. It never shows secrets,
+or paths that the caller did not name.
 
-Those about the Hub are raised as the subclasses in ``weights/hub/errors.py``, which are huggingface_hub's
-classes too, so that older ``except`` clauses catch them: importing it here would cost every start 0.15 s.
+The errors about the Hub are raised as subclasses in ``weights/hub/errors.py``. Those are derived from
+huggingface_hub's classes, too, so that older ``except`` clauses catch them. Importing huggingface_hub here
+would add 0.15 s to every start.
 """
 
 import errno
@@ -54,23 +55,23 @@ from typing import Literal
 
 
 class DinoAssetsError(Exception):
-    """Base of all errors raised on purpose by dino_assets."""
+    """Base class of all errors that dino_assets raises on purpose."""
 
 
 def public_name(err: DinoAssetsError) -> str:
-    """The name of an error in this tree, whatever else it is."""
+    """Return the name of an error's public class, which is in this module."""
     return name_publicly(type(err))
 
 
 def name_publicly(kind: type[DinoAssetsError]) -> str:
-    """The name of a class of errors in this tree, or of the one that it is derived from."""
+    """Return the name of a class in this module, or of its nearest base class in this module."""
     return next(parent.__name__ for parent in kind.__mro__ if parent.__module__ == __name__)
 
 
 class ConfigError(DinoAssetsError, ValueError):
-    """A setting or argument cannot work as given.
+    """A setting or an argument is invalid.
 
-    ``setting`` and ``value`` say which, where it is one; ``reason`` is a short, stable word for why.
+    ``setting`` and ``value`` are its name and value, if it is a single one. ``reason`` is a short, stable word.
     """
 
     def __init__(
@@ -83,11 +84,11 @@ class ConfigError(DinoAssetsError, ValueError):
 
 
 class DeviceUnavailableError(ConfigError):
-    """A compute device was asked for by name and this machine does not have it."""
+    """A named compute device is not available on this machine."""
 
 
 class DeviceMemoryError(DinoAssetsError, MemoryError):
-    """A device has no room for what was asked of it; ``device_said`` is the driver's own sentence."""
+    """A device has too little memory; ``device_said`` is the driver's own message."""
 
     def __init__(self, message: str, *, device_said: str = "") -> None:
         self.device_said = device_said
@@ -95,7 +96,7 @@ class DeviceMemoryError(DinoAssetsError, MemoryError):
 
 
 class EngineRefusedError(DinoAssetsError):
-    """No engine here computes a checkpoint as the reference does; ``refused`` says why, each."""
+    """No engine here gives the same numbers as the reference; ``refused`` has a reason for each engine."""
 
     def __init__(self, message: str, *, refused: tuple[str, ...] = ()) -> None:
         self.refused = refused
@@ -103,7 +104,7 @@ class EngineRefusedError(DinoAssetsError):
 
 
 class WorkerLostError(DinoAssetsError):
-    """A process that computed for this one is gone; ``exit_code`` is negative for a signal."""
+    """A worker process ended unexpectedly; ``exit_code`` is negative for a signal."""
 
     def __init__(self, message: str, *, exit_code: int | None = None) -> None:
         self.exit_code = exit_code
@@ -111,7 +112,7 @@ class WorkerLostError(DinoAssetsError):
 
 
 class MissingExtraError(DinoAssetsError, ImportError):
-    """An optional dependency is needed; ``extra`` is what to install."""
+    """An optional dependency is not installed; ``extra`` is the name of the extra to install."""
 
     def __init__(self, what: str, *, extra: str) -> None:
         self.extra = extra
@@ -121,10 +122,10 @@ class MissingExtraError(DinoAssetsError, ImportError):
 
 
 class StoreError(DinoAssetsError, OSError):
-    """A store operation failed; ``store`` and ``key`` say where.
+    """An operation on a store failed; ``store`` and ``key`` say where.
 
-    ``reason`` is a short, stable word where callers act on it: ``no-bucket``, or ``odd-key`` for a
-    listing with a key that obstore cannot read (``odd_key``).
+    ``reason`` is a short, stable word in cases that callers handle: ``no-bucket``, or ``odd-key`` for a listing
+    with a key that obstore cannot read (``odd_key``).
     """
 
     def __init__(
@@ -142,7 +143,7 @@ class ObjectNotFoundError(StoreError, FileNotFoundError):
 
 
 class ObjectExistsError(StoreError, FileExistsError):
-    """Create-if-absent found an object under this key."""
+    """Create-if-absent failed, because an object has this key already."""
 
 
 class StoreAccessError(StoreError, PermissionError):
@@ -154,14 +155,14 @@ class StoreFullError(StoreError):
 
 
 class StoreUnavailableError(StoreError):
-    """The store could not be reached, or kept failing after bounded retries."""
+    """The store could not be reached, or still failed after all retries."""
 
 
 class CorruptObjectError(DinoAssetsError):
-    """Bytes read from the store differ from what was committed; ``is_gone`` if there are none.
+    """Bytes read from the store differ from what was committed; ``is_gone`` if the object is missing.
 
-    ``sha256`` is that of the bytes read. Not ``is_steady`` says that another read gave others: they are
-    altered on the way from the store, or by whoever writes right now.
+    ``sha256`` is that of the bytes read. If ``is_steady`` is False, a second read gave other bytes: they were
+    altered in transit, or another program is writing at the moment.
     """
 
     def __init__(
@@ -176,10 +177,10 @@ class CorruptObjectError(DinoAssetsError):
 
 
 class NotCommittedError(DinoAssetsError, LookupError):
-    """An output was asked for that has not been committed.
+    """A requested output is not committed.
 
-    ``output`` is its name; ``reason`` is a short, stable word where it is there, but not what is
-    asked of it: ``no-table``, ``no-patches``, ``no-row``; or ``no-store``.
+    ``output`` is its name. ``reason`` is a short, stable word if the output exists without the requested
+    content (``no-table``, ``no-patches``, ``no-row``), or if there is no store (``no-store``).
     """
 
     def __init__(self, message: str, *, output: str = "", reason: str = "") -> None:
@@ -189,10 +190,10 @@ class NotCommittedError(DinoAssetsError, LookupError):
 
 
 class CommitRefusedError(DinoAssetsError):
-    """A promise about an output does not hold, so nothing was committed.
+    """An output is invalid, so nothing was committed.
 
-    ``column`` and ``first`` name the first row that breaks it, where it is one; ``file`` the file
-    that did, and ``reason`` how.
+    ``column`` and ``first`` name the first invalid row, if it is a row; ``file`` names the invalid file, and
+    ``reason`` is a short, stable word.
     """
 
     def __init__(
@@ -206,7 +207,7 @@ class CommitRefusedError(DinoAssetsError):
 
 
 class MixedSpacesError(DinoAssetsError, ValueError):
-    """Vectors of different spaces mean nothing to each other; ``spaces`` are those seen."""
+    """Vectors of different spaces cannot be compared; ``spaces`` are the ones seen."""
 
     def __init__(self, message: str, *, spaces: tuple[object, ...] = ()) -> None:
         self.spaces = spaces
@@ -214,7 +215,7 @@ class MixedSpacesError(DinoAssetsError, ValueError):
 
 
 class DropError(DinoAssetsError, ValueError):
-    """Something about a drop cannot work; ``drop`` is its name, ``reason`` a short, stable word."""
+    """A drop is invalid or cannot be processed; ``drop`` is its name, ``reason`` a short, stable word."""
 
     def __init__(self, message: str, *, drop: str = "", reason: str = "") -> None:
         self.drop = drop
@@ -231,11 +232,11 @@ class UnknownDropError(DropError):
 
 
 class DropConflictError(DropError):
-    """The name already stands for another source."""
+    """The name belongs to another source already."""
 
 
 class DropBlockedError(DropError):
-    """A check of this run says that nothing should follow from the drop; ``reason`` is the check."""
+    """A check of this run stopped all later steps for the drop; ``reason`` is the check."""
 
 
 class DropUnusableError(DropError):
@@ -243,7 +244,7 @@ class DropUnusableError(DropError):
 
 
 class DropsFailedError(DinoAssetsError):
-    """Some drops of a run failed; ``failures`` maps each to its error, the rest is committed."""
+    """Some drops of a run failed; ``failures`` maps each to its error. The others are committed."""
 
     def __init__(self, message: str, *, failures: "dict[str, Exception]") -> None:
         self.failures = failures
@@ -253,8 +254,7 @@ class DropsFailedError(DinoAssetsError):
 class SourceError(DinoAssetsError, OSError):
     """An inbox cannot be listed, or a file in it cannot be read.
 
-    ``reason`` is a short, stable word for why, ``path`` what it is about, as it was given, ``line``
-    where in it, of a list.
+    ``reason`` is a short, stable word, ``path`` the path as it was given, ``line`` the line number in a list.
     """
 
     def __init__(self, *args: object, reason: str = "", path: str = "", line: int = 0) -> None:
@@ -265,9 +265,9 @@ class SourceError(DinoAssetsError, OSError):
 
 
 class InvalidVectorsError(DinoAssetsError, ValueError):
-    """Embeddings that nothing can be computed from.
+    """Embeddings are not finite numbers of one size (N, D).
 
-    ``row`` is the first bad one, -1 for all; ``dims`` are the two sizes that differ, where that is it.
+    ``row`` is the first invalid row, or -1 for all. ``dims`` are the two sizes, if they differ.
     """
 
     def __init__(self, message: str, *, row: int = -1, dims: tuple[int, int] | None = None) -> None:
@@ -277,11 +277,11 @@ class InvalidVectorsError(DinoAssetsError, ValueError):
 
 
 class NotFittedError(DinoAssetsError, ValueError, AttributeError):
-    """Something was asked of a map that has not been made yet; scikit-learn's own error has these bases."""
+    """A map was used before it was fitted. The base classes are those of scikit-learn's own error."""
 
 
 class UnusableImageError(DinoAssetsError, ValueError):
-    """One file is not a usable photograph; ``reason`` is a short, stable word for it."""
+    """One file is not a usable photograph; ``reason`` is a short, stable word."""
 
     def __init__(self, reason: str, detail: str) -> None:
         self.reason = reason
@@ -290,7 +290,7 @@ class UnusableImageError(DinoAssetsError, ValueError):
 
 
 class UnusableImageWarning(UserWarning):
-    """A picture was skipped; ``image_id`` says which, ``reason`` is that of an UnusableImageError."""
+    """A picture was skipped; ``image_id`` names it, ``reason`` is that of the UnusableImageError."""
 
     def __init__(self, message: str, *, image_id: str = "", reason: str = "") -> None:
         self.image_id = image_id
@@ -299,7 +299,7 @@ class UnusableImageWarning(UserWarning):
 
 
 class DiskFullError(DinoAssetsError, OSError):
-    """A disk of this machine has no room; ``needed_bytes`` and ``free_bytes`` say how much is short."""
+    """A disk of this machine has fewer free bytes (``free_bytes``) than needed (``needed_bytes``)."""
 
     def __init__(self, message: str, *, needed_bytes: int = 0, free_bytes: int = 0) -> None:
         self.needed_bytes = needed_bytes
@@ -311,10 +311,10 @@ class DiskFullError(DinoAssetsError, OSError):
 
 
 class TargetError(DinoAssetsError, OSError):
-    """A file that a person asked for cannot be written.
+    """An output file cannot be written.
 
-    ``path`` is where it should go, ``reason`` a short, stable word for why: ``denied``, ``no-folder``,
-    ``is-a-folder``, ``occupied`` (a folder with other things), ``refused``.
+    ``path`` is its path. ``reason`` is a short, stable word: ``denied``, ``no-folder``, ``is-a-folder``,
+    ``occupied`` (a folder with other files), ``refused``.
     """
 
     def __init__(self, message: str, *, path: str = "", reason: str = "") -> None:
@@ -324,22 +324,21 @@ class TargetError(DinoAssetsError, OSError):
 
 
 CheckpointFault = Literal[
-    "missing",  # a file, a tensor, or weights at all
-    "unreadable",  # damaged, cut short, or not what its name says
-    "impossible",  # a value that no model has
-    "mismatch",  # files, or values in them, of different models
+    "missing",  # a file, a tensor, or all weights
+    "unreadable",  # damaged, truncated, or another format than its name says
+    "impossible",  # a value that no model can have
+    "mismatch",  # files or values of different models
     "unsupported",  # another family, layout, dtype or kind of file
-    "outside",  # it leads to files elsewhere
+    "outside",  # refers to files outside of the folder
     "code",  # loading it could run code
-    "altered",  # not the bytes that it was
+    "altered",  # other bytes than before
 ]
 
 
 class CheckpointError(DinoAssetsError):
-    """A checkpoint is unusable.
+    """A checkpoint cannot be used.
 
-    Where it is one, ``file`` is the file at fault, ``key`` the field or tensor, ``reason`` what is
-    wrong with it.
+    ``file`` is the faulty file, ``key`` the field or tensor, and ``reason`` the kind of fault, if known.
     """
 
     file = key = ""
@@ -358,17 +357,17 @@ class CheckpointError(DinoAssetsError):
 
 
 class CheckpointNotFoundError(CheckpointError, FileNotFoundError):
-    """There is no checkpoint where one was expected."""
+    """There is no checkpoint at the expected place."""
 
 
 class AuthenticationError(CheckpointNotFoundError):
-    """The Hub wants a token, a better one, or its owner's consent; ``has_token``: one was sent."""
+    """The Hub requires a token, another token, or access to the model; ``has_token``: one was sent."""
 
     has_token = False
 
 
 class RepositoryNotFoundError(CheckpointNotFoundError):
-    """The Hub has no such repository, or none that this token may see."""
+    """The Hub has no such repository, or this token has no access to it."""
 
 
 class RevisionNotFoundError(CheckpointNotFoundError):
@@ -376,10 +375,10 @@ class RevisionNotFoundError(CheckpointNotFoundError):
 
 
 class LocalEntryNotFoundError(CheckpointNotFoundError):
-    """The Hub is out of reach or switched off, and the files are not all on this machine.
+    """The Hub is unreachable or disabled, and not all files are on this machine.
 
-    ``problem`` is why, and ``may_pass`` whether it may be otherwise in a minute; where one file is not
-    whole, ``file`` is which, and ``here_bytes`` are here.
+    ``problem`` is the cause, ``may_pass`` whether it may be temporary. If a file is incomplete, ``file`` is its
+    name and ``here_bytes`` the number of bytes on this machine.
     """
 
     def __init__(
@@ -399,11 +398,11 @@ class LocalEntryNotFoundError(CheckpointNotFoundError):
 
 
 class ChecksumError(LocalEntryNotFoundError):
-    """What arrives is, even the second time, not what the Hub lists."""
+    """Downloaded bytes differ from the Hub's checksum, even at the second attempt."""
 
 
 class CheckpointChangedError(CheckpointError):
-    """The configured model has other weights than it had, and nobody said that they are wanted."""
+    """The configured model has other weights than before, and using them was not allowed."""
 
 
 class InvalidCheckpointError(CheckpointError, ValueError):
@@ -411,7 +410,7 @@ class InvalidCheckpointError(CheckpointError, ValueError):
 
 
 class InvalidModelFileError(DinoAssetsError, ValueError):
-    """A model that is to be checked cannot be opened, or takes no pictures; ``file`` is its name."""
+    """A model file to be checked cannot be opened, or its input is no picture; ``file`` is its name."""
 
     def __init__(self, message: str = "", *, file: str = "") -> None:
         self.file = file
@@ -419,10 +418,10 @@ class InvalidModelFileError(DinoAssetsError, ValueError):
 
 
 class ServiceError(DinoAssetsError, OSError):
-    """A service of ours that was asked by HTTP did not do what was asked.
+    """A request to an embedding service failed.
 
-    ``reason`` is a short, stable word: ``no-answer``, ``not-a-service``, ``not-ready``, or the slug that
-    the service gave; ``status`` is the answer's, 0 where there was none.
+    ``reason`` is a short, stable word: ``no-answer``, ``not-a-service``, ``not-ready``, or the slug in the
+    response. ``status`` is the status of the response, or 0 if there was none.
     """
 
     def __init__(self, message: str, *, url: str = "", reason: str = "", status: int = 0) -> None:

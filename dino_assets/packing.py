@@ -1,4 +1,4 @@
-"""Long lists of small records, held compressed: a million in some tens of megabytes."""
+"""Compressed lists of small records: a million in some tens of megabytes."""
 
 import marshal
 import zlib
@@ -15,10 +15,10 @@ T = TypeVar("T", bound="DataclassInstance")
 
 
 class Packed(Sequence[T], Generic[T]):
-    """Records of one kind, whose fields are texts, numbers or None; read best from first to last.
+    """A compressed list of records of one class, fastest when it is read in order.
 
-    Sorted paths share most of their letters, and a block of 1,024 records takes some 10 kB instead of
-    200. Each record is made anew whenever it is read; the block that was read last is held.
+    Fields must be texts, numbers or None. Sorted paths have most letters in common, so a block of 1,024 records
+    takes some 10 kB instead of 200. Reading makes a new record each time; the last block stays uncompressed.
     """
 
     def __init__(self, kind: type[T], records: Iterable[T] = ()) -> None:
@@ -35,7 +35,7 @@ class Packed(Sequence[T], Generic[T]):
         """Add a record at the end."""
         self._last.append(record)
         if len(self._last) == BLOCK_RECORDS:
-            # By columns: equal values lie beside each other. Never leaves the process, as marshal asks.
+            # By columns, so that equal values are adjacent. marshal is safe, as the bytes stay in this process.
             columns = tuple(zip(*map(self._take, self._last), strict=True))
             self._blocks.append(zlib.compress(marshal.dumps(columns), 1))
             self._last = []

@@ -1,7 +1,7 @@
-"""Test doubles for code that builds on dino_assets: a store, a checkpoint, a writer; all of them real.
+"""Test doubles for code that uses dino_assets: a store in memory, a tiny checkpoint, a writer.
 
-Nothing here is a mock: the store is the one that everything else uses, only in memory, and the
-checkpoint loads in transformers.
+None of them is a mock: the store is the ordinary class, only in memory, and the checkpoint loads in
+transformers.
 """
 
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ __all__ = ["RecordingWriter", "memory_store", "write_tiny_checkpoint"]
 
 
 def memory_store() -> ObjectStore:
-    """Open a store that lives and dies with this process."""
+    """Make an empty store in memory, which exists until this process ends."""
     return ObjectStore.in_memory()
 
 
@@ -30,14 +30,14 @@ def write_tiny_checkpoint(folder: Path) -> Path:
     """Write a DINOv3-shaped checkpoint with seeded random weights: 16 dims, 2 layers, 80 KB.
 
     Raises:
-        ConfigError: the folder holds something else.
+        ConfigError: the folder contains other files.
     """
     return write_demo_checkpoint(folder, dim=16, layers=2)
 
 
 @dataclass
 class RecordingWriter:
-    """An ``OutputWriter`` that keeps what a stage pushes, so that it is tested without a store."""
+    """An ``OutputWriter`` that keeps what a stage pushes, to test the stage without a store."""
 
     batches: "list[pa.RecordBatch]" = field(default_factory=list)
     parts: "list[Part]" = field(default_factory=list)
@@ -59,13 +59,13 @@ class RecordingWriter:
         self.files[name] = data
 
     def local_file(self, file: "LocalFile") -> None:
-        """Keep a file of this machine, unread."""
+        """Keep the description of a local file, without reading it."""
         self.local_files.append(file)
 
     def facts(self, values: "Mapping[str, Any]") -> None:
-        """Keep facts; later ones win."""
+        """Keep facts; later values replace earlier ones."""
         self.all_facts.update(values)
 
     def spent(self, spent: "Spent") -> None:
-        """Keep what a run took."""
+        """Keep the reported seconds."""
         self.all_spent.append(spent)

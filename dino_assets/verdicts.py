@@ -1,11 +1,11 @@
-"""Verdicts: what a check answers about one drop or table."""
+"""Verdicts: results of checks of a drop or a table."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """One drop's (or table's) answer to one question."""
+    """The result of one check of a drop or a table, with its reason in a sentence."""
 
     subject: str
     passed: bool

@@ -33,9 +33,9 @@ FOREIGN = ("DINO_", "MINIO_", "AWS_", "AZURE_", "HF_", "DAGSTER_", "EMBED_BUCKET
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Iterator[object]:
-    """Leave what collecting makes, 7,000 tests and all imports, out of every later garbage collection.
+    """Exclude the objects made by collecting (7,000 tests, all imports) from Python's garbage collection.
 
-    It all stays until the end. Going through it again and again took 6 s of 20 while collecting.
+    They exist until the end. Scanning them repeatedly took 6 s of the 20 s of collecting.
     """
     gc.disable()
     try:
@@ -47,7 +47,7 @@ def pytest_collection() -> Iterator[object]:
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No variable of the developer's reaches a test, and no test stands in the real project."""
+    """An environment without the developer's variables, and a temporary working directory."""
     for name in list(os.environ):
         if name.startswith(FOREIGN):
             monkeypatch.delenv(name)
@@ -56,7 +56,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def migrations_read_once() -> Iterator[None]:
-    """Dagster's migrations are read once: each database that is opened asks for a hundred files."""
+    """A cache of Dagster's migrations: without it, opening a database reads a hundred files."""
     read, directories = ScriptDirectory.from_config, {}
 
     def read_once(config: Config) -> ScriptDirectory:
@@ -72,13 +72,13 @@ def migrations_read_once() -> Iterator[None]:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A bucket that the environment names is asked once."""
+    """No retries of requests to the bucket that the environment names."""
     monkeypatch.setattr(environment, "LIMITS", RequestLimits(retries=0))
 
 
 @pytest.fixture(autouse=True)
 def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A step that fails for a reason that may pass is tried again at once."""
+    """Retries of failed steps without delay."""
     monkeypatch.setattr(retrying, "POLICY", dg.RetryPolicy(max_retries=3, delay=0))
 
 
@@ -90,7 +90,7 @@ def s3_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def s3_settings(endpoint: str, root: Path) -> StorageSettings:
-    """A fresh bucket on the test server."""
+    """Create a new bucket on the test server."""
     settings = StorageSettings(
         url=f"minio://b-{uuid.uuid4().hex}/some/prefix",
         root=root,
@@ -105,7 +105,7 @@ def s3_settings(endpoint: str, root: Path) -> StorageSettings:
 
 @pytest.fixture(params=["local", "memory", "s3"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
-    """Every kind of store the protocol is promised for."""
+    """An empty store of every kind that the commit protocol supports."""
     if request.param == "local":
         return open_store(StorageSettings(url="store", root=tmp_path))
     if request.param == "memory":
@@ -120,19 +120,19 @@ def local_store(tmp_path: Path) -> ObjectStore:
 
 @pytest.fixture(scope="session")
 def checkpoint_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny real DINOv3-shaped checkpoint. Shared: copy it before you change it."""
+    """A tiny DINOv3-shaped checkpoint that loads. It is shared: copy it before you change it."""
     return write_tiny_checkpoint(tmp_path_factory.mktemp("checkpoint"))
 
 
 @pytest.fixture(scope="session")
 def trained_dir(checkpoint_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same, as if it were trained: nothing marks its weights as random."""
+    """A copy of it that looks trained: no file marks its weights as random."""
     return copy_unmarked(checkpoint_dir, tmp_path_factory.mktemp("trained") / "checkpoint")
 
 
 @pytest.fixture(scope="session")
 def engine_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where networks converted and gates passed before are kept, by what they are made of."""
+    """The folder of converted networks and passed gates, shared by all tests of this process."""
     folder = tmp_path_factory.mktemp("engines")
     (folder / "engines").mkdir()
     return folder
@@ -140,20 +140,20 @@ def engine_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def short_trial(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Forecasts from a single round: their figures are not what is tested."""
+    """Forecasts from a single trial, for tests that do not check the figures."""
     monkeypatch.setattr(embedding_work, "TRIAL_S", 0.0)
 
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
-    """A Hub of this test's own, which the environment names."""
+    """A Hub server for this test, named in the environment."""
     with hub_for_test(monkeypatch, tmp_path) as server:
         yield server
 
 
 @pytest.fixture
 def small_disk() -> Iterator[Path]:
-    """A file system of one MiB, mounted; root alone can do that."""
+    """A mounted file system of one MiB; only root can mount it."""
     folder = Path(tempfile.mkdtemp(prefix="small-disk-"))
     mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
     try:
@@ -170,7 +170,7 @@ def small_disk() -> Iterator[Path]:
 def photo_bytes(
     width: int = 64, height: int = 48, *, seed: int = 0, kind: str = "JPEG", **options: object
 ) -> bytes:
-    """A seeded picture, encoded."""
+    """Draw a seeded picture and encode it."""
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
     sink = io.BytesIO()
     Image.fromarray(pixels).save(sink, kind, **options)
@@ -179,7 +179,7 @@ def photo_bytes(
 
 @pytest.fixture
 def write_photo() -> Callable[..., Path]:
-    """Write a seeded picture somewhere; its folder is made."""
+    """A function that writes a seeded picture to a path and makes its folder."""
 
     def write(path: Path, width: int = 64, height: int = 48, **options: object) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -194,13 +194,13 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 @pytest.fixture
 def project_folder(tmp_path: Path) -> Path:
-    """Where a test's project is; a module that prepares one puts its own here (worlds/prepared.py)."""
+    """The folder of a test's project; modules with a prepared project override it (worlds/prepared.py)."""
     return tmp_path / "project"
 
 
 @pytest.fixture
 def project(project_folder: Path, checkpoint_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty project folder with the committed instance and a checkpoint, as working directory."""
+    """An empty project with the repository's dagster.yaml and a checkpoint, as working directory."""
     if not project_folder.exists():
         project_folder.mkdir()
         for name in ("dagster.yaml", "workspace.yaml"):
@@ -212,7 +212,7 @@ def project(project_folder: Path, checkpoint_dir: Path, monkeypatch: pytest.Monk
 
 @pytest.fixture
 def ready_engines(project: Path, engine_cache: Path) -> None:
-    """The project has the test process' engines: made ready once, in place of 0.6 s for each test."""
+    """The shared engines in the project's cache: making them takes 0.6 s per test."""
     engines = project / ".cache" / "engines"
     if not engines.is_symlink():
         engines.parent.mkdir()
@@ -221,12 +221,12 @@ def ready_engines(project: Path, engine_cache: Path) -> None:
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
-    """The place of a project that a module's tests all begin with."""
+    """The project from which all tests of a module start."""
     return Prepared(tmp_path_factory.mktemp("prepared"))
 
 
 @pytest.fixture
 def instance() -> Iterator[dg.DagsterInstance]:
-    """A Dagster instance of its own, in memory."""
+    """A Dagster instance in memory."""
     with dg.DagsterInstance.ephemeral() as fresh:
         yield fresh

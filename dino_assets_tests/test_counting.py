@@ -1,4 +1,4 @@
-"""Counts with their nouns."""
+"""Counts with singular and plural nouns."""
 
 import pytest
 
@@ -15,5 +15,5 @@ from dino_assets.counting import count_of
         (2, ["drop is", "drops are"], "2 drops are"),
     ],
 )
-def test_count_of__agrees(number, nouns, text):
+def test_count_of__singular_and_plural(number, nouns, text):
     assert count_of(number, *nouns) == text

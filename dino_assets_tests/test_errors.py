@@ -1,4 +1,4 @@
-"""The exception tree: drawn as it is, and every class raised by some test."""
+"""The exception tree in the docstring, and a test for every class."""
 
 import inspect
 import re
@@ -17,24 +17,24 @@ CLASSES = {
 }
 
 
-def drawn() -> dict[str, str]:
-    """Child → parent, read off the tree in the module's docstring."""
+def read_tree() -> dict[str, str]:
+    """Read child → parent from the tree in the module's docstring."""
     parents: dict[str, str] = {}
     path: list[str] = []
     for line in (errors.__doc__ or "").splitlines():
-        found = re.match(r"([│ ├└─]*)(\w+Error)\b", line)
-        if not found:
+        match = re.match(r"    ([│ ├└─]*)(\w+Error)\b", line)
+        if not match:
             continue
-        depth = len(found[1]) // 4
-        path = [*path[:depth], found[2]]
+        depth = len(match[1]) // 4
+        path = [*path[:depth], match[2]]
         if depth:
-            parents[found[2]] = path[depth - 1]
+            parents[match[2]] = path[depth - 1]
     return parents
 
 
-def test_tree__is_drawn_as_it_is():
+def test_tree__docstring_matches_the_classes():
     bases = {n: c.__bases__[0].__name__ for n, c in CLASSES.items() if c is not DinoAssetsError}
-    assert drawn() == bases
+    assert read_tree() == bases
 
 
 LEAVES = {n for n, c in CLASSES.items() if not any(o.__bases__[0] is c for o in CLASSES.values())}
@@ -51,7 +51,7 @@ def test_tree__every_leaf_is_raised_by_a_test(name: str):
     assert mentions
 
 
-def test_pages__name_errors_that_exist():
+def test_docs__name_existing_errors():
     pages = [REPOSITORY / "README.md", *(REPOSITORY / "docs").rglob("*.md")]
     named = {name for page in pages for name in re.findall(r"\b[A-Z]\w+Error\b", page.read_text())}
     assert named

@@ -1,4 +1,4 @@
-"""The examples run as scripts, and the teacher's document runs with its imports changed."""
+"""The examples as scripts, and the published usage of the teacher with other imports."""
 
 import os
 import re
@@ -22,7 +22,7 @@ LOSSES = re.compile(r"held-out loss: ([0-9.]+) before, ([0-9.]+) after")
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Ten drawn photographs, and a file that is none."""
+    """Ten drawn photographs, and a file that is not a picture."""
     folder = tmp_path_factory.mktemp("photos")
     for seed in range(10):
         (folder / f"{seed}.JPG").write_bytes(draw_photo(seed, width=320, height=240))
@@ -33,14 +33,14 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run_distill(*arguments: object) -> subprocess.CompletedProcess[str]:
     script = REPOSITORY / "examples" / "distill.py"
     command = [sys.executable, str(script), *map(str, arguments)]
-    # Beside other tests two threads wait for each other longer than they compute.
+    # While other tests run, two threads wait for each other longer than they compute.
     one_thread = os.environ | {"OMP_NUM_THREADS": "1"}
     return subprocess.run(command, capture_output=True, text=True, check=False, env=one_thread)
 
 
 @pytest.mark.parametrize("mask", [[], pytest.param(["--masked"], marks=pytest.mark.slow)])
 def test_distill__halves_the_loss_on_held_out_pictures(tmp_path: Path, photos: Path, mask):
-    """A teacher whose places differ: patch 14, so the student's grid is brought to its own."""
+    """The teacher has patch 14, so the student's grid is resized to the teacher's."""
     root = write_sample(tmp_path / "teacher", "dinov2").folder
     done = run_distill(
         "--root", root, "--photos", photos, "--side", 84, "--steps", 40, "--device", "cpu", *mask
@@ -54,7 +54,9 @@ def test_distill__halves_the_loss_on_held_out_pictures(tmp_path: Path, photos: P
 
 
 @pytest.mark.slow
-def test_distill__nothing_to_learn_from(tmp_path: Path, photos: Path, checkpoint_dir: Path):
+def test_distill__refuses_missing_teacher_and_photographs(
+    tmp_path: Path, photos: Path, checkpoint_dir: Path
+):
     done = run_distill("--root", tmp_path / "nowhere", "--photos", photos)
     assert (done.returncode, "nowhere" in done.stderr) == (1, True)
     assert "Traceback" not in done.stderr
@@ -75,7 +77,7 @@ class TrainerConfig:
 
 
 class DinoOBBTrainer:
-    """The document's integration, with its loss in the form that torch takes."""
+    """The published integration of the teacher, with its loss in a form that torch accepts."""
 
     def __init__(self, config: TrainerConfig, device: torch.device) -> None:
         self.teacher = DinoV3Teacher(DinoV3Config(root=config.dino_root), device)
@@ -93,7 +95,7 @@ class DinoOBBTrainer:
         )
 
 
-def test_document__trainer(checkpoint_dir: Path):
+def test_teacher__in_a_distilling_trainer(checkpoint_dir: Path):
     torch.manual_seed(0)
     trainer = DinoOBBTrainer(TrainerConfig(checkpoint_dir), torch.device("cpu"))
     student = nn.Conv2d(3, 16, 16, stride=16)
@@ -104,14 +106,14 @@ def test_document__trainer(checkpoint_dir: Path):
     assert student.weight.grad.abs().sum() > 0
 
 
-def test_document__loss_of_three_dimensions():
-    """What the document writes, which torch refuses: the reason for our other form."""
+def test_teacher__torch_refuses_a_cosine_loss_of_three_dimensions():
+    """Torch refuses the published form of the loss, which is why the trainer above flattens it."""
     features = torch.randn(2, 9, 16)
     with pytest.raises(RuntimeError, match="multi-target not supported"):
         F.cosine_embedding_loss(features, features, target=torch.ones(2, 9))
 
 
-def test_document__usage(checkpoint_dir: Path):
+def test_teacher__published_usage(checkpoint_dir: Path):
     cfg = DinoV3Config(root=checkpoint_dir)
     teacher = DinoV3Teacher(cfg, torch.device("cpu"))
     images = torch.randn(4, 3, 512, 512).to("cpu")

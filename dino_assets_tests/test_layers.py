@@ -1,4 +1,4 @@
-"""A violation of each rule is planted and seen to be caught."""
+"""Rules of imports, lint and types: each catches a violation in a copy of the package."""
 
 import shutil
 import subprocess
@@ -33,7 +33,7 @@ PLANTS = [
     (PURE, "weights/checkpoint.py", "import huggingface_hub"),
     (PURE, "weights/checkpoint.py", "import obstore"),
 ]
-# What joins a noun's pure rooms with the store, the disk or the network.
+# Modules that join a room's pure modules with the store, the disk or the network.
 JOINING = {
     "drops": {
         "arrivals",
@@ -73,7 +73,7 @@ def run(tree: Path, *command: str) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize(("contract", "file", "line"), PLANTS)
-def test_layers__planted(tree: Path, contract: str, file: str, line: str):
+def test_layers__rule_catches_a_violation(tree: Path, contract: str, file: str, line: str):
     path = tree / "dino_assets" / file
     path.write_text((path.read_text() if path.exists() else "") + f"\n{line}\n")
     code, output = run(tree, "lint-imports", "--no-cache")
@@ -85,7 +85,7 @@ def test_layers__planted(tree: Path, contract: str, file: str, line: str):
         assert any(text.startswith(contract) for text in broken), output
 
 
-def test_layers__every_room_of_a_noun_is_pure_or_its_stage():
+def test_layers__every_module_of_a_room_is_pure_or_joining():
     rules = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["importlinter"]
     (contract,) = [each for each in rules["contracts"] if each["name"].startswith(PURE)]
     pure = set(contract["source_modules"])
@@ -104,7 +104,7 @@ def test_layers__every_room_of_a_noun_is_pure_or_its_stage():
         assert {f"dino_assets.{noun}.{room}" for room in rooms} <= pure
 
 
-def test_layers__kept(tree: Path):
+def test_layers__no_violation(tree: Path):
     code, output = run(tree, "lint-imports", "--no-cache")
     assert (code, "0 broken" in output) == (0, True)
 
@@ -125,17 +125,17 @@ def test_layers__kept(tree: Path):
         ("ERA001", "# x = 1"),
     ],
 )
-def test_lint__planted(tree: Path, code: str, line: str):
+def test_lint__rule_catches_a_violation(tree: Path, code: str, line: str):
     (tree / "dino_assets" / "planted.py").write_text(f'"""Planted."""\n\n{line}\n')
     status, output = run(tree, "ruff", "check", "--output-format", "concise", "--no-cache", ".")
     assert status == 1
-    assert any("planted.py:" in found and code in found for found in output.splitlines())
+    assert any("planted.py:" in line and code in line for line in output.splitlines())
 
 
 @pytest.mark.slow
-def test_types__planted(tree: Path):
+def test_types__mypy_catches_a_violation(tree: Path):
     (tree / "dino_assets" / "planted.py").write_text("def f(x):\n    return x\n")
-    if (REPOSITORY / ".mypy_cache").is_dir():  # `make check` comes first: only the plant is new
+    if (REPOSITORY / ".mypy_cache").is_dir():  # from `make check`: only the planted file is new
         shutil.copytree(REPOSITORY / ".mypy_cache", tree / ".mypy_cache")
     status, output = run(tree, "mypy")
     assert status == 1

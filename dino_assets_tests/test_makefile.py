@@ -1,4 +1,4 @@
-"""`make` says what is wrong instead of a stack of pip's own words."""
+"""Messages of `make` about faults of the set-up."""
 
 import os
 import shutil
@@ -24,7 +24,7 @@ def make(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
-def test_make__without_a_target_is_help(folder: Path):
+def test_make__prints_help_without_a_target(folder: Path):
     done = make(folder)
     assert done.returncode == 0
     listed = [line.split()[0] for line in done.stdout.splitlines()]
@@ -50,7 +50,7 @@ def test_make__no_python(folder: Path):
     assert "No 'no-such-python' here. Install Python 3.11" in done.stdout
 
 
-def test_make__an_old_python(folder: Path):
+def test_make__old_python(folder: Path):
     old = folder / "old-python"
     old.write_text('#!/bin/sh\n[ "$1" = --version ] && echo Python 3.8.1 && exit 0\nexit 1\n')
     old.chmod(0o755)
@@ -59,13 +59,13 @@ def test_make__an_old_python(folder: Path):
     assert "Python 3.8.1 is not 3.11, 3.12 or 3.13" in done.stdout
 
 
-def test_make__a_full_disk(folder: Path):
+def test_make__full_disk(folder: Path):
     done = make(folder, "install", "MIN_FREE_MB=999999999")
     assert done.returncode != 0
     assert "MB free here, the set-up needs 999999999. Free some space" in done.stdout
 
 
-def test_make__clean_twice(folder: Path):
+def test_make__clean_can_be_repeated(folder: Path):
     (folder / ".venv").mkdir()
     (folder / "data").mkdir()
     assert make(folder, "clean").returncode == 0
@@ -74,8 +74,8 @@ def test_make__clean_twice(folder: Path):
     assert not (folder / ".venv").exists()
 
 
-def test_make__when_everything_is_installed_already(folder: Path):
-    """pip then prints nothing that is worth showing, which is no failure."""
+def test_make__setup_with_everything_installed(folder: Path):
+    """pip then prints no line that is shown, and `make` does not fail."""
     python = folder / ".venv" / "bin" / "python"
     python.parent.mkdir(parents=True)
     python.write_text(

@@ -1,4 +1,4 @@
-"""What the package says of itself."""
+"""The package's metadata."""
 
 import tomllib
 
@@ -10,7 +10,7 @@ PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
 PYTHON = "Programming Language :: Python :: "
 
 
-def test_classifiers__the_pythons_that_it_installs_on():
+def test_classifiers__supported_python_versions():
     named = {c.removeprefix(PYTHON) for c in PROJECT["classifiers"] if c.startswith(PYTHON)}
     wanted = SpecifierSet(PROJECT["requires-python"])
     minors = {f"3.{minor}" for minor in range(20) if f"3.{minor}.1" in wanted}

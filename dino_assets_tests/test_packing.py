@@ -1,4 +1,4 @@
-"""Packed records: a list in all that is asked of it, and a fraction of its memory."""
+"""Packed records: the behaviour of a list in a fraction of its memory."""
 
 import tracemalloc
 from dataclasses import dataclass
@@ -17,18 +17,18 @@ class Point:
 
 
 def points(count: int) -> list[Point]:
-    """No two alike; some names are not text."""
+    """Make distinct points; some notes are None or not valid text."""
     notes = [None, "", "é\udcff", "a" * 300]
     return [Point(f"p{n}\udc80", n / 3, notes[n % 4]) for n in range(count)]
 
 
 @pytest.mark.parametrize("count", [0, 1, BLOCK_RECORDS - 1, BLOCK_RECORDS, 2 * BLOCK_RECORDS + 5])
-def test_packed__is_the_list_that_it_was_made_of(count: int):
+def test_packed__equals_the_list_of_records(count: int):
     records = points(count)
     packed = Packed(Point, records)
     assert len(packed) == count
     assert list(packed) == records
-    assert list(packed) == records  # again from the start
+    assert list(packed) == records  # a second iteration starts again
     assert packed[:7] == records[:7]
     assert packed[-3:] == records[-3:]
     assert [packed[n] for n in range(-count, count, 97)] == [
@@ -39,7 +39,7 @@ def test_packed__is_the_list_that_it_was_made_of(count: int):
             packed[beyond]
 
 
-def test_append__between_two_readings():
+def test_packed__append_between_two_readings():
     records = points(BLOCK_RECORDS + 1)
     packed = Packed(Point, records[:-2])
     assert packed[-1] == records[-3]
@@ -49,7 +49,7 @@ def test_append__between_two_readings():
     assert packed[BLOCK_RECORDS] == records[-1]
 
 
-def test_packed__holds_a_listing_in_a_tenth_of_its_memory():
+def test_packed__listing_takes_a_tenth_of_the_memory():
     count = 20 * BLOCK_RECORDS
     tracemalloc.start()
     try:
@@ -60,4 +60,4 @@ def test_packed__holds_a_listing_in_a_tenth_of_its_memory():
     finally:
         tracemalloc.stop()
     assert len(packed) == count
-    assert held_bytes < 20 * count  # as objects, 200 each
+    assert held_bytes < 20 * count  # uncompressed, 200 bytes each

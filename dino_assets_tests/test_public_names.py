@@ -1,4 +1,4 @@
-"""Public names: light to import, and typed as what they are."""
+"""Public names: import without torch, and types."""
 
 import ast
 import subprocess
@@ -30,7 +30,7 @@ DINOv2Extractor(model="typo")
 
 
 def list_typed() -> dict[str, tuple[str, str]]:
-    """What type checkers see: each name with its module and its name there."""
+    """List the names for type checkers, each with its module and its name there."""
     tree = ast.parse(Path(dino_assets.__file__).read_text())
     (block,) = [node for node in tree.body if isinstance(node, ast.If)]
     return {
@@ -41,7 +41,7 @@ def list_typed() -> dict[str, tuple[str, str]]:
     }
 
 
-def test_public_names__are_for_type_checkers_what_they_are():
+def test_public_names__same_modules_for_type_checkers_and_at_run_time():
     typed = list_typed()
     assert {"DINOv2Extractor", "CachedExtractor", "ImageDataset", "fetch_dinov3"} <= set(typed)
     assert typed | {"lineage": ("dino_assets.definitions", "defs")} == dino_assets._LAZY
@@ -49,7 +49,7 @@ def test_public_names__are_for_type_checkers_what_they_are():
         assert getattr(dino_assets, name) is getattr(import_module(module), attribute)
 
 
-def test_public_names__are_there_without_torch_until_used():
+def test_public_names__listed_without_importing_torch():
     code = (
         "import sys, dino_assets; from dino_assets import DINOV2_MODELS, IMAGE_EXTENSIONS;"
         "assert 'torch' not in sys.modules;"
@@ -62,7 +62,7 @@ def test_public_names__are_there_without_torch_until_used():
     assert done.returncode == 0, done.stderr
 
 
-def test_public_names__come_with_a_star():
+def test_public_names__imported_by_star():
     code = (
         "from dino_assets import *; DINOv2Extractor, extract_embeddings, IMAGE_SIZE;"
         "import sys; assert 'dagster' not in sys.modules"
@@ -72,11 +72,11 @@ def test_public_names__come_with_a_star():
 
 
 @pytest.mark.slow
-def test_public_names__the_documents_examples_are_typed(tmp_path: Path):
+def test_public_names__published_example_passes_mypy(tmp_path: Path):
     (tmp_path / "example.py").write_text(EXAMPLE)
     done = subprocess.run(
         [sys.executable, "-m", "mypy", str(tmp_path / "example.py")],
-        cwd=REPOSITORY,  # its settings, and what it knows of the package already
+        cwd=REPOSITORY,  # for its settings and its cache
         capture_output=True,
         text=True,
     )

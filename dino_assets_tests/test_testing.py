@@ -1,4 +1,4 @@
-"""The doubles that ship do what the real things do."""
+"""The test doubles of the package behave like the real classes."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from dino_assets.weights.checkpoint import read_checkpoint
 from dino_assets.weights.stage import draft_weights
 
 
-def test_doubles__a_draft_recorded_is_what_is_committed(tmp_path: Path):
+def test_recording_writer__records_what_a_commit_writes(tmp_path: Path):
     folder = write_tiny_checkpoint(tmp_path / "tiny")
     draft = draft_weights(folder, "tiny")
     recorded = RecordingWriter()
@@ -18,13 +18,13 @@ def test_doubles__a_draft_recorded_is_what_is_committed(tmp_path: Path):
     assert recorded.all_facts["dim"] == manifest.facts["dim"] == 16
 
 
-def test_write_tiny_checkpoint__is_a_checkpoint(tmp_path: Path):
+def test_write_tiny_checkpoint__can_be_read(tmp_path: Path):
     checkpoint = read_checkpoint(write_tiny_checkpoint(tmp_path / "tiny"), model="tiny")
     assert (checkpoint.dim, checkpoint.layers, checkpoint.family) == (16, 2, "dinov3_vit")
-    assert checkpoint.caveat  # random weights are loud
+    assert checkpoint.caveat  # random weights have a warning
 
 
-def test_recording_writer__keeps_all_kinds():
+def test_recording_writer__keeps_every_kind_of_item():
     import pyarrow as pa
 
     from dino_assets.store.commits.protocol import Part, Spent

@@ -1,1 +1,1 @@
-"""Pictures for people: letters, thumbnails, contact sheets."""
+"""Drawing of pictures: text, thumbnails, contact sheets, colour scales."""

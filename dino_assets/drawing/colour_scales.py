@@ -1,4 +1,4 @@
-"""Numbers as colours that everybody can put in order, and the bar that says which is which."""
+"""Colour scales for numbers, heat maps over photographs, and the bar that explains the colours."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,14 +9,12 @@ from PIL import Image, ImageDraw
 
 from dino_assets.drawing.lettering import GREY, INK, LINE, load_font, shorten
 
-# Ten stops of viridis (CC0): its lightness rises evenly, so it reads in grey and to the colour-blind.
+# Ten stops of viridis (CC0). Its lightness rises evenly, so it works in grey and for the colour-blind.
 VIRIDIS = (
     *((68, 1, 84), (72, 40, 120), (62, 74, 137), (49, 104, 142), (38, 130, 142)),
     *((31, 158, 137), (53, 183, 121), (109, 205, 89), (180, 222, 44), (253, 231, 37)),
 )
-HEAT_SHARE = (
-    0.65  # of the colour where it lies over a photograph; the rest is the photograph in grey
-)
+HEAT_SHARE = 0.65  # share of the colour over a photograph; the rest is the photograph in grey
 BAR_PX, _LETTERS_PX, _GAP_PX = 18, 15, 6
 BAR_HEIGHT_PX = BAR_PX + 2 * _LETTERS_PX + 3 * _GAP_PX
 _MIDDLE_GREY = 128
@@ -24,18 +22,18 @@ _MIDDLE_GREY = 128
 
 @dataclass(frozen=True)
 class ColourScale:
-    """Which colour a number has: the darkest at ``low`` and below, the brightest at ``high`` and above."""
+    """Colours of numbers: the darkest at ``low`` and below, the brightest at ``high`` and above."""
 
     low: float
     high: float
     meaning: str
     spell: Callable[[float], str] = "{:.3g}".format
-    is_open: bool = False  # numbers above ``high`` are there, and drawn like it
-    mark: tuple[float, str] | None = None  # a number worth a line of its own on the bar
-    share: float = HEAT_SHARE  # of the colour in what is seen
+    is_open: bool = False  # there are numbers above ``high``, drawn in the same colour
+    mark: tuple[float, str] | None = None  # a number to mark on the bar, with its label
+    share: float = HEAT_SHARE  # share of the colour over the photograph
 
     def colour(self, values: ArrayLike) -> NDArray[np.uint8]:
-        """Colours (…, 3) of some numbers."""
+        """Compute the colours (…, 3) of numbers."""
         span = self.high - self.low
         numbers = np.asarray(values, np.float64)
         shares = np.clip((numbers - self.low) / (span if span > 0 else 1), 0, 1)
@@ -45,7 +43,7 @@ class ColourScale:
 
 
 def lay_over(photo: Image.Image, values: NDArray[np.float32], scale: ColourScale) -> Image.Image:
-    """A photograph in grey under the colours of numbers (rows, columns), which divide it evenly."""
+    """Draw the colours of numbers (rows, columns) over a photograph in grey, in equal rectangles."""
     heat = Image.fromarray(scale.colour(values)).resize(photo.size, Image.Resampling.NEAREST)
     return Image.blend(photo.convert("L").convert("RGB"), heat, scale.share)
 
@@ -53,7 +51,7 @@ def lay_over(photo: Image.Image, values: NDArray[np.float32], scale: ColourScale
 def draw_bar(
     picture: Image.Image, left: int, top: int, *, scale: ColourScale, room_px: int
 ) -> None:
-    """Draw a scale: what its numbers mean, the colours as they look over middle grey, the numbers."""
+    """Draw a scale: its meaning, its colours over middle grey, its numbers."""
     draw, font = ImageDraw.Draw(picture), load_font(_LETTERS_PX)
     draw.text((left, top), shorten(scale.meaning, font, room_px), INK, font)
     top += _LETTERS_PX + _GAP_PX
@@ -69,7 +67,7 @@ def draw_bar(
 def _write_numbers(
     draw: ImageDraw.ImageDraw, left: int, top: int, width: int, scale: ColourScale
 ) -> None:
-    """Write both ends and the mark, or else the middle, below the bar."""
+    """Write the lowest and highest number below the bar, and the mark or else the middle."""
     font, below = load_font(_LETTERS_PX), top + BAR_PX + 2
     low, high = scale.spell(scale.low), scale.spell(scale.high)
     high += " and more" if scale.is_open else ""

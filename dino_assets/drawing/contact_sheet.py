@@ -1,4 +1,4 @@
-"""The chosen tiles as a contact sheet: what a person leafs through before labelling."""
+"""Contact sheets: a page of tiles with captions, to look through before labelling."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from dino_assets.errors import ConfigError
 
 MAX_JPEG_PX = 65_500  # the format's own limit is 65,535
 MAX_TITLE_LINES = 4
-MAX_CAVEAT_LINES = 20  # above a single small cell, too, it is shown whole
+MAX_CAVEAT_LINES = 20  # enough for the whole text above a single small cell
 
 
 def make_contact_sheet(
@@ -22,17 +22,17 @@ def make_contact_sheet(
     title: str = "",
     caveat: str = "",
 ) -> bytes:
-    """A JPEG of tiles (side, side, 3) uint8, row by row, each with its caption of up to three lines.
+    """Draw tiles (side, side, 3) uint8 as a JPEG, row by row, each with a caption of up to three lines.
 
-    A ``title`` stands above them, and below it a ``caveat``, whole and in red.
+    The ``title`` is above them, and below it the complete ``caveat`` in red.
 
     Raises:
-        ConfigError: no column, cells below 40 px, a tile that is not (side, side, 3) uint8, or more
-            tiles than a JPEG is high.
+        ConfigError: no column, cells below 40 px, a tile that is not (side, side, 3) uint8, or more tiles
+            than fit into a JPEG.
     """
     if columns < 1 or cell_px < 40:
         name, value = ("columns", columns) if columns < 1 else ("cell_px", cell_px)
-        message = f"columns={columns}, cell_px={cell_px}: use at least 1 and 40"
+        message = f"columns={columns}, cell_px={cell_px}: expected at least 1 and 40"
         raise ConfigError(message, setting=name, value=value)
     text_px = max(10, cell_px // 16)
     font, gap = load_font(text_px), max(6, cell_px // 18)
@@ -53,7 +53,7 @@ def make_contact_sheet(
     height = head_px + -(-len(tiles) // across) * step_y + gap
     if max(width, height) > MAX_JPEG_PX:
         raise ConfigError(
-            f"{len(tiles)} tiles make a sheet of {width}×{height} px, and a JPEG ends at "
+            f"{len(tiles)} tiles make a sheet of {width}×{height} px, and a JPEG can have at most "
             f"{MAX_JPEG_PX}: use another number of columns, smaller cells or fewer tiles",
             setting="tiles",
             value=len(tiles),
@@ -76,5 +76,5 @@ def make_contact_sheet(
         for number, line in enumerate(lines):
             y = top + cell_px + text_px // 3 + number * line_px
             draw.text((left, y), line, fill=GREY if number else INK, font=font)
-    # 4:2:0 would smear coloured edges of text.
+    # 4:2:0 would blur the coloured edges of text.
     return encode_picture(sheet, "JPEG", quality=88, subsampling=0)

@@ -1,28 +1,28 @@
-"""What pictures for people share: ink, letters that fit their room, and bytes at the end."""
+"""Text in pictures: colours, the font, shortening, wrapping, and encoding of the result."""
 
 import io
 
 from PIL import Image, ImageFont
 
 INK, GREY, LINE, WHITE = (28, 32, 38), (95, 102, 112), (214, 218, 224), (255, 255, 255)
-RED = (179, 38, 30)  # of what must not be overlooked
+RED = (179, 38, 30)  # for warnings
 
 Colour = tuple[int, int, int]
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 def load_font(size_px: int) -> Font:
-    """Pillow's own font, so that every machine draws the same letters."""
+    """Load Pillow's own font, so that every machine draws the same letters."""
     return ImageFont.load_default(size_px)
 
 
 def make_printable(text: str) -> str:
-    """Without line ends and control characters, which would be drawn as boxes or move the line."""
+    """Replace line ends and control characters, which would be drawn as boxes or break the line."""
     return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
 def shorten(text: str, font: Font, room_px: float) -> str:
-    """The text, or as much of its beginning as fits, with an ellipsis."""
+    """Shorten a text to the available width, with an ellipsis if it does not fit."""
     text = make_printable(text)
     if font.getlength(text) <= room_px:
         return text
@@ -35,7 +35,7 @@ def shorten(text: str, font: Font, room_px: float) -> str:
 
 
 def wrap(text: str, font: Font, room_px: float, *, max_lines: int) -> list[str]:
-    """Lines that fit; what is left over ends in an ellipsis. A line end in the text is kept."""
+    """Split a text into lines that fit, keeping its line ends. The last line may end in an ellipsis."""
     lines: list[str] = []
     for paragraph in text.strip().splitlines():
         words = make_printable(paragraph).split()
@@ -53,7 +53,7 @@ def wrap(text: str, font: Font, room_px: float, *, max_lines: int) -> list[str]:
 
 
 def encode_picture(picture: Image.Image, form: str, **options: int | bool) -> bytes:
-    """A picture's bytes in one of Pillow's formats."""
+    """Encode a picture in one of Pillow's formats."""
     buffer = io.BytesIO()
     picture.save(buffer, form, **options)
     return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""Pictures beside each other under one title: captions, notes, a warning, a colour scale."""
+"""Sheets of several pictures with title, captions, notes, a warning and a colour scale."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,12 +18,12 @@ from dino_assets.drawing.lettering import (
 )
 
 _TITLE_PX, _TEXT_PX, _MARGIN_PX, _GAP_PX = 20, 15, 16, 10
-_MIN_WIDTH_PX = 760  # the lines around small pictures must be readable
+_MIN_WIDTH_PX = 760  # so that the text around small pictures is readable
 
 
 @dataclass(frozen=True, eq=False)
 class Panel:
-    """One picture and the line above it."""
+    """One picture and the caption above it."""
 
     picture: Image.Image
     caption: str
@@ -37,7 +37,7 @@ def draw_panels(
     caveat: str = "",
     scale: ColourScale | None = None,
 ) -> Image.Image:
-    """Lay out rows of panels; columns line up, every panel at its own size."""
+    """Draw rows of panels with aligned columns, each panel in its own size."""
     columns = range(max(len(row) for row in rows))
     widths = [max(row[n].picture.width for row in rows if n < len(row)) for n in columns]
     heights = [max(panel.picture.height for panel in row) for row in rows]

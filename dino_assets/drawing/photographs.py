@@ -1,4 +1,4 @@
-"""Photographs of a camera's size, drawn: for benches, which must not depend on anybody's own."""
+"""Synthetic photographs of a camera's size, for benchmarks."""
 
 import io
 
@@ -7,7 +7,7 @@ from PIL import Image
 
 
 def draw_photo(seed: int, *, width: int = 5472, height: int = 3648) -> bytes:
-    """20 MP (or another size) of blotches of all sizes with the grain of a small sensor, quality 90."""
+    """Draw a JPEG (quality 90) of random blotches of all sizes with the noise of a small sensor."""
     rng = np.random.default_rng(seed)
     pixels = np.full((height, width, 3), 110, np.float32)
     for size, strength in ((512, 30), (64, 20), (8, 14)):

@@ -1,4 +1,4 @@
-"""Page templates: Jinja2 with everything escaped, from files that lie beside the code."""
+"""HTML pages from Jinja2 templates beside the code, with every value escaped."""
 
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 def render_page(package: str, name: str, /, **values: Any) -> str:
     """Fill a package's template; every value is escaped, and a missing one raises."""
     page = _open_template(package, name).render(**values)
-    # As html.escape spells them: a page of an equal recipe has equal bytes, whichever wrote it.
+    # The same escapes as html.escape, so that equal recipes give pages with equal bytes.
     return page.replace("&#39;", "&#x27;").replace("&#34;", "&quot;")
 
 

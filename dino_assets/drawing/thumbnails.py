@@ -1,4 +1,4 @@
-"""Pictures made small enough to be shown inline."""
+"""Thumbnails small enough to be shown inline."""
 
 import io
 
@@ -7,21 +7,18 @@ from PIL import Image
 from dino_assets.drawing.lettering import encode_picture
 from dino_assets.errors import ConfigError
 
-THUMBNAIL_MAX_BYTES = (
-    30_000  # 40 KB as base64; an inline 200 KB picture costs 1 MB of SQLite per run
-)
-
-
+# 40 KB as base64; an inline 200 KB picture costs 1 MB of SQLite per run.
+THUMBNAIL_MAX_BYTES = 30_000
 THUMBNAIL_MAX_PX = 480
 
 
 def draw_thumbnail(
     png: bytes, *, max_bytes: int = THUMBNAIL_MAX_BYTES, max_px: int = THUMBNAIL_MAX_PX
 ) -> bytes:
-    """The same picture as a PNG of few colours, as wide as fits into the bytes and ``max_px``.
+    """Shrink a PNG to few colours and the largest width that fits ``max_bytes`` and ``max_px``.
 
     Raises:
-        ConfigError: not even 60 px fit.
+        ConfigError: even a picture of 60 px has more than ``max_bytes``.
     """
     with Image.open(io.BytesIO(png)) as opened:
         picture = opened.convert("RGB")
@@ -29,13 +26,13 @@ def draw_thumbnail(
         width = min(width, picture.width, max_px)
         height = max(1, round(picture.height * width / picture.width))
         small = picture.resize((width, height), Image.Resampling.LANCZOS)
-        # Median cut gives dark text the colour of the dots; maximum coverage makes bands of density.
+        # Median cut colours dark text like the dots; maximum coverage shows densities as bands.
         few = small.quantize(128, Image.Quantize.FASTOCTREE)
         data = encode_picture(few, "PNG", optimize=True)
         if len(data) <= max_bytes:
             return data
     raise ConfigError(
-        f"max_bytes={max_bytes} is too small for a thumbnail ({len(data)} at 60 px)",
+        f"max_bytes={max_bytes} is too small: a thumbnail of 60 px needs {len(data)} bytes",
         setting="max_bytes",
         value=max_bytes,
     )

@@ -1,1 +1,1 @@
-"""Exact numerics on arrays: neighbours, k-means, farthest points; the Earth."""
+"""Numerics on arrays: exact neighbours, k-means, farthest points, distances on the Earth."""

@@ -1,4 +1,4 @@
-"""The Earth: geodesics and areas on the WGS 84 ellipsoid, distances on a sphere."""
+"""Geodesics and areas on the WGS 84 ellipsoid, distances on a sphere."""
 
 import math
 
@@ -11,15 +11,15 @@ FLATTENING = 1 / 298.257223563
 POLE_M = EQUATOR_M * (1 - FLATTENING)
 _E2 = 0.00669437999014  # the eccentricity, squared
 _MOST_REACH_M = 1_000_000.0
-# Where half a percent does not matter: what a drop's report says of distances.
+# For distances in a drop's report, where an error of half a percent does not matter.
 SPHERE_M = 6_371_000.0
 SPHERE_M_PER_DEGREE = 111_195.0
 
 
 def travel(longitude: float, latitude: float, metres: _F64) -> _F64:
-    """Go metres (N, 2) east and north from a point along a geodesic; give longitude, latitude (N, 2).
+    """Compute longitude and latitude (N, 2) of points that lie metres (N, 2) east and north of a point.
 
-    Vincenty's direct formula: to a micrometre over the distances a drone sees, at any latitude.
+    Vincenty's direct formula, exact to a micrometre over the distances in a drone's photograph, at any latitude.
     """
     east, north = metres.T
     distance, azimuth = np.hypot(east, north), np.arctan2(east, north)
@@ -55,10 +55,10 @@ def travel(longitude: float, latitude: float, metres: _F64) -> _F64:
 
 
 def measure_areas_m2(corners: _F64, centers: _F64) -> _F64:
-    """Measure quadrangles (N, 4, 2) of longitude and latitude, in the plane that touches their centers (N, 2).
+    """Measure the areas of quadrangles (N, 4, 2) of longitude and latitude around their centers (N, 2).
 
-    Right to half a percent wherever they lie, at a pole, too; NaN where a corner is over 1,000 km from
-    its center: no plane is like so much of the ground.
+    Each is measured in the plane tangent to its center. The error is at most half a percent everywhere, also at
+    a pole. The result is NaN if a corner is over 1,000 km from the center: a plane does not fit so much ground.
     """
     longitude, latitude = np.radians(centers).T
     zeros = np.zeros_like(longitude)
@@ -71,15 +71,15 @@ def measure_areas_m2(corners: _F64, centers: _F64) -> _F64:
         ],
         1,
     )
-    aside = _place_on_ellipsoid(corners) - _place_on_ellipsoid(centers)[:, None]
-    x, y = (np.einsum("nij,nj->ni", aside, axis) for axis in (east, north))
+    offsets = _place_on_ellipsoid(corners) - _place_on_ellipsoid(centers)[:, None]
+    x, y = (np.einsum("nij,nj->ni", offsets, axis) for axis in (east, north))
     doubled = (x * np.roll(y, -1, axis=1) - np.roll(x, -1, axis=1) * y).sum(axis=1)
-    reach = np.linalg.norm(aside, axis=2).max(axis=1)
+    reach = np.linalg.norm(offsets, axis=2).max(axis=1)
     return np.asarray(np.where(reach <= _MOST_REACH_M, np.abs(doubled) / 2, np.nan))
 
 
 def _place_on_ellipsoid(degrees: _F64) -> _F64:
-    """Give x, y, z (…, 3) in metres of longitudes and latitudes (…, 2)."""
+    """Convert longitudes and latitudes (…, 2) to x, y, z (…, 3) in metres."""
     longitude, latitude = np.moveaxis(np.radians(degrees), -1, 0)
     around = EQUATOR_M / np.sqrt(1 - _E2 * np.sin(latitude) ** 2)
     return np.stack(
@@ -93,7 +93,7 @@ def _place_on_ellipsoid(degrees: _F64) -> _F64:
 
 
 def measure_distance_m(one: tuple[float, float], other: tuple[float, float]) -> float:
-    """Measure along the sphere between two (latitude, longitude) in degrees."""
+    """Measure the distance on a sphere between two (latitude, longitude) in degrees."""
     lat, lon, other_lat, other_lon = map(math.radians, (*one, *other))
     half = math.sin((other_lat - lat) / 2) ** 2
     half += math.cos(lat) * math.cos(other_lat) * math.sin((other_lon - lon) / 2) ** 2
@@ -101,7 +101,7 @@ def measure_distance_m(one: tuple[float, float], other: tuple[float, float]) -> 
 
 
 def place_on_sphere(latitude: float, longitude: float) -> tuple[float, float, float]:
-    """Give x, y, z in metres, so that near points are as far apart as on the ground."""
+    """Convert to x, y, z in metres: the straight distance of near points is about that on the ground."""
     lat, lon = math.radians(latitude), math.radians(longitude)
     around = SPHERE_M * math.cos(lat)
     return around * math.cos(lon), around * math.sin(lon), SPHERE_M * math.sin(lat)

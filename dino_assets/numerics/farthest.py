@@ -1,4 +1,4 @@
-"""Exact farthest-point picks."""
+"""Exact farthest-point sampling."""
 
 import math
 
@@ -10,11 +10,11 @@ from dino_assets.numerics.neighbours import find_nearest, fold_in
 def walk_farthest(
     points: np.ndarray, count: int, *, chosen: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Farthest-point picks (count,) int64 and each one's distance from all before it, float64.
+    """Pick ``count`` farthest points; return indices int64 and distances to the nearest earlier pick, float64.
 
-    Exactly the naive definition: every pick is the row farthest from all chosen and picked rows,
-    the lowest index on ties. With nothing chosen it starts at the row farthest from the mean, which
-    unlike the first row does not depend on the order of the pool.
+    Every pick is the row farthest from all chosen and picked rows; ties go to the lowest index. The result
+    equals the naive definition. If nothing is chosen, the first pick is the row farthest from the mean: unlike
+    row 0, it does not depend on the order of the pool.
     """
     indices, distances = np.empty(count, np.int64), np.empty(count)
     squared = np.full(len(points), math.inf)
@@ -27,7 +27,7 @@ def walk_farthest(
         row = int(squared.argmax())
         indices[step], distances[step] = row, math.sqrt(squared[row])
         if step == 0 and not len(chosen):
-            squared[:] = math.inf  # from here on the mean does not count as covered
+            squared[:] = math.inf  # the mean was only needed for the first pick
         fold_in(squared, points, points[row])
-        squared[row] = -1  # never again, not even among duplicates at distance 0
+        squared[row] = -1  # never picked again, even among duplicates at distance 0
     return indices, distances

@@ -1,4 +1,4 @@
-"""K-means as tight as full Lloyd, for a fraction of its passes."""
+"""K-means clustering, as good as full Lloyd with a fraction of its passes."""
 
 import math
 from dataclasses import dataclass
@@ -14,15 +14,15 @@ from dino_assets.numerics.neighbours import (
     make_screen,
 )
 
-# k-means. At 100k × 768: sub-sample and a few full passes, within 1 % of full Lloyd's inertia.
+# At 100k × 768, passes on a sub-sample and a few full passes come within 1 % of full Lloyd's inertia.
 SEED_PASSES = 30
 FULL_PASSES = 10
-GAIN = 1e-4  # a pass that lowers inertia by less than this share is the last
+GAIN = 1e-4  # stop after a pass that lowers inertia by less than this share
 
 
 @dataclass(frozen=True, eq=False)
 class Clusters:
-    """Centres (K, D) float64, a label (N,) int64 per row, and float64 squared distances to its centre."""
+    """Centres (K, D) float64, labels (N,) int64, and squared distances (N,) float64 to the own centre."""
 
     centres: np.ndarray
     labels: np.ndarray
@@ -30,13 +30,13 @@ class Clusters:
 
     @property
     def inertia(self) -> float:
-        """Sum of squared distances to the own centre."""
+        """The sum of squared distances to the own centre."""
         return float(self.squared.sum())
 
 
 @dataclass(frozen=True)
 class Seeding:
-    """How large a sub-sample the centres are first looked for in: the larger of the two."""
+    """The size of the sub-sample in which centres are searched first: the larger of the two."""
 
     rows: int = 10_000
     rows_per_cluster: int = 20
@@ -52,13 +52,13 @@ def fit_kmeans(
     rng: np.random.Generator,
     seeding: Seeding = SEEDING,
 ) -> Clusters:
-    """K-means: greedy k-means++ and Lloyd passes on a sub-sample, then passes over everything.
+    """Cluster rows: greedy k-means++ and Lloyd passes on a sub-sample, then passes over all rows.
 
-    No cluster is empty. Fewer clusters come back when fewer distinct rows are there.
+    No cluster is empty. There are fewer clusters if there are fewer distinct rows.
 
     Raises:
-        ConfigError: fewer than one cluster was asked for.
-        InvalidVectorsError: vectors that are not finite (N, D).
+        ConfigError: ``n_clusters`` is less than 1.
+        InvalidVectorsError: the vectors are not finite numbers (N, D).
     """
     if n_clusters < 1:
         raise ConfigError(
@@ -73,22 +73,23 @@ def fit_kmeans(
     if len(points) <= seeds:
         start = _seed_centres(points, n_clusters, rng)
         return run_lloyd(points, start, n_clusters, passes=SEED_PASSES + FULL_PASSES)
-    some = points[np.sort(rng.choice(len(points), seeds, replace=False))]
-    start = _seed_centres(some, n_clusters, rng)
-    start = run_lloyd(some, start, n_clusters, passes=SEED_PASSES).centres
+    sample = points[np.sort(rng.choice(len(points), seeds, replace=False))]
+    start = _seed_centres(sample, n_clusters, rng)
+    start = run_lloyd(sample, start, n_clusters, passes=SEED_PASSES).centres
     return run_lloyd(points, start, n_clusters, passes=FULL_PASSES)
 
 
 def _seed_centres(points: np.ndarray, n_clusters: int, rng: np.random.Generator) -> np.ndarray:
-    """Greedy k-means++: of a few rows drawn by squared distance, the one that helps most.
+    """Choose first centres by greedy k-means++: of a few random rows, the one that lowers inertia most.
 
-    Distances are screened ones: they only weigh chances.
+    Rows are drawn with a probability that grows with the squared distance. Screened distances are exact enough
+    for that.
     """
     screen = make_screen(points)
     rows = screen.project(points)
 
     def weigh(chosen: list[int] | np.ndarray) -> np.ndarray:
-        # Lower bounds, so that equal rows are not drawn for their rounding error.
+        # Lower bounds, so that equal rows have weight 0 despite rounding errors.
         return np.asarray(np.maximum(screen.bound_below(rows[chosen], rows), 0))
 
     trials = 2 + int(np.log(n_clusters))
@@ -108,16 +109,19 @@ def _seed_centres(points: np.ndarray, n_clusters: int, rng: np.random.Generator)
 
 
 def run_lloyd(points: np.ndarray, centres: np.ndarray, n_clusters: int, *, passes: int) -> Clusters:
-    """Move centres (K, D) to the means of their rows until a pass gains nothing; fill up to ``n_clusters``."""
+    """Move centres (K, D) to the means of their rows until a pass gains too little.
+
+    Missing centres are added until there are ``n_clusters``.
+    """
     before = math.inf
     for _ in range(passes):
         nearest = find_nearest(points, centres)
         centres = _average(points, nearest.labels, len(centres))
         inertia = nearest.squared.sum()
-        if len(centres) < n_clusters:  # some were never found, or lost all their rows
-            there = len(centres)
+        if len(centres) < n_clusters:  # fewer seeds, or centres without rows
+            earlier = len(centres)
             centres = _add_farthest(points, centres, n_clusters)
-            if len(centres) > there:
+            if len(centres) > earlier:
                 before = math.inf
                 continue
         if inertia >= before * (1 - GAIN):
@@ -129,7 +133,7 @@ def run_lloyd(points: np.ndarray, centres: np.ndarray, n_clusters: int, *, passe
 
 
 def _average(points: np.ndarray, labels: np.ndarray, n_clusters: int) -> np.ndarray:
-    """Mean of each cluster in float64; empty clusters are left out."""
+    """Compute the mean of each cluster in float64, without empty clusters."""
     sums = np.zeros((n_clusters, points.shape[1]))
     for block in blocks(len(points)):
         order = np.argsort(labels[block], kind="stable")
@@ -141,13 +145,13 @@ def _average(points: np.ndarray, labels: np.ndarray, n_clusters: int) -> np.ndar
 
 
 def _add_farthest(points: np.ndarray, centres: np.ndarray, n_clusters: int) -> np.ndarray:
-    """Put missing centres, one by one, on the row farthest from all centres."""
+    """Add missing centres one by one, each on the row farthest from all centres."""
     squared = find_nearest(points, centres).squared
     added = [centres]
     for _ in range(n_clusters - len(centres)):
         row = int(squared.argmax())
         if squared[row] == 0:
-            break  # every row lies on a centre: there are no more distinct rows
+            break  # every row equals a centre: there are no more distinct rows
         added.append(points[row][None].astype(np.float64))
         fold_in(squared, points, points[row])
     return np.concatenate(added)

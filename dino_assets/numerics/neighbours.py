@@ -1,8 +1,8 @@
-"""Exact neighbours and nearest centres by blocked matrix products.
+"""Exact nearest neighbours and nearest centres by blocked matrix products.
 
-One idea throughout: products in float32 only *screen*. Their rounding error is bounded, and every
-pair that the bound cannot rule out is decided by direct differences in float64. So the answers do
-not depend on block shapes, on how many rows are asked, or on which BLAS computed the products.
+Products in float32 are only used for *screening*. Their rounding error has a known bound. Every pair that the
+bound cannot exclude is measured by direct differences in float64. Therefore the results do not depend on block
+shapes, on the number of queries, or on the BLAS that computed the products.
 """
 
 import math
@@ -18,15 +18,15 @@ from dino_assets.settings.choices import check_word
 Metric = Literal["cosine", "euclidean"]
 METRICS: tuple[Metric, ...] = ("cosine", "euclidean")
 
-SPARE = 16  # neighbours screened beyond those asked, so that few rows need a second look
-PAIR_FLOATS = 1 << 20  # float64 numbers in flight while pairs are decided: 8 MiB, fits the cache
+SPARE = 16  # neighbours screened in addition to k, so that few rows need a second search
+PAIR_FLOATS = 1 << 20  # float64 numbers in memory while pairs are measured: 8 MiB, fits the cache
 ROUNDING = 2.0**-24  # of one float32 operation
 NOT_IN_POOL = -1  # in place of a query's own row
-TINY = np.float32(1e-36)  # more than what float32 products lose by underflow
+TINY = np.float32(1e-36)  # more than the underflow of float32 products
 
 
 class BlockSizes(NamedTuple):
-    """Rows of a product at a time; together 32 MiB of float32."""
+    """Numbers of rows per product; together 32 MiB of float32."""
 
     queries: int = 1024
     pool: int = 8192
@@ -43,7 +43,7 @@ class Neighbours(NamedTuple):
 
 
 class Queries(NamedTuple):
-    """Rows (M, D) whose neighbours are looked for, and which row of the pool each of them is, if any."""
+    """Rows (M, D) whose neighbours are searched, and each one's own index in the pool, if it has one."""
 
     rows: np.ndarray
     own: np.ndarray
@@ -57,10 +57,10 @@ class Nearest(NamedTuple):
 
 
 def check_vectors(vectors: ArrayLike) -> np.ndarray:
-    """The same vectors as float32 (N, D); a memory map of float32 stays one.
+    """Check vectors and convert them to float32 (N, D); a memory map of float32 stays one.
 
     Raises:
-        InvalidVectorsError: not two-dimensional, no dimensions, or a number that is not finite.
+        InvalidVectorsError: they are not two-dimensional, have no dimensions, or a number is not finite.
     """
     given = np.asarray(vectors)
     if given.ndim != 2 or given.dtype.kind not in "fiu":
@@ -70,7 +70,9 @@ def check_vectors(vectors: ArrayLike) -> np.ndarray:
         )
     if not given.shape[1] and len(given):
         raise InvalidVectorsError(f"vectors of shape {given.shape} have no dimensions")
-    with np.errstate(over="ignore"):  # what does not fit float32 becomes inf and is named below
+    with np.errstate(
+        over="ignore"
+    ):  # numbers too large for float32 become inf and are refused below
         points = np.ascontiguousarray(given, np.float32)
     for block in blocks(len(points)):
         broken = np.flatnonzero(~np.isfinite(points[block]).all(axis=1))
@@ -78,15 +80,15 @@ def check_vectors(vectors: ArrayLike) -> np.ndarray:
             row = block.start + int(broken[0])
             where = int((~np.isfinite(points[row])).argmax())
             raise InvalidVectorsError(
-                f"row {row} holds {given[row, where]} in dimension {where}: expected finite float32 "
-                "numbers; embed that tile again, or leave it out",
+                f"row {row} has {given[row, where]} in dimension {where}: expected finite float32 "
+                "numbers. Embed that tile again, or leave it out",
                 row=row,
             )
     return points
 
 
 def scale_to_unit(points: np.ndarray) -> np.ndarray:
-    """Rows of length 1 in float32. A row of zeros has no direction and stays zero."""
+    """Scale rows to length 1, in float32. A row of zeros stays zero."""
     unit = np.empty(points.shape, np.float32)
     for block in blocks(len(points)):
         rows = points[block].astype(np.float64)
@@ -96,17 +98,17 @@ def scale_to_unit(points: np.ndarray) -> np.ndarray:
 
 
 def measure_squared(points: np.ndarray, to: np.ndarray) -> np.ndarray:
-    """Squared distances in float64 by direct differences, along the last axis after broadcasting.
+    """Measure squared distances in float64 by direct differences, along the last axis after broadcasting.
 
-    The one definition of distance that decides anything: a pair's value does not depend on what
-    else is computed with it, which a matrix product does not promise.
+    Every result is decided by this definition of distance. In contrast to a matrix product, the value of a
+    pair does not depend on what else is computed in the same call.
     """
     difference = points.astype(np.float64) - to
     return np.asarray(np.square(difference, out=difference).sum(axis=-1))
 
 
 def fold_in(squared: np.ndarray, points: np.ndarray, centre: np.ndarray) -> None:
-    """Lower the squared distances (N,) float64 to those from ``centre`` (D,), in place."""
+    """Update the squared distances (N,) float64 in place with those to a further ``centre`` (D,)."""
     for block in blocks(len(points), max(1, PAIR_FLOATS // max(points.shape[1], 1))):
         np.minimum(squared[block], measure_squared(points[block], centre), out=squared[block])
 
@@ -119,51 +121,53 @@ def find_neighbours(
     metric: Metric = "cosine",
     sizes: BlockSizes = BLOCK_SIZES,
 ) -> Neighbours:
-    """The exact ``k`` nearest other rows for each row, or the nearest rows for each of other ``queries``.
+    """Find the exact ``k`` nearest other rows for each row, or the nearest rows for each of ``queries``.
 
-    Ties go to the lowest index. Cosine distance is 1 − cos; a row of zeros is at distance 1 from all
-    others, and 0 from other zeros.
+    Ties go to the lowest index. Cosine distance is 1 − cos. A row of zeros is at distance 1 from all other rows,
+    and at distance 0 from other rows of zeros.
 
     Raises:
-        ConfigError: an unknown metric, or fewer than ``k`` other rows.
-        InvalidVectorsError: vectors that are not finite (N, D), or queries of another D.
+        ConfigError: the metric is unknown, or there are fewer than ``k`` other rows.
+        InvalidVectorsError: vectors are not finite numbers (N, D), or the queries have another D.
     """
     check_word("metric", metric, METRICS)
     pool = check_vectors(vectors)
-    asked = pool if queries is None else check_vectors(queries)
-    if asked.shape[1] != pool.shape[1]:
+    query_rows = pool if queries is None else check_vectors(queries)
+    if query_rows.shape[1] != pool.shape[1]:
         raise InvalidVectorsError(
-            f"queries of {asked.shape[1]} dimensions and rows of {pool.shape[1]}: embed both with the "
-            "same model",
-            dims=(asked.shape[1], pool.shape[1]),
+            f"queries of {query_rows.shape[1]} dimensions and rows of {pool.shape[1]}: embed both with "
+            "the same model",
+            dims=(query_rows.shape[1], pool.shape[1]),
         )
     others = max(len(pool) - (queries is None), 0)
     if not 1 <= k <= others:
         raise ConfigError(
-            f"k={k} neighbours of {others} other rows: use 1 to that number",
+            f"k={k} neighbours among {others} other rows: expected 1 to {others}",
             setting="k",
             value=k,
         )
     if metric == "cosine":
         pool = _point_zeros(scale_to_unit(pool))
-        asked = pool if queries is None else _point_zeros(scale_to_unit(asked))
-    screen = make_screen(pool, asked)
-    indices = np.empty((len(asked), k), np.int64)
-    squared = np.empty((len(asked), k))
-    for block in blocks(len(asked), sizes.queries):
+        query_rows = pool if queries is None else _point_zeros(scale_to_unit(query_rows))
+    screen = make_screen(pool, query_rows)
+    indices = np.empty((len(query_rows), k), np.int64)
+    squared = np.empty((len(query_rows), k))
+    for block in blocks(len(query_rows), sizes.queries):
         own = np.arange(block.start, block.stop)
-        query = Queries(asked[block], own if queries is None else np.full(len(own), NOT_IN_POOL))
+        own = own if queries is None else np.full(len(own), NOT_IN_POOL)
+        query = Queries(query_rows[block], own)
         indices[block], squared[block] = _search(pool, k, query, screen, pool_block=sizes.pool)
     if metric == "euclidean":
-        distances = np.minimum(np.sqrt(squared), np.finfo(np.float32).max)  # twice it may come out
+        # Rows within float32 may be up to twice its maximum apart.
+        distances = np.minimum(np.sqrt(squared), np.finfo(np.float32).max)
         return Neighbours(indices, distances.astype(np.float32))
-    # Half of it is 1 − cos for unit rows, without the cancellation.
+    # For unit rows, half of the squared distance is 1 − cos, without cancellation.
     return Neighbours(indices, (squared / 2).astype(np.float32))
 
 
 def find_nearest(points: np.ndarray, centres: np.ndarray) -> Nearest:
-    """The exactly nearest centre (K, D) of every row (N, D); ties go to the lowest index."""
-    # Equal centres tie everywhere, and every tie would be decided in float64.
+    """Find the exactly nearest centre (K, D) of every row (N, D); ties go to the lowest index."""
+    # Without repeated centres: they tie for every row, and each tie would be measured in float64.
     first = np.sort(np.unique(centres, axis=0, return_index=True)[1])
     distinct = np.ascontiguousarray(centres[first])
     screen = make_screen(distinct, points)
@@ -185,11 +189,11 @@ def find_nearest(points: np.ndarray, centres: np.ndarray) -> Nearest:
 
 
 class Screen(NamedTuple):
-    """A shift and a power of two that bring all rows near the origin, where float32 is sharpest.
+    """A shift and a scale (a power of two) that move all rows near the origin, where float32 is most exact.
 
-    Untrained encoders give embeddings that share nearly all of their length; without the shift the
-    products would resolve nothing. ``margin`` · (|a|² + |b|²) bounds what a screened squared
-    distance is off by; a bound by the longest row would let one outlier blur everything.
+    Embeddings of untrained encoders are nearly equal; without the shift, products could not distinguish them.
+    ``margin`` · (|a|² + |b|²) bounds the error of a screened squared distance. A bound by the longest row would
+    be useless with a single outlier.
     """
 
     shift: np.ndarray
@@ -197,11 +201,11 @@ class Screen(NamedTuple):
     margin: np.float32
 
     def project(self, rows: np.ndarray) -> np.ndarray:
-        """Rows as the float32 products see them: centred and scaled."""
+        """Shift and scale rows for float32 products."""
         return np.asarray(rows * self.scale - self.shift, np.float32)
 
     def bound_below(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-        """Lower bounds (M, N) float32 of the squared distances between projected rows."""
+        """Compute lower bounds (M, N) float32 of the squared distances between projected rows."""
         products = left @ right.T
         products *= -2
         products += (1 - self.margin) * _square(left)[:, None] - TINY
@@ -210,9 +214,9 @@ class Screen(NamedTuple):
 
 
 def make_screen(*arrays: np.ndarray) -> Screen:
-    """A common centre and scale for some arrays of rows, and the error that products then have."""
+    """Choose a common shift and scale for arrays of rows, and the error bound of their products."""
     largest = max((float(np.abs(a[b]).max()) for a in arrays for b in blocks(len(a))), default=0)
-    # A power of two scales without rounding; within ±2 nothing overflows.
+    # A power of two scales without rounding. Numbers within ±2 do not overflow.
     power = np.clip(-np.ceil(np.log2(largest)), -126, 126) if largest else 0
     scale = np.float32(2.0**power)
     shift = np.asarray(scale * arrays[0].mean(axis=0, dtype=np.float64), np.float32)
@@ -234,7 +238,7 @@ def _measure_pairs(a: np.ndarray, i: np.ndarray, b: np.ndarray, j: np.ndarray) -
 def _search(
     pool: np.ndarray, k: int, query: Queries, screen: Screen, *, pool_block: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Indices and squared distances (M, k) of the neighbours of ``query`` in the pool."""
+    """Find indices and squared distances (M, k) of the neighbours of ``query`` in the pool."""
     queries, own = query
     left, every = screen.project(queries), np.arange(len(queries))
     count = min(k + SPARE, len(pool))
@@ -257,8 +261,8 @@ def _search(
     squared[indices == own[:, None]] = np.inf
     order = np.argsort(squared, axis=1, kind="stable")[:, :k]
     if count < len(pool):
-        # The k rows found bound the k-th distance from above; what was never kept is at least as
-        # far as the last one kept. Where the two overlap, more must be measured.
+        # The k rows bound the k-th distance from above. Rows that were dropped are at least as far as the
+        # lower bound of the last candidate. Where the two bounds overlap, more rows must be measured.
         upper = np.stack([_square(screen.project(pool[c])) for c in indices])
         upper = lower + 2 * screen.margin * (_square(left)[:, None] + upper)
         limits = np.sort(upper, axis=1)[:, k - 1]
@@ -288,10 +292,10 @@ def _search_wide(
     *,
     pool_block: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The same for rows among ties: everything that may lie within the limit is measured."""
+    """Find neighbours of rows with many near ties: measure every row that may lie within the limit."""
     queries, own = query
-    # Of equal rows only the first k + 1 can be neighbours. Thousands of tiles of black or of open
-    # water are equal, and would otherwise be measured against each other.
+    # Of equal rows only the first k + 1 can be neighbours. Otherwise thousands of equal tiles (black, open
+    # water) would be measured against each other.
     useful = _drop_repeats(pool, k + 1)
     left = screen.project(queries)
     pairs = []
@@ -309,7 +313,7 @@ def _search_wide(
 
 
 def _drop_repeats(pool: np.ndarray, keep: int) -> np.ndarray:
-    """Ascending indices of the rows with fewer than ``keep`` equal rows before them."""
+    """List the ascending indices of rows with fewer than ``keep`` equal rows before them."""
     rows = np.ascontiguousarray(pool).view(np.dtype((np.void, pool.shape[1] * pool.itemsize)))
     groups = np.unique(rows.ravel(), return_inverse=True)[1]
     order = np.argsort(groups, kind="stable")
@@ -319,7 +323,7 @@ def _drop_repeats(pool: np.ndarray, keep: int) -> np.ndarray:
 
 
 def _point_zeros(unit: np.ndarray) -> np.ndarray:
-    """One more dimension, along which rows without a direction point: orthogonal to all others."""
+    """Add a dimension in which only rows of zeros have a 1, so that they are orthogonal to all others."""
     return np.column_stack([unit, ~unit.any(axis=1)]).astype(np.float32, copy=False)
 
 
@@ -330,6 +334,6 @@ def _find_smallest(values: np.ndarray, count: int) -> np.ndarray:
 
 
 def blocks(count: int, size: int = BLOCK_SIZES.pool) -> Iterator[slice]:
-    """Slices that cover ``count`` rows."""
+    """Yield slices that cover ``count`` rows."""
     for start in range(0, count, size):
         yield slice(start, min(start + size, count))

@@ -1,1 +1,1 @@
-"""Tiles: the square windows of images that the model sees."""
+"""Tiles: square windows of images, the input of the model."""

@@ -1,4 +1,4 @@
-"""The exact grid: which windows of an image the model sees, and their names."""
+"""The grid of tiles: windows of an image, tile ids, and cutting of pixels."""
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -14,10 +14,10 @@ from dino_assets.settings.choices import check_range
 
 @dataclass(frozen=True)
 class TileGrid:
-    """How images are cut: side and step in px, and the version of the rules.
+    """The rules for cutting images: side in px, overlap, and the version of the rules.
 
-    With ``side_m`` a tile shows that much ground, whatever the height: its window is scaled to
-    ``side_px`` after it is cut.
+    With ``side_m`` every tile shows that many metres of ground, at any height of flight: its window is cut and
+    then scaled to ``side_px``.
     """
 
     side_px: int
@@ -28,23 +28,24 @@ class TileGrid:
 
 
 GRID_VERSION = 1
-# Of tiles by ground: a small image is padded there and stretched here, under the same window.
+# For tiles in metres. Another version, because the same window of a small image is padded here and resized
+# as a whole in version 1.
 GROUND_VERSION = 2
-WHOLE_MAX_PX = 1024  # S0-03: up to this on both sides an image is one tile
+WHOLE_MAX_PX = 1024  # an image up to this size on both sides is one tile
 OVERLAP = 0.5
 MAX_SIDE_M = 10_000
-# Fewer pixels than this blown up to a tile show nothing that the model was trained to see.
+# Fewer pixels, enlarged to a tile, show nothing that the model was trained on.
 MIN_SPAN_PX = 32
 
 
 def make_grid(
     side_px: int, *, overlap: float = OVERLAP, patch_px: int = 1, side_m: float | None = None
 ) -> TileGrid:
-    """A grid of square tiles; with ``side_m`` each shows that many metres of ground.
+    """Make a grid of square tiles; with ``side_m`` each shows that many metres of ground.
 
     Raises:
-        ConfigError: the side is not a positive multiple of the patch, or larger than any image, or
-            the overlap leaves no step, or the metres are none.
+        ConfigError: the side is not a positive multiple of the patch or is larger than any image, or the
+            overlap or the metres are outside their limits.
     """
     if side_px < 1 or side_px % patch_px:
         below = max(side_px // patch_px, 1) * patch_px
@@ -58,7 +59,7 @@ def make_grid(
     check_range("overlap", overlap, least=0, most=0.9, meaning="a share of the tile's side")
     if side_m is not None and not 0 < side_m <= MAX_SIDE_M:
         raise ConfigError(
-            f"tile_m={side_m} is outside 0 … {MAX_SIDE_M} (metres of ground)",
+            f"tile_m={side_m}: expected more than 0 and at most {MAX_SIDE_M} metres of ground",
             setting="tile_m",
             value=side_m,
         )
@@ -66,22 +67,22 @@ def make_grid(
 
 
 def fit_grid(grid: TileGrid, width: int, height: int, *, gsd_m: float | None) -> TileGrid:
-    """The grid in pixels that cuts one image.
+    """Convert a grid to the pixels of one image.
 
-    By metres, a tile's side is the same ground in every image, so that flights at 30 m and at 120 m
-    compare. An image whose ground sample distance is not known is cut in pixels. One that shows less
-    ground than a tile is one square, completed by reflection.
+    With a side in metres, tiles of every image show the same size of ground, so that flights at 30 m and at
+    120 m are comparable. An image with unknown ground sample distance is cut in pixels. An image that shows less
+    ground than a tile becomes one square, padded by reflection.
 
     Raises:
-        ConfigError: a tile would be blown up from a few pixels.
+        ConfigError: a tile would be enlarged from fewer than ``MIN_SPAN_PX`` pixels.
     """
     if grid.side_m is None or gsd_m is None or not gsd_m > 0:
         return replace(grid, side_m=None)
     span = min(round(grid.side_m / gsd_m), max(width, height, MIN_SPAN_PX))
     if span < MIN_SPAN_PX:
         raise ConfigError(
-            f"tile_m={grid.side_m:g} is {span} px where a pixel is {gsd_m:.3g} m: use at least "
-            f"{MIN_SPAN_PX * gsd_m:.3g} m",
+            f"tile_m={grid.side_m:g} is only {span} px, because a pixel shows {gsd_m:.3g} m: use at "
+            f"least {MIN_SPAN_PX * gsd_m:.3g} m",
             setting="tile_m",
             value=grid.side_m,
         )
@@ -89,26 +90,27 @@ def fit_grid(grid: TileGrid, width: int, height: int, *, gsd_m: float | None) ->
 
 
 def step_px(grid: TileGrid) -> int:
-    """Distance between neighbouring tiles' left edges."""
+    """Compute the distance between the left edges of neighbouring tiles."""
     return max(1, round(grid.side_px * (1 - grid.overlap)))
 
 
 def is_whole(width: int, height: int, grid: TileGrid) -> bool:
-    """Tell whether an image is one tile, resized to the model's square."""
+    """Check whether an image becomes one tile, resized to the model's square."""
     return width <= grid.whole_max_px and height <= grid.whole_max_px
 
 
-@lru_cache(maxsize=64)  # a camera writes one size; a drop has a handful
+@lru_cache(maxsize=64)  # a camera writes one size, so a drop has few sizes
 def cut_windows(width: int, height: int, grid: TileGrid) -> np.ndarray:
-    """Windows (N, 4) int32 of x, y, w, h in the upright frame, sorted by x then y.
+    """Compute windows (N, 4) int32 of x, y, w, h in the upright frame, sorted by x, then y.
 
-    Every pixel is covered: the last column and row are shifted inwards, so that no tile leaves an
-    image that is at least one tile wide and high. On a shorter side the window is the image's own
-    side and the reader pads it by reflection. Read-only, since it is shared.
+    Every pixel is covered. The last column and row are shifted inwards, so that no tile extends beyond an image
+    that is at least one tile wide and high. On a shorter side, the window has the image's side and is padded by
+    reflection when it is read. The array is read-only, because it is cached.
     """
     if not (0 < width <= MAX_IMAGE_SIDE_PX and 0 < height <= MAX_IMAGE_SIDE_PX):
         raise ConfigError(
-            f"{width}×{height} px: sides of 1 to {MAX_IMAGE_SIDE_PX} px can be tiled",
+            f"an image of {width}×{height} px cannot be tiled: expected sides of 1 to "
+            f"{MAX_IMAGE_SIDE_PX} px",
             setting="size_px",
             value=(width, height),
         )
@@ -131,7 +133,7 @@ def _starts(length: int, grid: TileGrid) -> np.ndarray:
 
 
 def count_windows(width: int, height: int, grid: TileGrid) -> int:
-    """Number of tiles by formula, to hold the grid against."""
+    """Count the tiles of an image by a formula, to check the grid."""
     if is_whole(width, height, grid):
         return 1
     step = step_px(grid)
@@ -141,14 +143,14 @@ def count_windows(width: int, height: int, grid: TileGrid) -> int:
 
 
 def is_padded(windows: np.ndarray, grid: TileGrid, *, whole: bool) -> np.ndarray:
-    """Which windows the reader completes by reflection (N,) bool. Whole images are resized instead."""
+    """Mark the windows (N,) bool that are padded by reflection. Whole images are resized instead."""
     if whole:
         return np.zeros(len(windows), bool)
     return (windows[:, 2] < grid.side_px) | (windows[:, 3] < grid.side_px)
 
 
 def name_tiles(image_id: str, windows: np.ndarray, grid: TileGrid) -> list[str]:
-    """Tile ids: usable as file names, sorted like the windows."""
+    """Make tile ids, which are valid file names and sorted like the windows."""
     stem = image_id[:16]
     return [
         f"{stem}-x{x:05d}y{y:05d}w{w:05d}h{h:05d}-g{grid.version}"
@@ -159,9 +161,9 @@ def name_tiles(image_id: str, windows: np.ndarray, grid: TileGrid) -> list[str]:
 def uncovered_px(
     width: int, height: int, windows: np.ndarray, *, valid: NDArray[np.bool_] | None = None
 ) -> int:
-    """Pixels of an image that no window covers: 0 for a right grid. Exact, without painting pixels.
+    """Count the pixels of an image that no window covers: 0 for a correct grid.
 
-    With ``valid`` (rows, columns of cells of ``CELL_PX``) only those of valid cells count.
+    With ``valid`` (rows, columns of cells of ``CELL_PX``) only pixels of valid cells count.
     """
     cells = [np.arange(0, side, CELL_PX if valid is not None else side) for side in (width, height)]
     xs = _cuts(width, windows[:, 0], windows[:, 2], cells[0])
@@ -173,23 +175,23 @@ def uncovered_px(
         x0, x1 = np.searchsorted(xs, (x, min(x + w, width)))
         y0, y1 = np.searchsorted(ys, (y, min(y + h, height)))
         wanted[x0:x1, y0:y1] = False
-    areas = np.outer(np.diff(xs), np.diff(ys).astype(np.int64))  # int32 ends at 46,340²
+    areas = np.outer(np.diff(xs), np.diff(ys).astype(np.int64))  # int32 overflows above 46,340²
     return int(areas[wanted].sum())
 
 
 def _cuts(side: int, starts: np.ndarray, lengths: np.ndarray, edges: ArrayLike) -> np.ndarray:
-    """Where anything begins or ends along one side."""
+    """List the coordinates along one side at which a window or cell begins or ends."""
     return np.unique(np.clip(np.r_[0, starts, starts + lengths, edges, side], 0, side).astype(int))
 
 
 def cut_tiles(
     pixels: Pixels, windows: np.ndarray, side_px: int, *, span_px: int
 ) -> NDArray[np.uint8]:
-    """Pixels of an upright image under its windows: (N, side, side, 3).
+    """Cut the pixels (N, side, side, 3) of an upright image under its windows.
 
-    A window shorter than ``span_px`` is completed by reflection; spans that are not the tile's side
-    are scaled to it. Every other tile is exactly the image's pixels. Span 0 is a whole image: its
-    window is scaled to the square, aspect not kept.
+    A window shorter than ``span_px`` is padded by reflection. If ``span_px`` differs from ``side_px``, the window
+    is scaled; otherwise the tile has exactly the image's pixels. Span 0 is a whole image, which is scaled to the
+    square without keeping its aspect ratio.
     """
     tiles = np.empty((len(windows), side_px, side_px, 3), np.uint8)
     for tile, (x, y, w, h) in zip(tiles, windows.tolist(), strict=True):
@@ -201,6 +203,6 @@ def cut_tiles(
 
 
 def _scale(cut: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:
-    """To the square: bilinear, antialiased."""
+    """Scale to the square, bilinear and antialiased."""
     scaled = Image.fromarray(cut).resize((side_px, side_px), Image.Resampling.BILINEAR)
     return np.asarray(scaled)

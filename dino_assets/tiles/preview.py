@@ -1,4 +1,4 @@
-"""The grid over one photograph, drawn: what the asset *tiles* would cut, without a drop or a store."""
+"""Preview of the tiles of one photograph, without a drop or a store."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,8 +38,8 @@ def preview_tiles(
 
     Raises:
         SourceError: the file cannot be read.
-        UnusableImageError: it is no usable photograph.
-        ConfigError: no such grid.
+        UnusableImageError: it is not a usable photograph.
+        ConfigError: the grid's settings are invalid, or the file is a mosaic.
     """
     grid = tiling.make_grid(side_px, overlap=overlap, patch_px=patch_px, side_m=side_m)
     if not image.parent.is_dir():
@@ -49,7 +49,8 @@ def preview_tiles(
     data = FolderSource(image.parent.resolve(), shown=str(image.parent)).read(show_name(image.name))
     if is_mosaic(data):
         raise ConfigError(
-            f"{image.name!r} is a mosaic: register it as a drop; `tiles` says how many it cuts",
+            f"{image.name!r} is a mosaic, which has no preview: register it as a drop, and see the counts "
+            "of `tiles`",
             setting="image",
             value=image.name,
         )

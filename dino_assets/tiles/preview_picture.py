@@ -1,4 +1,4 @@
-"""A picture of an image's grid: where its tiles lie, before anything is paid for them."""
+"""Drawing of an image with its grid of tiles."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,28 +14,28 @@ from dino_assets.drawing.lettering import (
     shorten,
 )
 
-MAX_PX = 1600  # of the picture's longer side; thin ones stay thin
+MAX_PX = 1600  # the picture's longer side
 EVEN, ODD, SHIFTED = (66, 133, 244), (251, 188, 5), (219, 68, 55)
 _LETTERS_PX = 18
 _FOOT_PX = 2 * _LETTERS_PX + 24
-_MIN_WIDTH_PX = 720  # the lines below must be readable
+_MIN_WIDTH_PX = 720  # so that the text below is readable
 _LINE_PX = 2
 
 
 def draw_grid(
     pixels: NDArray[np.uint8], windows: NDArray[np.int32], *, step_px: int, title: str, caption: str
 ) -> bytes:
-    """PNG of an upright image (H, W, 3) under its windows (N, 4).
+    """Draw the windows (N, 4) over an upright image (H, W, 3), as a PNG.
 
-    Neighbours share half of each other, so not every edge is drawn: each tile is a corner bracket, in
-    two colours by turns; those that were shifted inwards have a third. The first tile is outlined.
+    Neighbouring tiles overlap by half, so only two corners of each are drawn, in two alternating colours. Tiles
+    that were shifted inwards have a third colour. The first tile is outlined.
     """
     height, width = pixels.shape[:2]
     scale = min(1.0, MAX_PX / max(height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     picture = Image.new("RGB", (max(size[0], _MIN_WIDTH_PX), size[1] + _FOOT_PX), WHITE)
     shrunk = Image.fromarray(pixels).resize(size, Image.Resampling.BOX)
-    # Paler, so that the grid stands out on a burnt forest and on snow.
+    # Lighten the image, so that the grid is visible on a burnt forest and on snow.
     picture.paste(Image.blend(shrunk, Image.new("RGB", size, WHITE), 0.25), (0, 0))
     draw = ImageDraw.Draw(picture)
     for x, y, w, h in windows.tolist():

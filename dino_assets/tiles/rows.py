@@ -1,4 +1,4 @@
-"""Records of a tile: its row, and what of an image's row decides its tiles."""
+"""Records of tiles: rows of the table, and the columns of an image that decide its tiles."""
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from dino_assets.store.commits.columns import columns_of
 
 @dataclass(frozen=True, slots=True)
 class TileRow:
-    """A row of ``tiles``: a window of an image. Its columns follow from here."""
+    """A row of the table ``tiles``: a window of an image. The fields define the table's columns."""
 
     tile_id: str
     image_id: str
@@ -24,11 +24,11 @@ class TileRow:
     w: int
     h: int
     side_px: int
-    # The square of the image that the tile shows, before it is scaled to side_px; 0: a whole image.
+    # Side of the square of the image before it is scaled to side_px; 0: a whole image.
     span_px: int
     is_whole: bool
     is_padded: bool
-    # How its pixels are read: all at once, or by windows, scaled from this range.
+    # Pixels of a mosaic are read by windows and scaled from this range; other images are read at once.
     is_mosaic: bool
     scale_low: float | None
     scale_high: float | None
@@ -37,7 +37,7 @@ class TileRow:
 
 @dataclass(frozen=True, slots=True)
 class TileOrigin:
-    """What of a tile's row says where it comes from: its photograph, and its middle on the ground."""
+    """The columns of a tile that say where it comes from: its photograph, and its center on the ground."""
 
     tile_id: str
     path: str
@@ -47,7 +47,7 @@ class TileOrigin:
 
 @dataclass(frozen=True, slots=True)
 class ImageToCut:
-    """What of a usable image decides its tiles, and where they lie."""
+    """The columns of a usable image that decide its tiles and their places on the ground."""
 
     image_id: str
     path: str
@@ -68,7 +68,7 @@ SCHEMA = pa.schema(columns_of(TileRow), metadata=GEO_METADATA)
 
 
 def open_tiled(source: Source, tile: TileRow) -> AbstractContextManager[Pixels]:
-    """The image that a tile was cut from."""
+    """Open the image that a tile was cut from."""
     return open_pixels(
         source,
         tile.path,

@@ -1,4 +1,4 @@
-"""Stage *tiles*: the exact grid over every usable image of a drop. Windows only, no pixels."""
+"""Stage *tiles*: the windows of every usable image of a drop, without pixels."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -29,10 +29,9 @@ MAX_MOSAIC_SPAN_PX = 8192  # 200 MB of pixels
 def draft_tiles(
     images: CommittedTable, drop: str, grid: TileGrid, *, with_thermal: bool = False
 ) -> Draft:
-    """Cut a drop's usable images; the same picture twice in a drop is cut once.
+    """Draft the tiles of a drop's usable images. An image that occurs twice in a drop is cut once.
 
-    Thermal pictures are left out unless asked for: a model of colours would put them in a corner of
-    their own.
+    Thermal pictures are left out by default: a model of colours would embed them far from all others.
 
     Raises:
         NotCommittedError: the drop's images are not committed.
@@ -42,7 +41,7 @@ def draft_tiles(
     verdict = judge_usable(manifest)
     if not verdict.passed:
         raise DropUnusableError(
-            f"drop {drop!r}: {verdict.sentence}. Look at its rows with a reason in `images`, mend the "
+            f"drop {drop!r}: {verdict.sentence}. See the rows with a reason in `images`, correct the "
             "drop, and materialise it again.",
             drop=drop,
             reason="quarantined",
@@ -64,8 +63,8 @@ def draft_tiles(
         cut = [image for image in distinct if with_thermal or image.thermal is None]
         if not cut:
             raise DropUnusableError(
-                f"drop {drop!r}: all of its {len(distinct)} pictures are thermal, which are kept out of "
-                "work on colours. Materialise `tiles` with with_thermal: true to cut them all the same.",
+                f"drop {drop!r}: all of its {len(distinct)} pictures are thermal, and those are left out "
+                "by default. Materialise `tiles` with with_thermal: true to cut them.",
                 drop=drop,
                 reason="thermal",
             )
@@ -81,38 +80,40 @@ def draft_tiles(
 
 
 def grid_of(manifest: Manifest) -> TileGrid:
-    """The grid a committed drop was cut with."""
+    """Read the grid of a drop's committed tiles."""
     config = manifest.recipe.config
     return TileGrid(
         int(config["side_px"]),
         float(config["overlap"]),
         int(config["whole_max_px"]),
         int(config["grid_version"]),
-        config.get("side_m"),  # what was tiled before there was a choice has none
+        config.get("side_m"),  # missing in recipes of earlier versions
     )
 
 
 def cut_image(
     image: ImageToCut, fitted: TileGrid, counts: Counter[str], *, side_px: int
 ) -> pa.RecordBatch:
-    """Tile rows of one image, sorted by tile id; what was left out goes into ``counts``.
+    """Make the tile rows of one image, sorted by tile id; add what was left out to ``counts``.
 
     Raises:
-        CommitRefusedError: the grid does not give what its formula says.
+        CommitRefusedError: the grid has another number of tiles than its formula.
     """
     width, height = image.width, image.height
     windows = tiling.cut_windows(width, height, fitted)
     expected = tiling.count_windows(width, height, fitted)
     if len(windows) != expected:
         raise CommitRefusedError(
-            f"{image.path!r}: {len(windows)} tiles were cut where the formula gives {expected}. This "
-            "is a fault in the grid, please report it; nothing was stored.",
+            f"{image.path!r}: {len(windows)} tiles were cut, but the formula gives {expected}. Nothing "
+            "was stored. This is a fault in the grid: please report it.",
             first=image.path,
         )
     if image.valid is not None:
-        holds = find_valid_windows(unpack_valid(image.valid, width=width, height=height), windows)
-        counts["nodata_left_out"] += int((~holds).sum())
-        windows = windows[holds]
+        has_data = find_valid_windows(
+            unpack_valid(image.valid, width=width, height=height), windows
+        )
+        counts["nodata_left_out"] += int((~has_data).sum())
+        windows = windows[has_data]
     is_whole = tiling.is_whole(width, height, fitted)
     padded = tiling.is_padded(windows, fitted, whole=is_whole)
     counts["padded"] += int(padded.sum())
@@ -142,14 +143,14 @@ def cut_image(
 
 
 def _fit_grids(images: Sequence[ImageToCut], grid: TileGrid) -> tuple[list[TileGrid], int]:
-    """Each image's own grid in pixels, and how many were fitted without knowing their scale.
+    """Fit the grid to each image, and count the images whose scale is unknown.
 
-    An oblique picture has no one scale. One whose height cannot be right (tiles of a few pixels where
-    those of others are whole) must not stop its drop.
+    An oblique picture has no single scale. An image with a wrong height, whose tiles would be a few pixels, is
+    cut in pixels and does not stop its drop.
 
     Raises:
-        ConfigError: tiles of so many metres would be a few pixels in all images, or more than can be
-            read of a mosaic at once.
+        ConfigError: tiles of this size would be a few pixels in every image, or are too large to be read from a
+            mosaic at once.
     """
     fitted: list[TileGrid] = []
     refused: ConfigError | None = None
@@ -166,8 +167,8 @@ def _fit_grids(images: Sequence[ImageToCut], grid: TileGrid) -> tuple[list[TileG
             share = MAX_MOSAIC_SPAN_PX / own.side_px
             most = f"tile_m={grid.side_m * share:.3g}" if grid.side_m else "a smaller tile_px"
             raise ConfigError(
-                f"{image.path!r}: a tile of {own.side_px:,} px of a mosaic is more than the "
-                f"{MAX_MOSAIC_SPAN_PX:,} px that are read at once: use at most {most}",
+                f"{image.path!r}: a tile would be {own.side_px:,} px, and at most "
+                f"{MAX_MOSAIC_SPAN_PX:,} px of a mosaic are read at once: use at most {most}",
                 setting="tile_m" if grid.side_m else "tile_px",
                 value=grid.side_m or grid.side_px,
             )
@@ -179,7 +180,7 @@ def _fit_grids(images: Sequence[ImageToCut], grid: TileGrid) -> tuple[list[TileG
 
 
 def _distinct_images(images: CommittedTable, drop: str) -> list[ImageToCut]:
-    """Usable images by id, each once, under the first of its paths."""
+    """List the usable images by id, each once with its first path."""
     names = [column.name for column in columns_of(ImageToCut)]
     rows = _read_images(images, drop, ["is_usable", *names])
     usable = rows.filter(pc.field("is_usable"))
@@ -191,7 +192,7 @@ def _distinct_images(images: CommittedTable, drop: str) -> list[ImageToCut]:
 
 
 def _read_images(images: CommittedTable, drop: str, names: list[str]) -> pa.Table:
-    """Read columns of ``images``; what an earlier version committed knows of no turns."""
+    """Read columns of ``images``; tables of earlier versions have no column ``turned_deg``."""
     try:
         return images.read(drop, names)
     except pa.ArrowInvalid:
@@ -200,14 +201,14 @@ def _read_images(images: CommittedTable, drop: str, names: list[str]) -> pa.Tabl
 
 
 def judge_tiles(images: CommittedTable, tiles: CommittedTable, drop: str) -> Verdict:
-    """Unique ids; every pixel of every wanted image covered; no tile outside or without an image.
+    """Check that ids are unique, every pixel is covered, and no tile is outside or without an image.
 
-    Of a mosaic only the cells that hold anything must be covered.
+    In a mosaic, only cells with data must be covered.
     """
     rows = tiles.read(drop, ["tile_id", "image_id", "x", "y", "w", "h"])
-    twice = rows.num_rows - len(pc.unique(rows["tile_id"]))
-    if twice:
-        return Verdict(drop, False, f"{twice} tile ids occur twice")
+    repeated = rows.num_rows - len(pc.unique(rows["tile_id"]))
+    if repeated:
+        return Verdict(drop, False, f"{repeated} tile ids occur twice")
     windows = _windows_by_image(rows)
     with_thermal = tiles.manifest(drop).recipe.config.get("with_thermal", False)
     wanted = [
@@ -225,11 +226,11 @@ def judge_tiles(images: CommittedTable, tiles: CommittedTable, drop: str) -> Ver
         ends = cut[:, :2] + cut[:, 2:]
         if len(cut) and (cut.min() < 0 or (ends > (width, height)).any()):
             return Verdict(
-                drop, False, f"image {image_id[:16]}: a tile leaves its {width}×{height}"
+                drop, False, f"image {image_id[:16]}: a tile is outside its {width}×{height} pixels"
             )
     if windows:
         return Verdict(
-            drop, False, f"{len(windows)} images have tiles but are not wanted by `images`"
+            drop, False, f"{len(windows)} images have tiles but are not usable in `images`"
         )
     facts = tiles.manifest(drop).facts
     notes = [

@@ -322,7 +322,9 @@ def test_doctor__examines_every_drop(project, write_photo, instance, capsys):
     capsys.readouterr()
     assert main(["doctor"]) == 1
     lines = [line for line in capsys.readouterr().out.splitlines() if line.split()[1] == "drops"]
-    assert lines[0] == "ok   drops       1 of 4 have all their files; 1 retired ones are left alone"
+    assert (
+        lines[0] == "ok   drops       1 of 4 have all their files; 1 retired ones are not checked"
+    )
     assert lines[1].startswith(
         "FAIL drops       new: it cannot be materialised: there is no folder and no .csv"
     )

@@ -136,4 +136,4 @@ def test_doctor__warns_of_random_weights(lineage: Lineage, trained_dir: Path, ca
     assert main(["doctor"]) == 0
     (line,) = [each for each in capsys.readouterr().out.splitlines() if " checkpoint " in each]
     assert line.startswith(f"WARN checkpoint  {trained_dir}: dinov3_vit, ")
-    assert line.endswith(f". The results in the store are by another one so far. {SENTENCE}")
+    assert line.endswith(f". The results in the store are from another checkpoint. {SENTENCE}")

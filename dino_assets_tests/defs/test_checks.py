@@ -145,8 +145,8 @@ def test_images_are_usable__too_many_bad(lineage: Lineage, card):
     [
         (lambda t: t.slice(1), "pixels have no tile"),
         (lambda t: pa.concat_tables([t, t.slice(0, 1)]), "1 tile ids occur twice"),
-        (lambda t: set_first(t, "x", -1), "a tile leaves its 1600×1200"),
-        (lambda t: set_first(t, "w", 5000), "a tile leaves its 1600×1200"),
+        (lambda t: set_first(t, "x", -1), "a tile is outside its 1600×1200"),
+        (lambda t: set_first(t, "w", 5000), "a tile is outside its 1600×1200"),
         (
             lambda t: t.filter(pc.field("image_id") != t["image_id"][0]),
             "1,920,000 pixels have no tile",

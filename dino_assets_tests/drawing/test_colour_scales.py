@@ -1,4 +1,4 @@
-"""Numbers as colours: in order for every eye, and where they belong."""
+"""Colour scales: rising lightness for every kind of vision, and places of the colours."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ PROTANOPIA = np.array(
 
 
 def lightness(colours, seen_by=None):
-    """CIE L* of sRGB colours, as somebody sees them."""
+    """Compute CIE L* of sRGB colours for one kind of vision."""
     linear = np.where(
         colours / 255 <= 0.04045, colours / 255 / 12.92, ((colours / 255 + 0.055) / 1.055) ** 2.4
     )
@@ -31,25 +31,25 @@ def lightness(colours, seen_by=None):
 
 
 @pytest.mark.parametrize("seen_by", [None, DEUTERANOPIA, PROTANOPIA])
-def test_colour__gets_lighter_for_everybody(seen_by):
+def test_colour__lightness_rises_with_every_kind_of_vision(seen_by):
     scale = ColourScale(0, 1, "")
     light = lightness(scale.colour(np.linspace(0, 1, 21)).astype(float), seen_by)
     assert (np.diff(light) > 1).all()
     assert light[-1] - light[0] > 65
 
 
-def test_colour__ends_and_what_is_beyond():
+def test_colour__clips_numbers_outside_the_ends():
     scale = ColourScale(2, 4, "")
     colours = scale.colour([[1, 2], [4, 9]]).tolist()
     assert colours[0] == [[68, 1, 84]] * 2
     assert colours[1] == [[253, 231, 37]] * 2
 
 
-def test_colour__of_one_number_alone():
+def test_colour__scale_with_equal_ends():
     assert ColourScale(3, 3, "").colour([3]).tolist() == [[68, 1, 84]]
 
 
-def test_lay_over__every_number_has_its_own_cell():
+def test_lay_over__one_rectangle_per_number():
     values = np.arange(12, dtype=np.float32).reshape(3, 4)
     scale = ColourScale(0, 11, "", share=1)
     drawn = np.asarray(lay_over(Image.new("RGB", (40, 30)), values, scale))
@@ -60,7 +60,7 @@ def test_lay_over__every_number_has_its_own_cell():
             assert (cell == scale.colour(values[row, column])).all()
 
 
-def test_lay_over__the_photograph_is_seen_in_grey():
+def test_lay_over__shows_the_photograph_in_grey():
     photo = Image.new("RGB", (20, 10))
     photo.paste((255, 255, 255), (10, 0, 20, 10))
     drawn = np.asarray(lay_over(photo, np.zeros((1, 2), np.float32), ColourScale(0, 1, "")))
@@ -69,7 +69,7 @@ def test_lay_over__the_photograph_is_seen_in_grey():
 
 @pytest.mark.parametrize("scale", [ColourScale(0, 1, "n"), ColourScale(0, 0, "n", mark=(0, "x"))])
 @pytest.mark.parametrize("room", [40, 700])
-def test_draw_bar__fits_its_room(scale, room):
+def test_draw_bar__fits_the_available_width(scale, room):
     picture = Image.new("RGB", (720, BAR_HEIGHT_PX + 20), "white")
     draw_bar(picture, 10, 10, scale=scale, room_px=room)
     inked = np.argwhere((np.asarray(picture) != 255).any(axis=2))

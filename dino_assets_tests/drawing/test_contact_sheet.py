@@ -34,35 +34,35 @@ def test_make_contact_sheet__row_by_row_with_captions():
     assert (pixels[gap + step :, gap + 106 :] > 250).all()  # no fourth tile
 
 
-def test_make_contact_sheet__says_that_it_is_empty():
+def test_make_contact_sheet__no_tiles():
     pixels = np.asarray(open_picture(make_contact_sheet([])))
     assert pixels.min() < 140
     assert pixels.size < 300_000
 
 
-def test_make_contact_sheet__long_captions_stay_in_their_cell():
+def test_make_contact_sheet__long_captions_stay_in_the_cell():
     tiles = [(solid((9, 9, 9)), "word " * 200), (solid((9, 9, 9)), "")]
     pixels = np.asarray(open_picture(make_contact_sheet(tiles, cell_px=100)))
     assert (pixels[112:, 110:] > 240).all()
 
 
-def test_make_contact_sheet__a_caveat_above_whole_and_in_red():
+def test_make_contact_sheet__complete_caveat_in_red_above_the_tiles():
     tiles = [(solid((30, 160, 30)), "1\nwhy")] * 5
     caveat = "random weights: " + "what is chosen means nothing. " * 6
     plain = np.asarray(open_picture(make_contact_sheet(tiles))).astype(int)
     marked = np.asarray(open_picture(make_contact_sheet(tiles, caveat=caveat))).astype(int)
     head = len(marked) - len(plain)
-    assert np.abs(marked[head + 20 :] - plain[20:]).max() < 12  # the tiles are where they were
+    assert np.abs(marked[head + 20 :] - plain[20:]).max() < 12  # the tiles have not moved
     assert is_red(marked[: head + 12]).sum() > 100
     assert not is_red(plain).any()
-    # Above one small cell it takes more lines and loses nothing.
+    # Above one small cell it takes more lines, and no text is cut off.
     (one,) = {len(np.asarray(open_picture(make_contact_sheet(tiles[:1], cell_px=100))))}
     narrow = np.asarray(open_picture(make_contact_sheet(tiles[:1], cell_px=100, caveat=caveat)))
     rows = is_red(narrow.astype(int))[: len(narrow) - one].any(axis=1)
     assert np.count_nonzero(np.diff(rows.astype(int)) == 1) >= 12
 
 
-def test_make_contact_sheet__a_title_above_its_caveat():
+def test_make_contact_sheet__title_above_the_caveat():
     tiles = [(solid((30, 160, 30)), "1\nwhy")] * 5
     caveat = "random weights: what is chosen means nothing"
     marked = np.asarray(open_picture(make_contact_sheet(tiles, caveat=caveat))).astype(int)
@@ -93,7 +93,7 @@ def is_red(pixels: np.ndarray) -> np.ndarray:
         ([(solid((0, 0, 0), 1), "")] * 300, {"columns": 1}, "tiles", 300),
     ],
 )
-def test_make_contact_sheet__refuses(tiles, changes, setting, value):
+def test_make_contact_sheet__refuses_invalid_arguments(tiles, changes, setting, value):
     with pytest.raises(ConfigError) as caught:
         make_contact_sheet(tiles, **changes)
     assert (caught.value.setting, caught.value.value) == (setting, value)

@@ -1,4 +1,4 @@
-"""Pictures beside each other under one title."""
+"""Sheets of several pictures under one title."""
 
 import numpy as np
 from PIL import Image
@@ -18,13 +18,13 @@ def make_panels(sizes):
 
 
 def find_colour(sheet, colour):
-    """Left, top, width, height of the pixels of a colour."""
+    """Find left, top, width, height of the pixels of a colour."""
     rows, columns = np.nonzero((np.asarray(sheet) == colour).all(axis=2))
     left, top = columns.min(), rows.min()
     return int(left), int(top), int(columns.max() - left + 1), int(rows.max() - top + 1)
 
 
-def test_draw_panels__every_picture_whole_and_columns_in_line():
+def test_draw_panels__complete_pictures_in_aligned_columns():
     rows = [make_panels([(300, 200), (400, 100)]), make_panels([(500, 50)])]
     rows[1][0].picture.paste((0, 0, 200), (0, 0, 500, 50))
     sheet = draw_panels(rows, title="T" * 400, notes=["n", ""], scale=ColourScale(0, 1, "s"))
@@ -39,13 +39,13 @@ def test_draw_panels__every_picture_whole_and_columns_in_line():
     assert sheet.width == green[0] + 400 + red[0]
 
 
-def test_draw_panels__a_small_picture_leaves_room_for_words():
+def test_draw_panels__small_pictures_have_readable_text():
     sheet = draw_panels([make_panels([(20, 20)])], title="title", notes=[])
     assert sheet.width >= 720
     assert find_colour(sheet, COLOURS[0])[2:] == (20, 20)
 
 
-def test_draw_panels__a_caveat_is_red_and_above_the_pictures():
+def test_draw_panels__caveat_in_red_above_the_pictures():
     panels = [make_panels([(300, 200)])]
     plain, warned = (
         draw_panels(panels, title="t", notes=["n"], caveat=caveat)

@@ -20,13 +20,13 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     sys.modules.pop("some_pages", None)
 
 
-def test_render_page__escapes_as_html_does(package: str):
+def test_render_page__same_escapes_as_html_escape(package: str):
     hostile = """<script>'"&"""
     assert render_page(package, "page.html", name=hostile, count=12345) == (
         '<p title="&lt;script&gt;&#x27;&quot;&amp;">12,345</p>\n'
     )
 
 
-def test_render_page__a_missing_value_raises(package: str):
+def test_render_page__missing_value_raises(package: str):
     with pytest.raises(UndefinedError):
         render_page(package, "page.html", count=1)

@@ -22,7 +22,7 @@ from dino_assets.numerics.neighbours import (
 MANY = settings(max_examples=150, deadline=None)
 RNG = np.random.default_rng(7)
 
-# Few values, so that ties and equal rows are the rule.
+# Few values, so that ties and equal rows are frequent.
 grids = hnp.arrays(
     np.float32,
     st.tuples(st.integers(2, 40), st.integers(1, 4)),
@@ -42,17 +42,17 @@ def blobs(count: int, dims: int, *, centres: int, seed: int = 0) -> np.ndarray:
 
 
 def naive_neighbours(pool: np.ndarray, k: int, queries: np.ndarray | None = None) -> np.ndarray:
-    """The definition: all float64 distances of a row, sorted stably."""
-    found = []
+    """Sort all float64 distances of each row stably, as neighbours are defined."""
+    indices = []
     for row, query in enumerate(pool if queries is None else queries):
         squared = measure_squared(pool, query)
         if queries is None:
             squared[row] = np.inf
-        found.append(np.argsort(squared, kind="stable")[:k])
-    return np.array(found)
+        indices.append(np.argsort(squared, kind="stable")[:k])
+    return np.array(indices)
 
 
-# Pools that screening in float32 gets wrong when its error is not accounted for.
+# Pools for which screening in float32 would give wrong results without its error bound.
 HARD = {
     "near-equal": 1 + 1e-4 * RNG.normal(size=(300, 32)),
     "many-ties": RNG.integers(0, 3, (300, 4)).astype(float),
@@ -67,46 +67,46 @@ HARD = {
 # --- by hand --------------------------------------------------------------------------------
 
 
-def test_find_neighbours__by_hand():
-    found = find_neighbours(np.array([[0.0], [1.0], [3.0], [7.0]]), 2, metric="euclidean")
-    assert found.indices.tolist() == [[1, 2], [0, 2], [1, 0], [2, 1]]
-    assert found.distances.tolist() == [[1, 3], [1, 2], [2, 3], [4, 6]]
+def test_find_neighbours__small_example():
+    result = find_neighbours(np.array([[0.0], [1.0], [3.0], [7.0]]), 2, metric="euclidean")
+    assert result.indices.tolist() == [[1, 2], [0, 2], [1, 0], [2, 1]]
+    assert result.distances.tolist() == [[1, 3], [1, 2], [2, 3], [4, 6]]
 
 
-def test_find_neighbours__cosine_by_hand():
-    # Right, up, left, diagonal: lengths do not count.
-    found = find_neighbours(np.array([[9.0, 0], [0, 1], [-2, 0], [3, 3]]), 3)
-    assert found.indices[0].tolist() == [3, 1, 2]
-    assert found.distances[0] == pytest.approx([1 - 0.5**0.5, 1, 2])
+def test_find_neighbours__small_cosine_example():
+    # Right, up, left, diagonal: lengths do not matter.
+    result = find_neighbours(np.array([[9.0, 0], [0, 1], [-2, 0], [3, 3]]), 3)
+    assert result.indices[0].tolist() == [3, 1, 2]
+    assert result.distances[0] == pytest.approx([1 - 0.5**0.5, 1, 2])
 
 
 def test_find_neighbours__ties_go_to_the_lowest_index():
-    found = find_neighbours(np.array([[1.0], [0.0], [1.0], [1.0], [-1.0]]), 3, metric="euclidean")
-    assert found.indices[1].tolist() == [0, 2, 3]
-    assert found.indices[0].tolist() == [2, 3, 1]
+    result = find_neighbours(np.array([[1.0], [0.0], [1.0], [1.0], [-1.0]]), 3, metric="euclidean")
+    assert result.indices[1].tolist() == [0, 2, 3]
+    assert result.indices[0].tolist() == [2, 3, 1]
 
 
-def test_find_neighbours__zeros_are_orthogonal_to_everything():
-    found = find_neighbours(np.array([[0.0, 0], [1, 1], [1, 0], [0, 0], [-1, 0]]), 4)
-    assert found.indices[2].tolist() == [1, 0, 3, 4]
-    assert found.distances[0].tolist() == [0, 1, 1, 1]
+def test_find_neighbours__rows_of_zeros_are_orthogonal_to_others():
+    result = find_neighbours(np.array([[0.0, 0], [1, 1], [1, 0], [0, 0], [-1, 0]]), 4)
+    assert result.indices[2].tolist() == [1, 0, 3, 4]
+    assert result.distances[0].tolist() == [0, 1, 1, 1]
 
 
-def test_scale_to_unit__by_hand():
+def test_scale_to_unit__small_example():
     assert scale_to_unit(np.array([[3.0, 4], [0, 0]])).tolist() == [
         pytest.approx([0.6, 0.8]),
         [0, 0],
     ]
 
 
-def test_find_nearest__lowest_of_equal_centres():
+def test_find_nearest__takes_the_lowest_of_equal_centres():
     centres = np.array([[5.0], [1.0], [1.0], [5.0]])
     nearest = find_nearest(np.array([[0.0], [9.0], [3.0]]), centres)
     assert nearest.labels.tolist() == [1, 0, 0]
     assert nearest.squared.tolist() == [1, 16, 4]
 
 
-def test_fit_kmeans__by_hand():
+def test_fit_kmeans__small_example():
     clusters = fit_kmeans([[0.0], [1], [10], [11], [12]], 2, rng=np.random.default_rng(0))
     assert sorted(clusters.centres.ravel().tolist()) == [0.5, 11]
     assert clusters.inertia == 2.5
@@ -118,28 +118,28 @@ def test_fit_kmeans__by_hand():
 @pytest.mark.parametrize("name", HARD)
 def test_find_neighbours__equals_the_definition_on_hard_pools(name: str):
     pool = HARD[name].astype(np.float32)
-    found = find_neighbours(pool, 7, metric="euclidean")
-    np.testing.assert_array_equal(found.indices, naive_neighbours(pool, 7))
+    result = find_neighbours(pool, 7, metric="euclidean")
+    np.testing.assert_array_equal(result.indices, naive_neighbours(pool, 7))
     unit = scale_to_unit(pool)
     np.testing.assert_array_equal(find_neighbours(pool, 7).indices, naive_neighbours(unit, 7))
 
 
 @pytest.mark.parametrize("name", HARD)
-def test_find_neighbours__of_queries_equals_the_definition_on_hard_pools(name: str):
+def test_find_neighbours__queries_equal_the_definition_on_hard_pools(name: str):
     rows = HARD[name].astype(np.float32)
     pool, queries = rows[::2], rows[1::3]
-    found = find_neighbours(pool, 7, queries=queries, metric="euclidean")
-    np.testing.assert_array_equal(found.indices, naive_neighbours(pool, 7, queries))
-    unit, asked = scale_to_unit(pool), scale_to_unit(queries)
-    found = find_neighbours(pool, 7, queries=queries)
-    np.testing.assert_array_equal(found.indices, naive_neighbours(unit, 7, asked))
+    result = find_neighbours(pool, 7, queries=queries, metric="euclidean")
+    np.testing.assert_array_equal(result.indices, naive_neighbours(pool, 7, queries))
+    unit, unit_queries = scale_to_unit(pool), scale_to_unit(queries)
+    result = find_neighbours(pool, 7, queries=queries)
+    np.testing.assert_array_equal(result.indices, naive_neighbours(unit, 7, unit_queries))
 
 
-def test_find_neighbours__a_query_that_is_in_the_pool_finds_itself():
+def test_find_neighbours__query_from_the_pool_finds_itself():
     pool = blobs(500, 6, centres=5)
-    found = find_neighbours(pool, len(pool), queries=pool[::7], metric="euclidean")
-    assert found.indices[:, 0].tolist() == list(range(0, 500, 7))
-    assert found.distances[:, 0].tolist() == [0] * 72
+    result = find_neighbours(pool, len(pool), queries=pool[::7], metric="euclidean")
+    assert result.indices[:, 0].tolist() == list(range(0, 500, 7))
+    assert result.distances[:, 0].tolist() == [0] * 72
     with pytest.raises(InvalidVectorsError) as caught:
         find_neighbours(pool, 3, queries=pool[:, :4])
     assert caught.value.dims == (4, 6)
@@ -149,8 +149,8 @@ def test_find_neighbours__a_query_that_is_in_the_pool_finds_itself():
 @given(st.one_of(grids, clouds), st.data())
 def test_find_neighbours__equals_the_definition(pool: np.ndarray, data: st.DataObject):
     k = data.draw(st.integers(1, len(pool) - 1))
-    found = find_neighbours(pool, k, metric="euclidean")
-    np.testing.assert_array_equal(found.indices, naive_neighbours(pool, k))
+    result = find_neighbours(pool, k, metric="euclidean")
+    np.testing.assert_array_equal(result.indices, naive_neighbours(pool, k))
 
 
 def test_find_neighbours__across_blocks():
@@ -164,7 +164,7 @@ def test_find_neighbours__across_blocks():
 
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
-def test_find_neighbours__a_row_does_not_depend_on_the_others(metric: linalg.Metric):
+def test_find_neighbours__result_of_a_row_is_independent_of_other_queries(metric: linalg.Metric):
     # Products of one row and of many differ in their last bits.
     pool = blobs(600, 100, centres=20)
     together = find_neighbours(pool, 5, metric=metric)
@@ -174,7 +174,7 @@ def test_find_neighbours__a_row_does_not_depend_on_the_others(metric: linalg.Met
 
 
 @pytest.mark.parametrize("k", [0, 3, -1])
-def test_find_neighbours__refuses_more_than_there_are(k: int):
+def test_find_neighbours__refuses_k_above_the_number_of_rows(k: int):
     with pytest.raises(ConfigError) as caught:
         find_neighbours(np.eye(3), k)
     assert (caught.value.setting, caught.value.value) == ("k", k)
@@ -201,13 +201,13 @@ def test_check_vectors__names_the_first_bad_row(bad: float):
 
 
 @pytest.mark.parametrize("bad", [[1.0, 2.0], [["a"]], np.ones((2, 2, 2)), np.ones((2, 0))])
-def test_check_vectors__refuses_what_is_no_matrix(bad: object):
+def test_check_vectors__refuses_other_shapes_and_types(bad: object):
     with pytest.raises(InvalidVectorsError) as caught:
         check_vectors(bad)  # type: ignore[arg-type]
     assert caught.value.row == -1
 
 
-def test_check_vectors__keeps_a_float32_map_where_it_is(tmp_path):
+def test_check_vectors__does_not_copy_a_float32_memory_map(tmp_path):
     np.save(tmp_path / "v.npy", np.ones((4, 2), np.float32))
     mapped = np.load(tmp_path / "v.npy", mmap_mode="r")
     assert np.shares_memory(check_vectors(mapped), mapped)
@@ -239,8 +239,8 @@ def test_find_nearest__equals_the_definition_on_hard_pools(name: str):
 @pytest.mark.parametrize(
     ("count", "dims", "n_clusters"), [(2000, 32, 20), (3000, 16, 100), (20_000, 24, 60)]
 )
-def test_fit_kmeans__is_as_tight_as_scikit_learn(count: int, dims: int, n_clusters: int):
-    # The last one is larger than the sub-sample. 2 % is the spread of either between seeds.
+def test_fit_kmeans__inertia_is_that_of_scikit_learn(count: int, dims: int, n_clusters: int):
+    # The last pool is larger than the sub-sample. 2 % is the spread of both libraries between seeds.
     points = blobs(count, dims, centres=40)
     ours = fit_kmeans(points, n_clusters, rng=np.random.default_rng(3))
     theirs = KMeans(n_clusters, n_init=1, random_state=3).fit(points)
@@ -248,8 +248,8 @@ def test_fit_kmeans__is_as_tight_as_scikit_learn(count: int, dims: int, n_cluste
     assert ours.inertia <= 1.02 * theirs.inertia_
 
 
-def test_fit_kmeans__is_as_tight_where_seeding_alone_is_not():
-    # No groups to find, and a sub-sample of seven rows per cluster: the passes must do the work.
+def test_fit_kmeans__inertia_is_that_of_scikit_learn_without_groups():
+    # No groups, and a sub-sample of only seven rows per cluster: the result depends on the passes.
     points = np.random.default_rng(0).uniform(size=(6000, 2)).astype(np.float32)
     theirs = KMeans(100, n_init=1, random_state=3).fit(points)
     ours = fit_kmeans(points, 100, rng=np.random.default_rng(3))
@@ -259,7 +259,7 @@ def test_fit_kmeans__is_as_tight_where_seeding_alone_is_not():
     assert rough.inertia <= 1.04 * theirs.inertia_
 
 
-def test_fit_kmeans__record_is_consistent_and_replayable():
+def test_fit_kmeans__result_is_consistent_and_replayable():
     points = blobs(800, 8, centres=5)
     first = fit_kmeans(points, 12, rng=np.random.default_rng(1))
     again = fit_kmeans(points, 12, rng=np.random.default_rng(1))
@@ -274,7 +274,7 @@ def test_fit_kmeans__record_is_consistent_and_replayable():
 
 @MANY
 @given(grids, st.integers(1, 50), st.integers(0, 5))
-def test_fit_kmeans__never_an_empty_cluster_and_all_that_can_be(
+def test_fit_kmeans__as_many_clusters_as_distinct_rows(
     points: np.ndarray, n_clusters: int, seed: int
 ):
     clusters = fit_kmeans(points, n_clusters, rng=np.random.default_rng(seed))
@@ -286,15 +286,15 @@ def test_fit_kmeans__never_an_empty_cluster_and_all_that_can_be(
         assert clusters.inertia == 0
 
 
-def test_fit_kmeans__finds_what_seeding_cannot_see():
-    # Points so near each other that screening takes them for equal, next to one far away.
+def test_fit_kmeans__finds_clusters_that_seeding_misses():
+    # Points so close that screening considers them equal, and one point far away.
     points = np.array([[0.0], [1e-4], [2e-4], [3e-4], [1e4]], np.float32)
     clusters = fit_kmeans(np.repeat(points, 30, axis=0), 5, rng=np.random.default_rng(0))
     assert len(clusters.centres) == 5
     assert clusters.inertia == 0
 
 
-def test_fit_kmeans__a_cluster_that_loses_all_rows_is_put_elsewhere():
+def test_run_lloyd__moves_a_centre_without_rows():
     points = np.array([[0.0], [1.0], [10.0], [11.0]], np.float32)
     start = np.array([[0.5], [10.5], [1000.0]])
     clusters = run_lloyd(points, start, 3, passes=10)
@@ -302,7 +302,7 @@ def test_fit_kmeans__a_cluster_that_loses_all_rows_is_put_elsewhere():
     assert clusters.inertia == 0.5
 
 
-def test_fit_kmeans__an_empty_pool_and_no_clusters():
+def test_fit_kmeans__empty_pool_and_zero_clusters():
     clusters = fit_kmeans(np.empty((0, 4)), 3, rng=np.random.default_rng(0))
     assert clusters.centres.shape == (0, 4)
     assert clusters.labels.shape == (0,)

@@ -37,7 +37,7 @@ large = st.one_of(sides, st.integers(1, 30_000), st.just(MAX_IMAGE_SIDE_PX))
 
 
 def paint(width: int, height: int, windows: np.ndarray) -> int:
-    """The naive answer: how many pixels nobody painted."""
+    """Count the pixels that no window covers, by marking every pixel."""
     canvas = np.zeros((height, width), bool)
     for x, y, w, h in windows.tolist():
         canvas[y : y + h, x : x + w] = True
@@ -51,7 +51,7 @@ def affordable(width: int, height: int, grid: TileGrid) -> bool:
 # --- by hand --------------------------------------------------------------------------------
 
 
-def test_cut_windows__by_hand():
+def test_cut_windows__small_example():
     # 10 wide, 4 tall, tiles of 4 with a step of 2: starts 0 2 4 6, one row.
     grid = TileGrid(4, 0.5, 0, 1)
     assert cut_windows(10, 4, grid).tolist() == [
@@ -84,7 +84,7 @@ def test_cut_windows__5472x3648_is_21_by_14():
 @pytest.mark.parametrize(
     ("width", "height"), [(1, 1), (640, 480), (1024, 1024), (1024, 1), (518, 518), (3, 1024)]
 )
-def test_cut_windows__both_sides_up_to_1024_are_one_whole_tile(width: int, height: int):
+def test_cut_windows__images_up_to_1024_px_are_one_tile(width: int, height: int):
     assert is_whole(width, height, GRID)
     assert cut_windows(width, height, GRID).tolist() == [[0, 0, width, height]]
     assert count_windows(width, height, GRID) == 1
@@ -92,12 +92,12 @@ def test_cut_windows__both_sides_up_to_1024_are_one_whole_tile(width: int, heigh
 
 
 @pytest.mark.parametrize(("width", "height"), [(1025, 1024), (1024, 1025), (1025, 1)])
-def test_is_whole__one_pixel_more_is_tiled(width: int, height: int):
+def test_is_whole__false_for_one_pixel_more(width: int, height: int):
     assert not is_whole(width, height, GRID)
     assert len(cut_windows(width, height, GRID)) > 1
 
 
-def test_cut_windows__shared_result_cannot_be_changed():
+def test_cut_windows__result_is_read_only():
     assert not cut_windows(4000, 2250, GRID).flags.writeable
 
 
@@ -123,7 +123,7 @@ def test_is_padded__only_the_short_side():
 @MANY
 @given(width=sides, height=sides, grid=grids)
 @example(width=1025, height=1, grid=GRID)
-def test_cut_windows__painting_finds_no_gap(width: int, height: int, grid: TileGrid):
+def test_cut_windows__covers_every_pixel(width: int, height: int, grid: TileGrid):
     assume(affordable(width, height, grid))
     assert paint(width, height, cut_windows(width, height, grid)) == 0
 
@@ -132,7 +132,9 @@ def test_cut_windows__painting_finds_no_gap(width: int, height: int, grid: TileG
 @given(width=large, height=large, grid=grids)
 @example(width=30_000, height=200, grid=GRID)
 @example(width=MAX_IMAGE_SIDE_PX, height=MAX_IMAGE_SIDE_PX, grid=make_grid(2048))
-def test_cut_windows__covers_stays_inside_and_counts(width: int, height: int, grid: TileGrid):
+def test_cut_windows__covers_stays_inside_and_matches_the_formula(
+    width: int, height: int, grid: TileGrid
+):
     assume(affordable(width, height, grid))
     windows = cut_windows(width, height, grid)
     x, y, w, h = windows.T.astype(np.int64)
@@ -144,7 +146,7 @@ def test_cut_windows__covers_stays_inside_and_counts(width: int, height: int, gr
     assert (x + w).max() == width
     assert (y + h).max() == height
     if not is_whole(width, height, grid):
-        # No synthetic pixels where there are enough real ones.
+        # No padding where the image is large enough.
         assert (w == min(width, grid.side_px)).all()
         assert (h == min(height, grid.side_px)).all()
         is_short = width < grid.side_px or height < grid.side_px
@@ -153,7 +155,7 @@ def test_cut_windows__covers_stays_inside_and_counts(width: int, height: int, gr
 
 @MANY
 @given(width=large, height=large, grid=grids)
-def test_cut_windows__neighbours_overlap_as_asked(width: int, height: int, grid: TileGrid):
+def test_cut_windows__neighbours_overlap_as_configured(width: int, height: int, grid: TileGrid):
     assume(affordable(width, height, grid))
     for column in (0, 1):
         starts = np.unique(cut_windows(width, height, grid)[:, column])
@@ -163,7 +165,7 @@ def test_cut_windows__neighbours_overlap_as_asked(width: int, height: int, grid:
 
 @MANY
 @given(width=large, height=large, grid=grids)
-def test_cut_windows__turned_image_has_the_turned_grid(width: int, height: int, grid: TileGrid):
+def test_cut_windows__rotated_image_has_the_rotated_grid(width: int, height: int, grid: TileGrid):
     assume(affordable(width, height, grid))
     turned = cut_windows(height, width, grid)[:, [1, 0, 3, 2]]
     assert sorted(turned.tolist()) == cut_windows(width, height, grid).tolist()
@@ -182,12 +184,12 @@ def test_name_tiles__sorted_unique_file_names(width: int, height: int, grid: Til
     assert all(safe.fullmatch(name) for name in names)
 
 
-def test_name_tiles__by_hand():
+def test_name_tiles__small_example():
     windows = np.array([[0, 259, 518, 200]], np.int32)
     assert name_tiles("ab" * 32, windows, GRID) == ["abababababababab-x00000y00259w00518h00200-g1"]
 
 
-def test_name_tiles__another_grid_version_is_another_name():
+def test_name_tiles__depends_on_the_grid_version():
     windows = np.array([[0, 0, 1, 1]], np.int32)
     assert name_tiles("a" * 64, windows, TileGrid(1, 0, 0, 2))[0].endswith("-g2")
 
@@ -201,7 +203,7 @@ def test_name_tiles__another_grid_version_is_another_name():
     height=st.integers(1, 40),
     windows=st.lists(st.tuples(*[st.integers(0, 45)] * 2, *[st.integers(1, 45)] * 2), max_size=8),
 )
-def test_uncovered_px__equals_painting(
+def test_uncovered_px__equals_counting_pixels(
     width: int, height: int, windows: list[tuple[int, int, int, int]]
 ):
     array = np.array(windows, np.int32).reshape(-1, 4)
@@ -210,14 +212,14 @@ def test_uncovered_px__equals_painting(
 
 @MANY
 @given(width=sides, height=sides, which=st.integers(0, 10_000), shift=st.sampled_from([-1, 1]))
-def test_uncovered_px__notices_one_wrong_window(width: int, height: int, which: int, shift: int):
+def test_uncovered_px__detects_one_wrong_window(width: int, height: int, which: int, shift: int):
     grid = make_grid(512, overlap=0.0)
     windows = cut_windows(width, height, grid).copy()
     windows[which % len(windows), 2] += shift
     assert uncovered_px(width, height, windows) == paint(width, height, windows)
 
 
-def test_uncovered_px__order_does_not_matter():
+def test_uncovered_px__independent_of_the_order():
     windows = cut_windows(4000, 2250, GRID)[:-1]
     left = uncovered_px(4000, 2250, windows)
     assert left > 0
@@ -225,7 +227,7 @@ def test_uncovered_px__order_does_not_matter():
     assert uncovered_px(4000, 2250, shuffled) == left
 
 
-def test_uncovered_px__more_pixels_than_int32_counts():
+def test_uncovered_px__more_pixels_than_fit_int32():
     windows = np.array([[0, 0, 10, 10]], np.int32)
     assert uncovered_px(99_999, 99_999, windows) == 99_999**2 - 100
     assert uncovered_px(99_999, 99_999, windows[:0]) == 99_999**2
@@ -238,7 +240,7 @@ def test_uncovered_px__more_pixels_than_int32_counts():
     windows=st.lists(st.tuples(*[st.integers(0, 140)] * 2, *[st.integers(1, 90)] * 2), max_size=6),
     seed=st.integers(0, 99),
 )
-def test_uncovered_px__of_valid_cells_equals_painting(
+def test_uncovered_px__valid_cells_equal_counting_pixels(
     width: int, height: int, windows: list[tuple[int, int, int, int]], seed: int
 ):
     rows, columns = -(-height // CELL_PX), -(-width // CELL_PX)
@@ -253,9 +255,9 @@ def test_uncovered_px__of_valid_cells_equals_painting(
 # --- tiles by metres of ground --------------------------------------------------------------
 
 
-def test_fit_grid__by_hand():
+def test_fit_grid__small_example():
     grid = make_grid(518, side_m=20)
-    # 30 m up a pixel may be 1 cm, 120 m up 4 cm: 2000 and 500 px of 20 m of ground.
+    # At 30 m a pixel may be 1 cm, at 120 m 4 cm: 20 m of ground are 2000 and 500 px.
     assert fit_grid(grid, 4000, 3000, gsd_m=0.01) == TileGrid(2000, 0.5, 0, GROUND_VERSION)
     assert fit_grid(grid, 4000, 3000, gsd_m=0.04) == TileGrid(500, 0.5, 0, GROUND_VERSION)
 
@@ -274,20 +276,20 @@ def test_fit_grid__unknown_scale_is_cut_in_pixels(gsd_m: float | None):
     assert fit_grid(make_grid(518, side_m=20), 4000, 3000, gsd_m=gsd_m) == make_grid(518)
 
 
-def test_fit_grid__without_metres_the_scale_changes_nothing():
+def test_fit_grid__scale_is_ignored_without_metres():
     assert fit_grid(GRID, 4000, 3000, gsd_m=0.01) == GRID
 
 
-def test_fit_grid__less_ground_than_a_tile_is_one_square():
+def test_fit_grid__image_smaller_than_a_tile_is_one_square():
     fitted = fit_grid(make_grid(518, side_m=100), 4000, 3000, gsd_m=0.001)
     assert fitted.side_px == 4000
     assert cut_windows(4000, 3000, fitted).tolist() == [[0, 0, 4000, 3000]]
     assert is_padded(cut_windows(4000, 3000, fitted), fitted, whole=False).all()
 
 
-def test_fit_grid__a_few_pixels_are_not_blown_up():
+def test_fit_grid__refuses_tiles_of_a_few_pixels():
     grid = make_grid(518, side_m=1)
-    with pytest.raises(ConfigError, match=r"tile_m=1 is 20 px.*: use at least 1\.6 m"):
+    with pytest.raises(ConfigError, match=r"tile_m=1 is only 20 px.*: use at least 1\.6 m"):
         fit_grid(grid, 4000, 3000, gsd_m=0.05)
     assert fit_grid(make_grid(518, side_m=1.6), 4000, 3000, gsd_m=0.05).side_px == MIN_SPAN_PX
 
@@ -307,7 +309,7 @@ def test_make_grid__impossible_metres(side_m: float):
     gsd_m=st.floats(0.003, 0.5),
     overlap=st.sampled_from([0, 0.5]),
 )
-def test_fit_grid__covers_stays_inside_and_counts(
+def test_fit_grid__covers_stays_inside_and_matches_the_formula(
     width: int, height: int, side_m: float, gsd_m: float, overlap: float
 ):
     assume(side_m / gsd_m > MIN_SPAN_PX)
@@ -320,7 +322,7 @@ def test_fit_grid__covers_stays_inside_and_counts(
     assert (windows.min(), *(windows[:, :2] + windows[:, 2:]).max(axis=0)) == (0, width, height)
 
 
-def test_name_tiles__a_padded_tile_is_not_named_like_the_whole_image():
+def test_name_tiles__padded_tile_and_whole_image_differ():
     by_px = cut_windows(800, 600, GRID)
     fitted = fit_grid(make_grid(518, side_m=100), 800, 600, gsd_m=0.01)
     by_m = cut_windows(800, 600, fitted)
@@ -339,13 +341,13 @@ def test_cut_tiles__exact_pixels():
     assert (tiles[1] == COUNTING[2:, 4:]).all()
 
 
-def test_cut_tiles__short_window_is_completed_by_reflection():
+def test_cut_tiles__pads_a_short_window_by_reflection():
     (tile,) = cut_tiles(COUNTING[:3], np.array([[2, 0, 4, 3]]), 4, span_px=4)
     assert (tile[:3] == COUNTING[:3, 2:6]).all()
     assert (tile[3] == COUNTING[1, 2:6]).all()
 
 
-def test_cut_tiles__whole_image_is_stretched():
+def test_cut_tiles__scales_a_whole_image_to_the_square():
     pixels = np.zeros((2, 4, 3), np.uint8)
     pixels[:, 2:] = 200
     (tile,) = cut_tiles(pixels, np.array([[0, 0, 4, 2]]), 4, span_px=0)
@@ -354,12 +356,12 @@ def test_cut_tiles__whole_image_is_stretched():
     assert (tile[:, 3] == 200).all()
 
 
-def test_cut_tiles__span_is_scaled_after_it_was_completed():
+def test_cut_tiles__pads_before_scaling():
     pixels = np.zeros((4, 8, 3), np.uint8)
     pixels[:, :4] = 100
     tiles = cut_tiles(pixels, np.array([[0, 0, 8, 4]]), 4, span_px=8)
     assert tiles.shape == (1, 4, 4, 3)
-    assert (tiles[0, :, 0] == 100).all()  # not stretched: still half and half, four rows
+    assert (tiles[0, :, 0] == 100).all()  # not distorted: both halves still have four rows
     assert (tiles[0, :, 3] == 0).all()
 
 

@@ -11,24 +11,24 @@ from dino_assets_tests.worlds.inboxes import drone_photo, write_mosaic
 from dino_assets_tests.worlds.raising import raising
 
 
-def test_preview_tiles__says_and_draws_the_grid(tmp_path: Path):
+def test_preview_tiles__describes_and_draws_the_grid(tmp_path: Path):
     (tmp_path / "a.jpg").write_bytes(photo_bytes(2000, 1100))
-    found = preview_tiles(tmp_path / "a.jpg", side_px=518)
-    assert found.sentence == "a.jpg, 2000 x 1100 px: 28 tiles of 518 px, 7 x 4, overlap 50%"
-    assert Image.open(io.BytesIO(found.picture)).format == "PNG"
+    preview = preview_tiles(tmp_path / "a.jpg", side_px=518)
+    assert preview.sentence == "a.jpg, 2000 x 1100 px: 28 tiles of 518 px, 7 x 4, overlap 50%"
+    assert Image.open(io.BytesIO(preview.picture)).format == "PNG"
 
 
 def test_preview_tiles__by_metres(tmp_path: Path):
     (tmp_path / "a.jpg").write_bytes(drone_photo(size=(2000, 1500), altitude_m=50))
     # A pixel is 50 × 6.17 / 3.61 / 2000 = 4.27 cm, 20 m are 468 px.
-    found = preview_tiles(tmp_path / "a.jpg", side_px=518, side_m=20)
-    assert "tiles of 468 px (20 m)" in found.sentence
+    preview = preview_tiles(tmp_path / "a.jpg", side_px=518, side_m=20)
+    assert "tiles of 468 px (20 m)" in preview.sentence
 
 
-def test_preview_tiles__metres_without_a_height(tmp_path: Path):
+def test_preview_tiles__metres_with_unknown_scale(tmp_path: Path):
     (tmp_path / "a.jpg").write_bytes(photo_bytes(2000, 1100))
-    found = preview_tiles(tmp_path / "a.jpg", side_px=518, side_m=20)
-    assert "28 tiles of 518 px, since its scale is not known" in found.sentence
+    preview = preview_tiles(tmp_path / "a.jpg", side_px=518, side_m=20)
+    assert "28 tiles of 518 px, since its scale is not known" in preview.sentence
 
 
 @pytest.mark.parametrize("size", [(1, 1), (640, 480), (3000, 20)])
@@ -37,7 +37,7 @@ def test_preview_tiles__small_and_thin(tmp_path: Path, size: tuple[int, int]):
     assert preview_tiles(tmp_path / "a.png", side_px=518).picture
 
 
-def test_preview_tiles__refusals(tmp_path: Path):
+def test_preview_tiles__refuses_unreadable_files(tmp_path: Path):
     (tmp_path / "a.jpg").write_bytes(b"no picture")
     with pytest.raises(UnusableImageError) as unusable:
         preview_tiles(tmp_path / "a.jpg", side_px=518)
@@ -52,7 +52,7 @@ def test_preview_tiles__refusals(tmp_path: Path):
     assert (refused.value.setting, refused.value.value) == ("overlap", 1)
 
 
-def test_preview_tiles__what_the_asset_would_refuse(tmp_path: Path):
+def test_preview_tiles__refuses_the_same_grids_as_the_asset(tmp_path: Path):
     (tmp_path / "a.jpg").write_bytes(photo_bytes(2000, 1100))
     with pytest.raises(ConfigError) as refused:
         preview_tiles(tmp_path / "a.jpg", side_px=500, patch_px=14)

@@ -26,8 +26,8 @@ def test_draw_grid__any_size(width: int, height: int):
     assert max(picture.shape) <= MAX_PX + 100
 
 
-def test_draw_grid__shifted_tiles_have_their_colour():
-    # 1036 = 2 × 518 wide: nothing is shifted there; one pixel more, and the last column is.
+def test_draw_grid__shifted_tiles_have_their_own_colour():
+    # With a width of 1036 = 2 × 518 nothing is shifted; with one pixel more, the last column is.
     assert not (draw(1036, 1036) == SHIFTED).all(axis=2).any()
     red = np.flatnonzero((draw(1100, 1036) == SHIFTED).all(axis=2).any(axis=0))
     assert red.min() == 1100 - 518

@@ -38,7 +38,7 @@ def memory() -> ObjectStore:
 def fake_images(
     store: ObjectStore, sizes: list[tuple[int, int]], *, quarantined: int = 0
 ) -> CommittedTable:
-    """A committed ``images`` table of pictures too large to draw for a test."""
+    """Commit an ``images`` table of pictures that are too large to draw in a test."""
     rows: list[dict[str, object]] = [
         {"drop": "d", "path": f"{n}.jpg", "bytes": 1, "is_usable": True, "image_id": f"{n:016x}{0:048x}",
          "width": width, "height": height, "is_mosaic": False, "place_quality": "none"}
@@ -148,7 +148,7 @@ def test_draft_tiles__unusable_drop(
     images = fake_images(memory, [(20, 10)] * usable, quarantined=quarantined)
     with pytest.raises(DropUnusableError) as caught:
         draft_tiles(images, "d", GRID)
-    assert str(caught.value).startswith(f"drop 'd': {sentence}. Look at its rows")
+    assert str(caught.value).startswith(f"drop 'd': {sentence}. See the rows")
 
 
 @pytest.mark.parametrize(("usable", "quarantined"), [(1, 2), (95, 5)])
@@ -162,7 +162,7 @@ def test_draft_tiles__images_are_not_committed(memory: ObjectStore):
         draft_tiles(open_table(memory, "images"), "d", GRID)
 
 
-def test_draft_tiles__count_is_held_against_the_formula(
+def test_draft_tiles__refuses_a_count_that_differs_from_the_formula(
     memory: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ):
     images = fake_images(memory, [(1100, 600)])
@@ -188,7 +188,7 @@ def test_draft_tiles__reuse(store: ObjectStore, tmp_path: Path):
         assert not commit(store, draft_tiles(images, "d", other)).was_reused
 
 
-def test_draft_tiles__new_time_stamps_alone_cut_nothing_again(memory: ObjectStore, tmp_path: Path):
+def test_draft_tiles__new_time_stamps_reuse_the_tiles(memory: ObjectStore, tmp_path: Path):
     import os
 
     folder = fill(tmp_path / "f", {"a.jpg": (1100, 600)})
@@ -210,7 +210,7 @@ def test_draft_tiles__new_time_stamps_alone_cut_nothing_again(memory: ObjectStor
 def judge(
     sizes: list[tuple[int, int]], windows: list[tuple[int, int, int, int, int]]
 ) -> tuple[bool, str]:
-    """The verdict on tiles (image number, x, y, w, h) of images of these sizes."""
+    """Judge tiles (image number, x, y, w, h) of images of these sizes."""
     store = ObjectStore.in_memory()
     images = fake_images(store, sizes)
     table = pa.RecordBatch.from_pylist(
@@ -235,7 +235,7 @@ def judge(
 GOOD = [(0, 0, 0, 4, 3), (0, 2, 0, 4, 3), (1, 0, 0, 5, 5)]
 
 
-def test_judge_tiles__good_table():
+def test_judge_tiles__valid_table():
     assert judge([(6, 3), (5, 5)], GOOD) == (True, "3 tiles cover 2 images")
     assert judge([(6, 3), (5, 5)], GOOD[::-1]) == (True, "3 tiles cover 2 images")
 
@@ -249,18 +249,18 @@ def test_judge_tiles__good_table():
         ([], "image 0000000000000000: 18 pixels have no tile"),
         (
             [(0, 0, 0, 4, 3), (0, 3, 0, 4, 3), GOOD[2]],
-            "image 0000000000000000: a tile leaves its 6×3",
+            "image 0000000000000000: a tile is outside its 6×3 pixels",
         ),
-        ([*GOOD[:2], (1, 0, 0, 5, 6)], "image 0000000000000001: a tile leaves its 5×5"),
-        ([*GOOD[:2], (1, -1, 0, 6, 5)], "image 0000000000000001: a tile leaves its 5×5"),
+        ([*GOOD[:2], (1, 0, 0, 5, 6)], "image 0000000000000001: a tile is outside its 5×5 pixels"),
+        ([*GOOD[:2], (1, -1, 0, 6, 5)], "image 0000000000000001: a tile is outside its 5×5 pixels"),
         ([(0, 0, 0, 4, 3), (0, 2, 0, 4, 2), GOOD[2]], "2 pixels have no tile"),
-        ([*GOOD, (2, 0, 0, 1, 1)], "1 images have tiles but are not wanted by `images`"),
+        ([*GOOD, (2, 0, 0, 1, 1)], "1 images have tiles but are not usable in `images`"),
     ],
 )
 def test_judge_tiles__planted_fault(windows: list[tuple[int, int, int, int, int]], sentence: str):
-    passed, found = judge([(6, 3), (5, 5)], windows)
+    passed, verdict = judge([(6, 3), (5, 5)], windows)
     assert not passed
-    assert sentence in found
+    assert sentence in verdict
 
 
 def test_judge_tiles__committed_drops_pass(memory: ObjectStore):
@@ -294,7 +294,7 @@ def test_draft_tiles__thermal_pictures_are_left_out(memory: ObjectStore, tmp_pat
     assert judge_tiles(images, tiles, "d").sentence == "2 tiles cover 2 images"
 
 
-def test_draft_tiles__nothing_but_thermal_pictures(memory: ObjectStore, tmp_path: Path):
+def test_draft_tiles__only_thermal_pictures(memory: ObjectStore, tmp_path: Path):
     files = {"b.jpg": drone_photo(xmp=INFRARED)}
     images = commit_images(memory, "d", fill_bytes(tmp_path / "f", files))
     with raising(DropUnusableError, drop="d", reason="thermal"):
@@ -302,7 +302,7 @@ def test_draft_tiles__nothing_but_thermal_pictures(memory: ObjectStore, tmp_path
     assert not memory.exists(manifest_key(OutputId("tiles", "d")))
 
 
-def test_draft_tiles__by_metres_two_heights_compare(memory: ObjectStore, tmp_path: Path):
+def test_draft_tiles__metres_give_equal_ground_at_two_heights(memory: ObjectStore, tmp_path: Path):
     files = {
         f"{height}.jpg": drone_photo(seed=height, size=(1600, 1200), altitude_m=height)
         for height in (30, 120)
@@ -318,14 +318,14 @@ def test_draft_tiles__by_metres_two_heights_compare(memory: ObjectStore, tmp_pat
     assert by_path["30.jpg"][0]["span_px"] == pytest.approx(
         4 * by_path["120.jpg"][0]["span_px"], rel=0.02
     )
-    # Its scale is not known: cut in pixels, and said.
+    # Its scale is unknown: it is cut in pixels, and the verdict says so.
     assert {(r["w"], r["span_px"]) for r in by_path["lost.jpg"]} == {(512, 512)}
     verdict = judge_tiles(images, open_table(memory, "tiles"), "d")
     assert (verdict.passed, verdict.warns) == (True, True)
     assert "1 image of unknown scale cut in pixels" in verdict.sentence
 
 
-def test_draft_tiles__an_oblique_picture_has_no_one_scale(memory: ObjectStore, tmp_path: Path):
+def test_draft_tiles__oblique_picture_has_several_scales(memory: ObjectStore, tmp_path: Path):
     pitch = 'drone-dji:GimbalPitchDegree="-90.00"'
     files = {"a.jpg": drone_photo(size=(1600, 1200), xmp=(pitch, pitch.replace("90", "75")))}
     images = commit_images(memory, "d", fill_bytes(tmp_path / "f", files))
@@ -336,7 +336,7 @@ def test_draft_tiles__an_oblique_picture_has_no_one_scale(memory: ObjectStore, t
     assert open_table(memory, "tiles").manifest("d").facts["cut_in_pixels"] == 1
 
 
-def test_draft_tiles__the_horizon_is_nowhere(memory: ObjectStore, tmp_path: Path):
+def test_draft_tiles__tiles_above_the_horizon_have_no_place(memory: ObjectStore, tmp_path: Path):
     pitch = 'drone-dji:GimbalPitchDegree="-90.00"'
     files = {"a.jpg": drone_photo(size=(1600, 1200), xmp=(pitch, pitch.replace("-90", "-10")))}
     images = commit_images(memory, "d", fill_bytes(tmp_path / "f", files))
@@ -346,8 +346,8 @@ def test_draft_tiles__the_horizon_is_nowhere(memory: ObjectStore, tmp_path: Path
     }
 
 
-def test_draft_tiles__places_of_a_turned_picture(memory: ObjectStore, tmp_path: Path):
-    """Stored lying, shown upright: its upper left tile is the lower left one of what was stored."""
+def test_draft_tiles__places_of_a_rotated_picture(memory: ObjectStore, tmp_path: Path):
+    """The stored picture is rotated: its lower left tile is the upper left one of the upright frame."""
     files = {
         f"{way}.jpg": drone_photo(size=(1536, 1024), orientation=way, seed=way) for way in (1, 6)
     }
@@ -360,7 +360,7 @@ def test_draft_tiles__places_of_a_turned_picture(memory: ObjectStore, tmp_path: 
     assert places["6.jpg", 512, 1024] == pytest.approx(places["1.jpg", 1024, 0], abs=1e-9)
 
 
-def test_draft_tiles__metres_that_are_a_few_pixels(memory: ObjectStore, tmp_path: Path):
+def test_draft_tiles__refuses_metres_of_a_few_pixels(memory: ObjectStore, tmp_path: Path):
     files = {"a.jpg": drone_photo(size=(1600, 1200), altitude_m=120)}
     images = commit_images(memory, "d", fill_bytes(tmp_path / "f", files))
     with pytest.raises(ConfigError) as refused:
@@ -368,7 +368,7 @@ def test_draft_tiles__metres_that_are_a_few_pixels(memory: ObjectStore, tmp_path
     assert (refused.value.setting, refused.value.value) == ("tile_m", 0.5)
 
 
-def test_draft_tiles__one_absurd_height_does_not_stop_the_drop(memory: ObjectStore, tmp_path: Path):
+def test_draft_tiles__one_wrong_height_does_not_stop_the_drop(memory: ObjectStore, tmp_path: Path):
     files = {
         "a.jpg": drone_photo(size=(1600, 1200)),
         "b.jpg": drone_photo(seed=1, size=(1600, 1200), altitude_m=9000),
@@ -380,7 +380,7 @@ def test_draft_tiles__one_absurd_height_does_not_stop_the_drop(memory: ObjectSto
     assert open_table(memory, "tiles").manifest("d").facts["cut_in_pixels"] == 1
 
 
-def test_draft_tiles__a_span_of_a_mosaic_is_bounded(memory: ObjectStore, tmp_path: Path):
+def test_draft_tiles__refuses_too_large_tiles_of_a_mosaic(memory: ObjectStore, tmp_path: Path):
     write_mosaic(tmp_path / "f" / "ortho.tif", side_px=9000, nodata_from=600)
     images = commit_images(memory, "d", tmp_path / "f")
     with pytest.raises(ConfigError, match=r"a mosaic.*at most tile_m=41") as refused:
@@ -388,7 +388,9 @@ def test_draft_tiles__a_span_of_a_mosaic_is_bounded(memory: ObjectStore, tmp_pat
     assert (refused.value.setting, refused.value.value) == ("tile_m", 449)
 
 
-def test_draft_tiles__empty_parts_of_a_mosaic_are_left_out(memory: ObjectStore, tmp_path: Path):
+def test_draft_tiles__leaves_out_tiles_without_data_of_a_mosaic(
+    memory: ObjectStore, tmp_path: Path
+):
     write_mosaic(tmp_path / "f" / "ortho.tif", side_px=1280, nodata_from=640)
     images = commit_images(memory, "d", tmp_path / "f")
     rows = tile_rows(memory, images, make_grid(256, overlap=0.0))
@@ -402,7 +404,7 @@ def test_draft_tiles__empty_parts_of_a_mosaic_are_left_out(memory: ObjectStore, 
     assert verdict.sentence == "15 tiles cover 1 image; 10 tiles without data left out"
 
 
-def test_judge_tiles__mosaic_with_a_tile_too_few(memory: ObjectStore, tmp_path: Path):
+def test_judge_tiles__mosaic_with_a_missing_tile(memory: ObjectStore, tmp_path: Path):
     write_mosaic(tmp_path / "f" / "ortho.tif", side_px=1280, nodata_from=640)
     images = commit_images(memory, "d", tmp_path / "f")
     commit(memory, draft_tiles(images, "d", make_grid(256, overlap=0.0)))

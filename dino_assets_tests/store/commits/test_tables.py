@@ -183,9 +183,9 @@ def test_embeddings__arrow(embeddings):
 def test_embeddings__pandas(embeddings):
     path, wanted = embeddings
     frame = pd.read_parquet(path)
-    found = np.stack(frame["cls"].to_list())
-    assert found.dtype == wanted.dtype
-    np.testing.assert_array_equal(found, wanted)
+    vectors = np.stack(frame["cls"].to_list())
+    assert vectors.dtype == wanted.dtype
+    np.testing.assert_array_equal(vectors, wanted)
     assert frame["tile_id"].to_list() == ["t0", "t1", "t2", "t3", "t4"]
 
 
@@ -199,9 +199,9 @@ def test_embeddings__polars(embeddings):
 
 def test_embeddings__duckdb(embeddings):
     path, wanted = embeddings
-    found = duckdb.sql(f"select cls, tile_id from '{path}' order by tile_id").fetchall()
-    np.testing.assert_array_equal(np.array([row[0] for row in found], wanted.dtype), wanted)
-    assert [row[1] for row in found] == ["t0", "t1", "t2", "t3", "t4"]
+    rows = duckdb.sql(f"select cls, tile_id from '{path}' order by tile_id").fetchall()
+    np.testing.assert_array_equal(np.array([row[0] for row in rows], wanted.dtype), wanted)
+    assert [row[1] for row in rows] == ["t0", "t1", "t2", "t3", "t4"]
 
 
 def test_decode__named_columns():
