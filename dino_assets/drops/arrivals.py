@@ -59,7 +59,10 @@ class UnchangedSince:
 
 @dataclass(frozen=True)
 class PastRuns:
-    """Outcome of earlier runs for one content of a drop; ``ended`` counts runs that started and failed."""
+    """Outcome of earlier runs for one content of a drop.
+
+    ``ended`` counts runs that started and did not finish the drop.
+    """
 
     ended: int = 0
     unstarted: int = 0  # later launches that became no run, because a code server was unreachable
@@ -84,9 +87,6 @@ class Launch:
     def run_key(self) -> str:
         """Drop, content and number. Dagster never accepts a key twice, even after a failed run."""
         return f"{self.drop}:{self.content}:{self.number}"
-
-
-# --- listing and looking --------------------------------------------------------------------
 
 
 def list_arrivals(
@@ -180,9 +180,6 @@ def summarise_entries(entries: Sequence[SourceEntry]) -> FolderState:
         content=fingerprint(rest)[:16],
         bytes=sum(entry.size for entry in rest),
     )
-
-
-# --- judging --------------------------------------------------------------------------------
 
 
 def explain_incomplete(

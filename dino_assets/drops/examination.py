@@ -52,8 +52,8 @@ def examine_drops(
 ) -> DropExamination:
     """List the source of every active drop, and compare the files with the recorded ``images``.
 
-    No photograph is read. A drop that cannot be read fails. An embedded one only warns: just rounds need
-    its pictures, and they leave the drop out. No drop is begun after ``budget_s``.
+    No photograph is read. A drop that cannot be read fails. An embedded drop only warns, because only rounds
+    need its pictures, and they leave the drop out. No drop is started after ``budget_s``.
 
     Raises:
         StoreError: the store itself cannot be read.
@@ -148,7 +148,7 @@ def find_late(
     """Find drops whose sources hold photographs missing from their images, and count drops not examined.
 
     ``made`` holds each drop's manifest of images. Sources that cannot be listed are skipped. No drop is
-    begun after ``budget_s``. Names mostly contain a date, so the last names, the newest drops, come first.
+    started after ``budget_s``. Most names contain a date, so the last names, the newest drops, come first.
     """
     ends_s = clock() + budget_s
     drops = sorted(made, key=lambda drop: drop.name, reverse=True)

@@ -1,8 +1,8 @@
 """Finished drops, judged by their manifests alone.
 
 Finished means: ``images`` were made from the registered fingerprint, ``tiles`` from these images, and
-``embeddings`` from these tiles in any space. The current space is not required. Otherwise another
-checkpoint would make every drop unfinished at once, and a person must decide to compute all of them again.
+``embeddings`` from these tiles in any space. The current space is not required: otherwise another checkpoint
+would make every drop unfinished at once. Only a person may decide to compute all drops again.
 """
 
 from collections.abc import Collection, Iterable, Mapping, MutableMapping

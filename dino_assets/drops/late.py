@@ -18,7 +18,7 @@ from dino_assets.store.objects import ObjectStore
 
 # Listing 500 files costs 5 ms on a disk, so one tick lists 100 finished drops.
 BUDGET_S = 0.5
-# Longest share of the time that listing may take, if one listing exceeds the budget (a million files: 10 s).
+# Share of all time that listing may use, if one listing exceeds the budget (a million files take 10 s).
 MAX_SHARE = 0.02
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from dino_assets.errors import UnusableImageError
 
-MAX_TEXT_BYTES = 2**20  # as Pillow; a chunk of one kilobyte can hold a megabyte of zeros
+MAX_TEXT_BYTES = 2**20  # Pillow's limit; a chunk of one kilobyte can hold a megabyte of zeros
 _XMP = b"XML:com.adobe.xmp"
 # ImageMagick and older exiftool write a block as hexadecimal text, under one of these names.
 _RAW_EXIF = (b"Raw profile type exif", b"Raw profile type APP1")

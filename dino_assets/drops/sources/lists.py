@@ -29,8 +29,8 @@ _LINKED = "in a linked folder; links are not followed, copy the files"
 # `http://`, `s3://`: no path begins like this, and normalising would remove a slash.
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _ELSEWHERE = (
-    "is an address; a list names files of this machine: download them, or register their bucket "
-    "as a drop of its own"
+    "is an address; expected a file of this machine: download it, or register its bucket as a "
+    "separate drop"
 )
 _OUTSIDE = "leads out of the list's folder; move the list or the file, or set DINO_IMAGE_ROOTS"
 

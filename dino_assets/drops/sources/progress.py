@@ -8,7 +8,7 @@ from typing import TypeVar
 log = logging.getLogger(__name__)
 
 EVERY_S = 5.0
-_LOOK_EVERY = 1024  # items between two looks at the clock
+_LOOK_EVERY = 1024  # items between two readings of the clock
 
 Item = TypeVar("Item")
 

@@ -55,7 +55,7 @@ from dino_assets.images.png import (
     walk_chunks,
 )
 
-FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")  # never "try whatever plug-in is installed"
+FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")  # never all installed plug-ins of Pillow
 KNOWN = (*FORMATS, "HEIC", "DNG")
 MODES = re.compile(r"1|L|LA|La|P|PA|RGB|RGBA|RGBX|CMYK|YCbCr|I;16|I;16B|I|F")
 # Pillow's hard limit. From half of it on, Pillow only warns; the header check decides.

@@ -1,4 +1,4 @@
-"""Making of a drop's report: findings, HTML page, table and picture of footprints."""
+"""Report of a drop: findings, HTML page, table and picture of footprints."""
 
 import math
 from collections.abc import Mapping, Sequence
