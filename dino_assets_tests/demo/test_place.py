@@ -30,7 +30,7 @@ def clone(project: Path, monkeypatch) -> Path:
 
 
 def read_files(folder: Path) -> dict[Path, bytes]:
-    """The files of a person's own below a folder; what Dagster notes for itself left out."""
+    """Read a person's files below a folder, without Dagster's own files."""
     found = (path for path in folder.rglob("*") if path.is_file())
     inside = {path.relative_to(folder): path for path in found}
     return {

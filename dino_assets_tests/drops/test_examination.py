@@ -27,7 +27,7 @@ def store() -> ObjectStore:
 
 
 def add(store: ObjectStore, folder: Path, name: str, write_photo, *, is_read: bool = True) -> Path:
-    """A drop of two photographs, whose images are made."""
+    """Register a drop of two photographs, and commit its images."""
     for number in (1, 2):
         write_photo(folder / name / f"DJI_000{number}.JPG", seed=number)
     drop, _ = register_drop(store, name, source=str(folder / name), root=folder)
@@ -106,7 +106,7 @@ def test_find_late__last_names_first_within_the_budget(
 
 
 def hold_nothing(store: ObjectStore, folder: Path, name: str) -> Drop:
-    """A drop of notes alone, as a card that is not mounted leaves them."""
+    """Register a drop that holds only notes, like an unmounted card."""
     (folder / name).mkdir()
     for note in ("README.md", "._DJI_0001.JPG"):
         (folder / name / note).write_text("flown in June")

@@ -48,7 +48,7 @@ def sources(tmp_path: Path) -> dict[str, str]:
 
 
 def find_finished(store: ObjectStore, tmp_path: Path) -> set[str]:
-    """As a daemon that has just started."""
+    """Find finished drops like a daemon that has just started."""
     stamps = list_stamps(store)
     return find_done_drops(store, stamps, sources(tmp_path), remembered={}).finished
 
@@ -131,7 +131,7 @@ def test_find_drops__one_damaged_record_among_many(long: ObjectStore):
 
 
 def test_find_drops__deleted_since_it_was_listed(long: ObjectStore):
-    """By whoever is deleting it just now; its facts may be left."""
+    """Another process deletes it now; its facts may remain."""
     tag_drop(long, ONE, ["woods"])
 
     def delete(verb: str, key: str) -> None:

@@ -32,13 +32,13 @@ def encode(image: Image.Image, kind: str, **options: object) -> bytes:
 
 
 def smooth(width: int, height: int) -> Image.Image:
-    """A picture whose file is small: the hard case for truncation."""
+    """Draw a picture whose file is small: the hard case for truncation."""
     ramp = np.linspace(0, 255, width, dtype=np.uint8)
     return Image.fromarray(np.dstack([np.tile(ramp, (height, 1))] * 3))
 
 
 def png(width: int, height: int, *, depth: int = 8, color: int = 2, body: bytes = b"") -> bytes:
-    """A PNG that says what we want it to say."""
+    """Make a PNG with a given header."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return (
@@ -52,7 +52,7 @@ def png(width: int, height: int, *, depth: int = 8, color: int = 2, body: bytes 
 
 
 def refusal(data: bytes, **options: int) -> UnusableImageError:
-    """What looking and decoding, one after the other, say against a file."""
+    """Return the error of inspecting or decoding a file."""
     try:
         inspect_image(data, **options)
     except UnusableImageError as error:

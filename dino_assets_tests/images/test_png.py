@@ -31,13 +31,13 @@ def chunk(kind: bytes, body: bytes) -> bytes:
 
 
 def with_chunk(kind: bytes, body: bytes, *, is_late: bool = False, data: bytes = PLAIN) -> bytes:
-    """The picture with one chunk more: behind its head, or behind its pixels."""
+    """Add a chunk to the picture, after its header or after its pixels."""
     at = data.index(b"IEND") - 4 if is_late else 8 + 12 + 13
     return data[:at] + chunk(kind, body) + data[at:]
 
 
 def profile(block: bytes, *, name: str = "exif") -> bytes:
-    """As ImageMagick writes it: 72 digits a line."""
+    """Write a raw profile like ImageMagick: 72 digits a line."""
     digits = block.hex()
     lines = [digits[at : at + 72] for at in range(0, len(digits), 72)]
     return "\n".join(["", name, f"{len(block):8d}", *lines, ""]).encode()

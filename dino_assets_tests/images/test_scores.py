@@ -232,8 +232,8 @@ def test_score_pixels__neighbours_are_not_near_duplicates(flight: list[Pixels]):
     assert distance(wide[:height], wide[height // 5 : height // 5 + height]) > 2 * LOOK_MAX_BITS
 
 
-def looks_with(*flipped: int) -> Pixels:
-    """A look of 128 ones, and copies with so many bits turned over."""
+def hashes_with(*flipped: int) -> Pixels:
+    """Make a hash of 128 ones, and copies with some bits inverted."""
     rng = np.random.default_rng(0)
     base = rng.permutation(np.repeat([0, 1], 128)).astype(np.uint8)
     rows = []
@@ -245,13 +245,13 @@ def looks_with(*flipped: int) -> Pixels:
 
 
 def test_find_near_duplicates__by_hand():
-    looks = looks_with(0, 100, 10, 60)
+    looks = hashes_with(0, 100, 10, 60)
     assert find_near_duplicates(looks, max_bits=10) == [(0, 2)]
     assert find_near_duplicates(looks, max_bits=50) == [(0, 2), (1, 3)]  # 3 is like 2 too
     assert find_near_duplicates(looks, max_bits=0) == []
-    assert find_near_duplicates(looks_with(0, 100, 24)) == [(0, 2)]
-    assert find_near_duplicates(looks_with(0, 25)) == []
-    assert find_near_duplicates(looks_with(5, 5), max_bits=0) == [(0, 1)]
+    assert find_near_duplicates(hashes_with(0, 100, 24)) == [(0, 2)]
+    assert find_near_duplicates(hashes_with(0, 25)) == []
+    assert find_near_duplicates(hashes_with(5, 5), max_bits=0) == [(0, 1)]
 
 
 @pytest.mark.parametrize("count", [0, 1])
@@ -314,7 +314,7 @@ def test_find_near_duplicates__equals_the_naive_definition(seed: int, count: int
 
 def test_find_near_duplicates__series_is_paired_with_its_first():
     """Pairs grow with the pictures, not with their square: 12 million of these would be alike."""
-    looks = np.repeat(looks_with(0), 5000, axis=0)
+    looks = np.repeat(hashes_with(0), 5000, axis=0)
     assert find_near_duplicates(looks) == [(0, j) for j in range(1, 5000)]
     places = np.repeat([[0.0, 0.0], [9.0, 0.0]], 2500, axis=0)
     split = find_near_duplicates(looks, places_m=places, reach_m=np.ones(5000))
@@ -322,7 +322,7 @@ def test_find_near_duplicates__series_is_paired_with_its_first():
 
 
 def test_find_near_duplicates__memory_is_limited():
-    looks = np.repeat(looks_with(0), 9000, axis=0)
+    looks = np.repeat(hashes_with(0), 9000, axis=0)
     places, reach = np.zeros((9000, 3)), np.ones(9000)
     tracemalloc.start()
     try:
@@ -335,7 +335,7 @@ def test_find_near_duplicates__memory_is_limited():
 
 
 def test_find_near_duplicates__of_the_same_ground():
-    looks = np.repeat(looks_with(0), 6, axis=0)
+    looks = np.repeat(hashes_with(0), 6, axis=0)
     places = np.array([[0, 0], [10, 0], [0, 1], [10, 1.1], [np.nan, 0], [np.nan, np.nan]])
     reach = np.array([1, 1, 1.25, 1, np.nan, 5])
     found = find_near_duplicates(looks, places_m=places, reach_m=reach)

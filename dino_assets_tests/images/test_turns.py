@@ -58,7 +58,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def fly(
     turned: dict[int, int], *, count: int = 5, ground=GROUND, step_m: float = 20.0
 ) -> dict[str, bytes]:
-    """Some pictures of one line, 70 % overlap."""
+    """Draw pictures of one flight line with 70 % overlap."""
     return {
         f"DJI_{n:04d}.JPG": photograph(
             ground, n, at=(0.0, step_m * (n - count / 2)), turned_deg=turned.get(n)
@@ -147,7 +147,7 @@ def test_images__a_whole_flight_turned(memory: ObjectStore, tmp_path: Path):
 def test_outputs__edited_picture_has_its_own_place_quality(
     local_store: ObjectStore, tmp_path: Path, turned_deg: int
 ):
-    """Even ground proves nothing: whoever filters by gps-nadir gets none of it."""
+    """Even ground proves nothing, so a filter for gps-nadir excludes these pictures."""
     files = fly({3: turned_deg}, ground=draw_ground(contrast=0.0))
     row = rows_of(local_store, tmp_path / "f", files)["0003"]
     assert (row["turned_deg"], row["place_quality"]) == (None, "edited-nadir")

@@ -44,7 +44,7 @@ def read_truth(folder: Path) -> list[dict]:
 
 
 def read_position(path: Path) -> dict[str, float]:
-    """What a stranger reads: EXIF for position and optics, XMP for height above ground and heading."""
+    """Read position and optics from EXIF, height above ground and heading from XMP."""
     with Image.open(path) as image:
         exif, xmp, size = image.getexif(), image.info["xmp"].decode(), image.size
     gps, photo = exif.get_ifd(ExifTags.IFD.GPSInfo), exif.get_ifd(ExifTags.IFD.Exif)
@@ -102,7 +102,7 @@ def measure_shift(one: np.ndarray, two: np.ndarray) -> np.ndarray:
 
 
 def registration_errors_m(folder: Path, *, width: int) -> dict[str, float]:
-    """For each pair of neighbours: metres between the shift in the pixels and that of the GPS."""
+    """Measure for each pair of neighbours the metres between the pixels' and the GPS's shift."""
     errors = {}
     for one, two in itertools.pairwise(GOOD):
         if one.split("/")[0] != two.split("/")[0]:

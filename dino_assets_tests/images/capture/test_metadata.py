@@ -166,7 +166,7 @@ def test_read_capture__invalid_table_does_not_affect_others(table):
 @pytest.mark.parametrize("exif", [None, make_exif(main={BASE.Make: "DJI"})])
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
 def test_read_capture__decodes_no_pixels(kind, exif):
-    """The pixels are not all there: whoever asked for them would get an error, and know nothing."""
+    """The pixels are incomplete: decoding them would raise, and no metadata would be read."""
     data = photo_of(kind=kind, size=(3000, 2000), xmp=packet(DJI), exif=exif)
     found = read_capture(data[:-2000])
     assert found.relative_altitude_m == 39.8

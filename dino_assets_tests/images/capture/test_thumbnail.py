@@ -29,7 +29,7 @@ def to_jpeg(image: Image.Image, **options: object) -> bytes:
 
 
 def thumbnail_of(image: Image.Image, size: tuple[int, int] = BARS) -> bytes:
-    """The picture in the middle of black bars."""
+    """Draw the picture between black bars."""
     small = image.copy()
     small.thumbnail(size)
     canvas = Image.new("RGB", size)
@@ -38,7 +38,7 @@ def thumbnail_of(image: Image.Image, size: tuple[int, int] = BARS) -> bytes:
 
 
 def with_thumbnail(block: bytes, thumbnail: bytes) -> bytes:
-    """A block of EXIF, little-endian, with a second table behind all else that names the thumbnail."""
+    """Make a block of little-endian EXIF whose second table, at the end, points at the thumbnail."""
     tiff = bytearray(block.removeprefix(b"Exif\0\0"))
     assert tiff[:2] == b"II"
     (first,) = struct.unpack_from("<I", tiff, 4)

@@ -28,7 +28,7 @@ HIGH = [[0, 0, 1], [128, 254, 255]]
 
 
 def show(data: bytes) -> np.ndarray:
-    """What Pillow shows, upright, as RGB."""
+    """Decode with Pillow, upright, to RGB."""
     with Image.open(io.BytesIO(data)) as image:
         return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
 

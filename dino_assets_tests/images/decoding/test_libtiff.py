@@ -31,7 +31,7 @@ def strip_of(data: bytes, at: int = 0) -> slice:
 
 
 def damage(data: bytes, body: bytes, *, share: float = 0.5) -> bytes:
-    """Some bytes of the first strip replaced, at a share of its length."""
+    """Replace some bytes of the first strip, at a share of its length."""
     strip = strip_of(data)
     at = strip.start + int((strip.stop - strip.start) * share)
     return data[:at] + body + data[at + len(body) :]

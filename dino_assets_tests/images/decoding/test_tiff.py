@@ -28,7 +28,7 @@ def refusal(data: bytes) -> UnusableImageError:
 
 
 def lzw(tags: dict[int, tuple[int, int]], *, size: tuple[int, int] = (20, 10)) -> bytes:
-    """A TIFF that Pillow decodes, with some tags (number: type, value) of one value changed."""
+    """Make a TIFF for Pillow, with some single-value tags (number: type, value) changed."""
     sink = io.BytesIO()
     noise = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     Image.fromarray(noise).save(
@@ -93,7 +93,7 @@ def test_read_page__other_tags_are_read_up_to_a_pixels_samples():
 
 
 def sparse(side: int, *, bits: int, samples: int) -> bytes:
-    """A picture of nothing but left-out strips: a few hundred bytes."""
+    """Make a picture whose strips are all left out: a few hundred bytes."""
     tags = with_tags(
         GRAY_TAGS,
         t256=(256, 4, 1, side),

@@ -293,7 +293,7 @@ def sample_points() -> list[tuple[float, float]]:
 
 
 def reach(camera: View, x: float, y: float) -> np.ndarray:
-    """The textbook's way: a rotation matrix (yaw, pitch, roll in north, east, down) and one ray."""
+    """Compute the textbook's way: a rotation matrix (yaw, pitch, roll in north, east, down) and one ray."""
 
     def turn(axis: int, degrees: float) -> np.ndarray:
         c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))

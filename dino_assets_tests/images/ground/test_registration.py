@@ -54,7 +54,7 @@ def lay_out(
     box: tuple[float, float, float, float],
     cell_m: float,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A picture on a north-up grid over box (west, south, east, north), and which cells it covers."""
+    """Draw a picture on a north-up grid over box (west, south, east, north), and the cells it covers."""
     west, south, east, north = box
     cells = (round((east - west) / cell_m), round((north - south) / cell_m))
     w, h = luma.size
@@ -84,7 +84,7 @@ def smooth(values: np.ndarray, cells: float) -> np.ndarray:
 def correlate(
     one: np.ndarray, in_one: np.ndarray, two: np.ndarray, in_two: np.ndarray, *, reach: int
 ) -> tuple[float, float, float]:
-    """By how many cells (x, y) what ``one`` shows lies elsewhere in ``two``, and how far it stands out.
+    """Measure the shift of ``two`` against ``one`` in cells (x, y), and the sharpness of its peak.
 
     Correlation of local contrast, normalised by what overlaps; sharpness of the peak in
     standard deviations of the rest.
@@ -112,7 +112,7 @@ def correlate(
 def measure(
     views: dict[str, View], lumas: dict[str, Image.Image], *, cell_m: float, reach_m: float
 ) -> dict[tuple[str, str], tuple[float, float, float, float]]:
-    """For each overlapping pair: overlap, metres east and north that the second lies off, peak."""
+    """Measure each overlapping pair: overlap, the second's offset in metres east and north, peak."""
     first = next(iter(views.values()))
     origin = (first.longitude, first.latitude)
     prints = {name: footprint_m(view, origin) for name, view in views.items()}
@@ -173,9 +173,9 @@ STATED_M = 5.0
 
 
 def turn_back(name: str, luma: Image.Image) -> Image.Image:
-    """Two of the six were turned by half in an image viewer, three hours after the flight.
+    """Undo the half turn of two of the six, made in an image viewer three hours after the flight.
 
-    Nothing but the tag Software (Windows Photo Viewer) and a later DateTime says so: the
+    Only the tag Software (Windows Photo Viewer) and a later DateTime prove it: the
     orientation is 1, the yaw is still the drone's. Shadows and the road show it.
     """
     return luma.rotate(180) if name in ("24", "25") else luma

@@ -37,7 +37,7 @@ EVERY = 50
 
 
 def draw(x: int, y: int, width: int, height: int) -> np.ndarray:
-    """The drawing under a window (4, h, w): red, green, blue, alpha."""
+    """Draw a window (4, h, w): red, green, blue, alpha."""
     across = np.arange(x, x + width)[None]
     down = np.arange(y, y + height)[:, None]
     inside = (across >= LEFT) & (across < RIGHT) & (down >= LEFT) & (down < RIGHT)
@@ -64,7 +64,7 @@ def write_large(path: Path) -> None:
 
 
 def walk(folder: Path) -> dict[str, object]:
-    """What the stages do to a drop of one mosaic, in a process whose memory is looked at."""
+    """Run the stages for a drop of one mosaic, in a process whose memory is measured."""
     started = time.perf_counter()
     seconds = {}
 
@@ -105,7 +105,7 @@ def walk(folder: Path) -> dict[str, object]:
 
 
 def read_peak_bytes() -> int:
-    """The most memory this process held. Not ru_maxrss: that starts with what the parent holds."""
+    """Read this process's peak memory. Not ru_maxrss, which starts with the parent's memory."""
     status = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) * 1024
 

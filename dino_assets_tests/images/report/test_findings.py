@@ -24,7 +24,7 @@ SQUARE = ((11.0, 47.0), (11.001, 47.0), (11.001, 46.999), (11.0, 46.999))
 
 
 def shot(number: int, **options: object) -> Shot:
-    """One sound picture of a flight."""
+    """Make a picture of a flight without a finding."""
     sound = Shot(
         path=f"DJI_{number:04d}.JPG",
         image_id=f"{number:064x}",
@@ -204,7 +204,7 @@ def test_find_problems__a_smooth_picture_alone_may_be_blurred_grass():
 
 
 def test_find_problems__smooth_scenes_do_not_hide_a_blurred_picture():
-    """Most of the drop is water: what is blurred is told from what is not smooth."""
+    """Most of the drop is water: blurred pictures are compared with those that are not smooth."""
     shots = [shot(n, sharpness=0.04, contrast=3.0) for n in range(30)]
     shots += [shot(n, sharpness=1.0, contrast=45.0) for n in range(30, 40)]
     shots[35] = shot(35, sharpness=0.1, contrast=35.0)

@@ -24,7 +24,7 @@ TODAY = date(2026, 1, 1)
 
 
 def shot(number: int, **options: object) -> bytes:
-    """One of a flight: each shows other ground."""
+    """Make a picture of a flight: each shows different ground."""
     at = (47.0 + number * 1e-4, 11.0)
     return drone_photo(**{"seed": number, "size": (640, 480), "at": at} | options)
 
@@ -82,7 +82,7 @@ def test_report__all_kinds_of_findings(memory: ObjectStore, tmp_path: Path):
 
 
 def place(number: int, **options: object) -> Shot:
-    """A picture that looks like all others: 100 m x 50 m of ground, ``east_m`` along."""
+    """Make a picture equal to all others, of 100 m x 50 m of ground at ``east_m``."""
     east_m, side_m = float(options.pop("east_m", 0.0)), float(options.pop("side_m", 50.0))
     west, east = (11 + (east_m + side * side_m) / 111_195 for side in (-1, 1))
     north = side_m / 2 / 111_195
