@@ -62,7 +62,7 @@ def test_main__a_read_only_disk(tiled, refuse, command, written):
     with mounted(tiled / "disk", "ro"):
         sentence = refuse(TargetError, *fill_in(command, "disk"))
     assert "read-only" in sentence
-    assert "name another place" in sentence
+    assert "choose another path" in sentence
 
 
 @pytest.mark.parametrize(("command", "written"), COMMANDS, ids=IDS)
@@ -80,7 +80,7 @@ def test_samples_checkpoint__a_read_only_disk(project, capsys):
         assert main(["samples", "checkpoint", "disk/models"]) == 1
     printed = capsys.readouterr().err
     assert "Read-only file system" in printed
-    assert "Make it writable, or name another place" in printed
+    assert "Make it writable, or name another path" in printed
     assert "Traceback" not in printed
 
 
