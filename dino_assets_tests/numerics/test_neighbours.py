@@ -242,21 +242,21 @@ def test_find_nearest__equals_the_definition_on_hard_pools(name: str):
 def test_fit_kmeans__inertia_is_that_of_scikit_learn(count: int, dims: int, n_clusters: int):
     # The last pool is larger than the sub-sample. 2 % is the spread of both libraries between seeds.
     points = blobs(count, dims, centres=40)
-    ours = fit_kmeans(points, n_clusters, rng=np.random.default_rng(3))
-    theirs = KMeans(n_clusters, n_init=1, random_state=3).fit(points)
-    assert len(ours.centres) == n_clusters
-    assert ours.inertia <= 1.02 * theirs.inertia_
+    result = fit_kmeans(points, n_clusters, rng=np.random.default_rng(3))
+    reference = KMeans(n_clusters, n_init=1, random_state=3).fit(points)
+    assert len(result.centres) == n_clusters
+    assert result.inertia <= 1.02 * reference.inertia_
 
 
 def test_fit_kmeans__inertia_is_that_of_scikit_learn_without_groups():
     # No groups, and a sub-sample of only seven rows per cluster: the result depends on the passes.
     points = np.random.default_rng(0).uniform(size=(6000, 2)).astype(np.float32)
-    theirs = KMeans(100, n_init=1, random_state=3).fit(points)
-    ours = fit_kmeans(points, 100, rng=np.random.default_rng(3))
-    assert ours.inertia <= 1.02 * theirs.inertia_
+    reference = KMeans(100, n_init=1, random_state=3).fit(points)
+    result = fit_kmeans(points, 100, rng=np.random.default_rng(3))
+    assert result.inertia <= 1.02 * reference.inertia_
     few = Seeding(rows=700, rows_per_cluster=7)
     rough = fit_kmeans(points, 100, rng=np.random.default_rng(3), seeding=few)
-    assert rough.inertia <= 1.04 * theirs.inertia_
+    assert rough.inertia <= 1.04 * reference.inertia_
 
 
 def test_fit_kmeans__result_is_consistent_and_replayable():

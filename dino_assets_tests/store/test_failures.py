@@ -124,8 +124,8 @@ def test_local__read_only_disk(small_disk: Path):
 
 def test_local__folder_of_another_user():
     if os.geteuid() != 0:
-        pytest.skip("becoming somebody else needs root")
-    root = Path(tempfile.mkdtemp(prefix="somebody-"))
+        pytest.skip("switching to another user needs root")
+    root = Path(tempfile.mkdtemp(prefix="other-user-"))
     try:
         root.chmod(0o755)
         store = open_store(StorageSettings(url="store", root=root))

@@ -28,7 +28,7 @@ NOTHING = Committed()
 
 
 def unneeded() -> Iterable[Row]:
-    raise AssertionError("nobody needs to look through everything")
+    raise AssertionError("the index must not be rebuilt")
 
 
 @pytest.fixture

@@ -41,14 +41,14 @@ def keys(store: ObjectStore, prefix: str = "") -> list[str]:
 def test_collect__deletes_only_old_unreferenced_parts(store: ObjectStore):
     clocked = ClockedStore(store)
     needed = commit(clocked, rows_draft([1, 2, 3])).manifest
-    old = put_part(clocked, OUTPUT, b"nobody's", rows=1)
+    old = put_part(clocked, OUTPUT, b"unreferenced", rows=1)
     clocked.age(OLD)
-    young = put_part(clocked, OUTPUT, b"somebody's", rows=1)
+    young = put_part(clocked, OUTPUT, b"recent", rows=1)
     whole = keys(store)
 
     dry = collect(clocked, now=clocked.now, is_dry_run=True)
     assert dry.parts == [old.key]
-    assert dry.bytes == len(b"nobody's")
+    assert dry.bytes == len(b"unreferenced")
     assert dry.kept_parts == 3
     assert keys(store) == whole
 
@@ -69,7 +69,7 @@ def test_collect__replaced_output(store: ObjectStore):
 
 
 def test_collect__uses_file_times_on_a_local_disk(local_store: ObjectStore):
-    part = put_part(local_store, OUTPUT, b"nobody's", rows=1)
+    part = put_part(local_store, OUTPUT, b"unreferenced", rows=1)
     assert collect(local_store).parts == []
     long_ago = time.time() - OLD.total_seconds()
     os.utime(local_store.folder / part.key, (long_ago, long_ago))
@@ -223,8 +223,8 @@ def test_collect__fault_at_every_call(swept_store: ObjectStore, tmp_path, when: 
     clocked = ClockedStore(store)
     commit(clocked, full_draft(clocked, file))
     whole = snapshot(store)
-    put_part(clocked, OUTPUT, b"nobody's", rows=1)
-    put_part(clocked, OUTPUT, b"nobody's either", rows=1)
+    put_part(clocked, OUTPUT, b"unreferenced", rows=1)
+    put_part(clocked, OUTPUT, b"another unreferenced", rows=1)
     before = contents(clocked)
     for n in itertools.count():
         restore(clocked, before)
@@ -275,7 +275,7 @@ def test_collect__deletes_nothing_with_a_damaged_manifest(store: ObjectStore):
     clocked = ClockedStore(store)
     commit(clocked, rows_draft([1, 2]))
     commit(clocked, rows_draft([3, 4], output=replace(OUTPUT, drop="flight-2")))
-    put_part(clocked, OUTPUT, b"nobody's", rows=1)
+    put_part(clocked, OUTPUT, b"unreferenced", rows=1)
     clocked.age(OLD)
     key = manifest_key(OUTPUT)
     clocked.put(key, clocked.get(key)[:-1])
