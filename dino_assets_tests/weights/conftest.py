@@ -1,4 +1,4 @@
-"""Fixtures that several tests here need."""
+"""Checkpoint folders of the weights' tests."""
 
 import shutil
 from pathlib import Path

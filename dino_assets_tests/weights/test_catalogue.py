@@ -1,4 +1,4 @@
-"""Names and numbers of the published checkpoints, the numbers against transformers' own models."""
+"""Catalogue of published checkpoints: names, and sizes compared with transformers' models."""
 
 import pytest
 
@@ -30,14 +30,14 @@ EXPECTED = {
 }
 
 
-def test_published__every_repository_and_no_other():
+def test_published__lists_every_repository():
     found = {name: (p.family, p.dim, p.layers, p.heads) for name, p in PUBLISHED.items()}
     assert found == EXPECTED
     assert DEFAULT_TEACHER == "facebook/dinov3-vitl16-pretrain-lvd1689m"
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_published__parameters_as_transformers_builds_it(name: str):
+def test_published__parameters_equal_transformers_models(name: str):
     model = build_model(name)
     assert sum(parameter.numel() for parameter in model.parameters()) == PUBLISHED[name].parameters
     assert model.config.model_type == PUBLISHED[name].family
@@ -77,10 +77,10 @@ def test_full_name__short_and_other_spellings(short: str, whole: str):
         "dinov3-convnext-base", "DINOv2-base", "facebook/dinov2-base/", "facebook/facebook/dinov2-base",
     ],
 )  # fmt: skip
-def test_full_name__of_anything_else_is_the_name(name: str):
+def test_full_name__returns_other_names_unchanged(name: str):
     assert full_name(name) == name
 
 
-def test_short_names__lead_back_each_to_its_own():
+def test_short_names__resolve_to_their_repositories():
     assert [full_name(short) for short in short_names()] == list(PUBLISHED)
     assert {"dinov2-base", "dinov3-vitl16", "dinov3-vitl16-sat493m"} <= set(short_names())

@@ -1,4 +1,4 @@
-"""A model that is not what it was: refused before anything is stored, unless somebody wants it."""
+"""Changed weights of a stored model: refused before storing, unless accepted."""
 
 import json
 import shutil
@@ -46,7 +46,7 @@ def models(tmp_path: Path, checkpoint_dir: Path) -> Models:
     return Models(ObjectStore.in_memory(), tmp_path)
 
 
-def test_draft_current_weights__a_flipped_bit_is_refused(models: Models):
+def test_draft_current_weights__refuses_a_flipped_bit(models: Models):
     models.commit()
     stored = models.store.get(manifest_key(OUTPUT))
     models.flip_bit("model.safetensors")
@@ -58,7 +58,7 @@ def test_draft_current_weights__a_flipped_bit_is_refused(models: Models):
     assert models.commit().was_reused
 
 
-def test_draft_current_weights__a_setting_of_the_network_is_refused(models: Models):
+def test_draft_current_weights__refuses_a_changed_setting_of_the_network(models: Models):
     models.commit()
     config = models.root / "mine" / "config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"layer_norm_eps": 3e-5}))
@@ -66,14 +66,14 @@ def test_draft_current_weights__a_setting_of_the_network_is_refused(models: Mode
         models.commit()
 
 
-def test_draft_current_weights__papers_may_change(models: Models):
+def test_draft_current_weights__cards_and_licences_may_change(models: Models):
     models.commit()
     (models.root / "mine" / "README.md").write_text("---\nlicense: mit\n---\n")
     assert not models.commit().was_reused
     assert load_checkpoint(models.store).licence == "mit"
 
 
-def test_draft_current_weights__an_exchange_on_purpose(models: Models):
+def test_draft_current_weights__accepted_change(models: Models):
     first = models.commit().manifest
     shutil.rmtree(models.root / "mine")
     write_demo_checkpoint(models.root / "mine", seed=7, dim=16, layers=2)
@@ -81,7 +81,7 @@ def test_draft_current_weights__an_exchange_on_purpose(models: Models):
         models.commit()
     second = models.commit(accepts_changes=True).manifest
     assert second.facts["weights_sha256"] != first.facts["weights_sha256"]
-    assert models.commit().was_reused  # said once
+    assert models.commit().was_reused  # accepted once
 
 
 def test_draft_current_weights__another_name_is_another_model(models: Models):
@@ -91,14 +91,14 @@ def test_draft_current_weights__another_name_is_another_model(models: Models):
     assert not models.commit("mine").was_reused
 
 
-def test_draft_current_weights__damaged_records_compare_with_nothing(models: Models):
+def test_draft_current_weights__damaged_manifest_is_not_compared(models: Models):
     models.commit()
     models.store.put(manifest_key(OUTPUT), b"{")
     models.flip_bit("model.safetensors")
     assert not models.commit().was_reused
 
 
-def test_draft_current_weights__a_branch_that_moved_to_other_weights(
+def test_draft_current_weights__refuses_a_branch_that_moved_to_other_weights(
     hub, models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
@@ -110,7 +110,7 @@ def test_draft_current_weights__a_branch_that_moved_to_other_weights(
         models.commit("org/model")
     assert f"DINO_MODEL_REVISION={before}" in str(refused.value)
     assert load_checkpoint(models.store).commit == before
-    # Whoever names a commit has asked for it.
+    # A given commit is an accepted change.
     assert models.commit("org/model", before).was_reused
     assert models.commit("org/model", after).manifest.facts["commit"] == after
 

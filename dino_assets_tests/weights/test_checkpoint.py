@@ -1,4 +1,4 @@
-"""Checkpoint."""
+"""Validation of checkpoint folders: statistics, files, hashes, licences."""
 
 import json
 import shutil
@@ -48,7 +48,7 @@ def test_read_checkpoint__written_by_transformers(
     assert {file.name for file in found.files} == {path.name for path in tmp_path.iterdir()}
 
 
-def test_read_checkpoint__single_file_is_known_by_its_own_sha256(single: Path):
+def test_read_checkpoint__single_file_has_its_own_sha256(single: Path):
     by_name = {file.name: file for file in read(single).files}
     assert read(single).weights_sha256 == by_name[WEIGHTS].sha256
     assert by_name[WEIGHTS].bytes == (single / WEIGHTS).stat().st_size
@@ -62,7 +62,7 @@ def test_read_checkpoint__without_statistics(single: Path):
 
 
 @pytest.mark.parametrize("said", ["", "  ", None, 3])
-def test_read_checkpoint__statistics_say_where_they_are_from(single: Path, said: object):
+def test_read_checkpoint__origin_of_statistics(single: Path, said: object):
     assert read(single).statistics_from == PREPROCESSOR
     change(single / PREPROCESSOR, statistics_from="sat493m, by the name of the file")
     assert read(single).statistics_from == "sat493m, by the name of the file"
@@ -70,12 +70,12 @@ def test_read_checkpoint__statistics_say_where_they_are_from(single: Path, said:
     assert read(single).statistics_from == PREPROCESSOR
 
 
-def test_read_checkpoint__origin_of_no_statistics_is_not_believed(single: Path):
+def test_read_checkpoint__ignores_an_origin_without_statistics(single: Path):
     write_json(single / PREPROCESSOR, {"statistics_from": "heaven"})
     assert read(single).statistics_from == "ImageNet (the checkpoint names none)"
 
 
-def test_read_checkpoint__satellites_by_the_models_name(single: Path, sharded: Path):
+def test_read_checkpoint__satellite_statistics_by_the_models_name(single: Path, sharded: Path):
     for folder in (single, sharded):
         write_json(folder / PREPROCESSOR, {})
     found = read_checkpoint(single, model="facebook/DINOv3-vitl16-pretrain-SAT493m")
@@ -87,7 +87,7 @@ def test_read_checkpoint__satellites_by_the_models_name(single: Path, sharded: P
     assert read_checkpoint(single, model="x-sat493m").mean == (0.1, 0.1, 0.1)
 
 
-def test_read_checkpoint__the_repository_is_known_better_than_the_folder(single: Path):
+def test_read_checkpoint__prefers_the_repositorys_name_to_the_folders(single: Path):
     write_json(single / PREPROCESSOR, {})
     repo = "facebook/dinov3-vitl16-pretrain-sat493m"
     found = read_checkpoint(single, model="models/dinov3", published_as=repo)
@@ -104,14 +104,14 @@ def test_read_checkpoint__hidden_files_do_not_count(single: Path):
     assert read(single) == before
 
 
-def test_read_checkpoint__registers_as_the_documents_spell_them(single: Path):
+def test_read_checkpoint__other_spelling_of_registers(single: Path):
     config = json.loads((single / CONFIG).read_text())
     config["num_registers"] = config.pop("num_register_tokens")
     write_json(single / CONFIG, config)
     assert read(single).registers == 4
 
 
-def test_read_checkpoint__links_as_in_the_hub_cache(single: Path, tmp_path: Path):
+def test_read_checkpoint__follows_links_of_the_hub_cache(single: Path, tmp_path: Path):
     snapshot = tmp_path / "models--x" / "snapshots" / "abc"
     snapshot.mkdir(parents=True)
     for path in single.iterdir():
@@ -128,15 +128,15 @@ def test_read_checkpoint__subfolders_and_foreign_files_do_not_count(single: Path
     assert read(single) == before
 
 
-def test_read_checkpoint__only_the_used_weights_are_the_weights(single: Path):
+def test_read_checkpoint__hashes_only_the_used_weights(single: Path):
     before = read(single)
     shutil.copy(single / WEIGHTS, single / "adapter.safetensors")
     assert read(single).weights_sha256 == before.weights_sha256
     assert read(single).revision != before.revision
 
 
-def test_read_checkpoint__single_file_is_taken_before_an_index(single: Path, sharded: Path):
-    shutil.copy(sharded / INDEX, single / INDEX)  # transformers takes them in this order
+def test_read_checkpoint__prefers_a_single_file_to_an_index(single: Path, sharded: Path):
+    shutil.copy(sharded / INDEX, single / INDEX)  # transformers has the same order
     assert read(single).layers == 2
 
 
@@ -144,7 +144,7 @@ def test_read_checkpoint__single_file_is_taken_before_an_index(single: Path, sha
 def test_read_checkpoint__a_flipped_byte_changes_the_revision(single: Path, name: str):
     before = read(single)
     data = bytearray((single / name).read_bytes())
-    data[-3] ^= 0x20  # a blank, a letter or a weight: every file still parses
+    data[-3] ^= 0x20  # changes a blank, a letter or a weight; every file still parses
     if name.endswith(".json"):
         data = bytearray((single / name).read_bytes() + b" ")
     (single / name).write_bytes(bytes(data))
@@ -199,16 +199,18 @@ def test_read_checkpoint__licence(single: Path, files: dict[str, str], licence: 
         (single / name).write_bytes(text.encode())
     found = read(single)
     assert found.licence == licence
-    assert set(files) <= {file.name for file in found.files}  # a licence travels with the weights
+    assert set(files) <= {
+        file.name for file in found.files
+    }  # licence files belong to the checkpoint
 
 
 @pytest.mark.parametrize(
-    ("name", "is_so"),
+    ("name", "is_expected"),
     [
         ("LICENSE.rst", True), ("NOTICE-Meta", True), ("License.md", True), ("licence", True),
         ("notice.PDF", True), ("readme.MD", True), ("model.safetensors", True), ("a.JSON", True),
         (".license", False), ("._README.md", False), ("head.pt", False), ("alicense", False),
     ],
 )  # fmt: skip
-def test_is_kept__by_hand(name: str, is_so: bool):
-    assert is_kept(name) == is_so
+def test_is_kept__by_hand(name: str, is_expected: bool):
+    assert is_kept(name) == is_expected

@@ -1,4 +1,4 @@
-"""Checkpoint faults."""
+"""Refused checkpoints: missing, damaged and contradictory files."""
 
 import contextlib
 import json
@@ -128,7 +128,7 @@ def tensor_file(header: bytes, body: bytes = b"") -> bytes:
         (b'{"a": "\xff"}', b""),
     ],
 )
-def test_read_shapes__senseless_header(tmp_path: Path, header: bytes, body: bytes):
+def test_read_shapes__invalid_header(tmp_path: Path, header: bytes, body: bytes):
     path = tmp_path / WEIGHTS
     path.write_bytes(tensor_file(header, body))
     with raising(InvalidCheckpointError, file=WEIGHTS, reason="unreadable"):
@@ -171,7 +171,7 @@ def test_read_checkpoint__bad_json(single: Path, name: str, data: bytes):
 
 @pytest.mark.parametrize("name", [CONFIG, PREPROCESSOR, INDEX])
 def test_read_checkpoint__byte_order_mark(sharded: Path, name: str):
-    """transformers, too, opens no such file."""
+    """transformers cannot read such a file either."""
     (sharded / name).write_bytes(b"\xef\xbb\xbf" + (sharded / name).read_bytes())
     with raising(InvalidCheckpointError, file=name, key="byte order mark", reason="unreadable"):
         read(sharded)
@@ -180,7 +180,7 @@ def test_read_checkpoint__byte_order_mark(sharded: Path, name: str):
         read(sharded)
 
 
-def test_read_checkpoint__json_that_is_no_object(single: Path):
+def test_read_checkpoint__json_that_is_not_an_object(single: Path):
     (single / CONFIG).write_text("[]")
     with raising(InvalidCheckpointError, file=CONFIG, reason="unsupported"):
         read(single)
@@ -208,7 +208,7 @@ def test_read_checkpoint__config_contradicts_weights(
         read(single)
 
 
-def test_read_checkpoint__contradiction_says_both_sides(single: Path):
+def test_read_checkpoint__message_shows_both_sides_of_a_contradiction(single: Path):
     change(single / CONFIG, hidden_size=32)
     with pytest.raises(
         InvalidCheckpointError,
@@ -237,14 +237,14 @@ def test_read_checkpoint__contradiction_says_both_sides(single: Path):
         {"patch_size": -16},
     ],
 )
-def test_read_checkpoint__impossible_measures(single: Path, values: dict[str, object]):
+def test_read_checkpoint__impossible_sizes(single: Path, values: dict[str, object]):
     change(single / CONFIG, **values)
     (name,) = values
     with raising(InvalidCheckpointError, file=CONFIG, key=name, reason="impossible"):
         read(single)
 
 
-def test_read_checkpoint__impossible_measures_in_a_sentence(single: Path):
+def test_read_checkpoint__message_of_an_impossible_size(single: Path):
     change(single / CONFIG, num_hidden_layers=10**9)
     with pytest.raises(
         InvalidCheckpointError,
@@ -265,7 +265,7 @@ def test_read_checkpoint__another_family(single: Path, family: object):
     "ratio", [10**400, 1e308, float("nan"), float("inf"), float("-inf"), -4, 0, 0.0, 10**4000]
 )
 @pytest.mark.parametrize("is_gated", [False, True])
-def test_read_checkpoint__senseless_mlp_ratio(sharded: Path, ratio: float, is_gated: bool):
+def test_read_checkpoint__impossible_mlp_ratio(sharded: Path, ratio: float, is_gated: bool):
     change(sharded / CONFIG, mlp_ratio=ratio, use_swiglu_ffn=is_gated)
     with raising(InvalidCheckpointError, file=CONFIG, key="mlp_ratio", reason="impossible"):
         read(sharded)
@@ -358,7 +358,7 @@ def test_read_checkpoint__a_layer_under_another_number(single: Path):
 
 
 def test_read_checkpoint__config_of_another_family(tmp_path: Path):
-    # Without this the registers would be dropped on loading, and every vector be slightly wrong.
+    # Otherwise loading would drop the registers, and every vector would be slightly wrong.
     write_model(tmp_path, "dinov2_with_registers", is_sharded=False)
     config = json.loads((tmp_path / CONFIG).read_text())
     del config["num_register_tokens"]
@@ -403,7 +403,9 @@ def test_read_checkpoint__bad_statistics(single: Path, values: dict[str, object]
         lambda outside: {"a": 1},
     ],
 )
-def test_read_checkpoint__index_leads_elsewhere(sharded: Path, make_name: Callable[[Path], object]):
+def test_read_checkpoint__index_with_paths_outside_the_folder(
+    sharded: Path, make_name: Callable[[Path], object]
+):
     outside = sharded.parent / "outside.safetensors"
     shard = sorted(sharded.glob("*.safetensors"))[0]
     shutil.copy(shard, outside)
@@ -430,8 +432,8 @@ def test_read_checkpoint__index_names_a_tensor_that_no_shard_holds(sharded: Path
         read(sharded)
 
 
-def test_read_checkpoint__registers_of_none(tmp_path: Path):
-    """transformers writes a tensor without rows for a DINOv3 that has no registers."""
+def test_read_checkpoint__empty_tensor_of_registers(tmp_path: Path):
+    """transformers writes an empty tensor for a DINOv3 without registers."""
     from transformers import DINOv3ViTConfig, DINOv3ViTModel
 
     config = DINOv3ViTConfig(
@@ -442,7 +444,7 @@ def test_read_checkpoint__registers_of_none(tmp_path: Path):
     assert read(tmp_path).registers == 0
 
 
-def test_read_checkpoint__names_the_network_by_what_it_computes(tmp_path: Path):
+def test_read_checkpoint__network_hash_depends_on_relevant_settings(tmp_path: Path):
     write_model(tmp_path, "dinov2", is_sharded=False)
     first = read(tmp_path)
     config = json.loads((tmp_path / CONFIG).read_text())

@@ -1,4 +1,4 @@
-"""A folder that is somebody's own: kept, adopted or refused, and never lost."""
+"""Fetching into a folder with other content: kept, adopted or refused, never lost."""
 
 import json
 import logging
@@ -48,7 +48,7 @@ def fetch(tmp_path: Path, folder: Path):
 
 @pytest.fixture
 def published(monkeypatch: pytest.MonkeyPatch, checkpoint_dir: Path) -> str:
-    """``REPO``, as if the catalogue had it, with the numbers of the small checkpoint."""
+    """Add ``REPO`` to the catalogue, with the small checkpoint's sizes."""
     small = read_checkpoint(checkpoint_dir, model="x")
     what = Published(small.family, small.dim, small.layers, small.heads, small.parameters)
     monkeypatch.setitem(PUBLISHED, REPO, what)
@@ -75,7 +75,7 @@ def imported(folder: Path, checkpoint_dir: Path) -> dict[str, bytes]:
     return contents(folder)
 
 
-def test_fetch_checkpoint__says_what_it_is(hub, fetch, folder, checkpoint_dir):
+def test_fetch_checkpoint__returns_repository_and_commit(hub, fetch, folder, checkpoint_dir):
     commit = hub.add(REPO, files(checkpoint_dir))
     found = fetch()
     assert (found.repo, found.commit, found.revision) == (REPO, commit, commit)
@@ -83,7 +83,7 @@ def test_fetch_checkpoint__says_what_it_is(hub, fetch, folder, checkpoint_dir):
     assert found == fetch() == fetch(revision=commit) == check_checkpoint(folder)
 
 
-def test_fetch_checkpoint__a_wrong_repository_leaves_the_good_one(
+def test_fetch_checkpoint__a_wrong_repository_keeps_the_old_checkpoint(
     hub, fetch, folder, checkpoint_dir
 ):
     good = files(checkpoint_dir)
@@ -109,7 +109,7 @@ def test_fetch_checkpoint__a_wrong_repository_leaves_the_good_one(
     assert leftovers(folder) == []
 
 
-def test_fetch_checkpoint__a_wrong_repository_into_nothing(hub, fetch, folder, checkpoint_dir):
+def test_fetch_checkpoint__a_wrong_repository_makes_no_folder(hub, fetch, folder, checkpoint_dir):
     hub.add(REPO, files(checkpoint_dir) | {"config.json": b"{}"})
     with pytest.raises(InvalidCheckpointError, match="has model_type=None"):
         fetch()
@@ -117,7 +117,7 @@ def test_fetch_checkpoint__a_wrong_repository_into_nothing(hub, fetch, folder, c
     assert leftovers(folder) == []
 
 
-def test_fetch_checkpoint__imported_and_as_published_is_kept(
+def test_fetch_checkpoint__keeps_an_import_of_the_published_shape(
     hub, fetch, folder, imported, published, caplog
 ):
     assert fetch(published).commit is None
@@ -126,7 +126,7 @@ def test_fetch_checkpoint__imported_and_as_published_is_kept(
     assert "imported from" in caplog.text
 
 
-def test_fetch_checkpoint__imported_and_another_shape(
+def test_fetch_checkpoint__refuses_an_import_of_another_shape(
     hub, fetch, folder, imported, published, monkeypatch, checkpoint_dir
 ):
     hub.add(REPO, files(checkpoint_dir))
@@ -149,17 +149,17 @@ def test_fetch_checkpoint__imported_and_another_shape(
     assert hub.asked == []
 
 
-def test_fetch_checkpoint__imported_and_a_tensor_of_zeros_less(
+def test_fetch_checkpoint__keeps_an_import_without_an_optional_tensor(
     hub, fetch, folder, imported, published, monkeypatch
 ):
     what = PUBLISHED[REPO]
     fewer = Published(**(vars(what) | {"parameters": what.parameters + what.dim}))
-    monkeypatch.setitem(PUBLISHED, REPO, fewer)  # the mask token, mostly
+    monkeypatch.setitem(PUBLISHED, REPO, fewer)  # for example the mask token
     fetch()
     assert hub.asked == []
 
 
-def test_fetch_checkpoint__imported_and_nobody_knows_what_is_published(
+def test_fetch_checkpoint__refuses_an_import_if_the_repository_is_unknown(
     hub, fetch, folder, imported, checkpoint_dir
 ):
     hub.add(REPO, files(checkpoint_dir))
@@ -168,7 +168,7 @@ def test_fetch_checkpoint__imported_and_nobody_knows_what_is_published(
     assert contents(folder) == imported
 
 
-def test_fetch_checkpoint__imported_and_damaged_is_not_kept(
+def test_fetch_checkpoint__refuses_a_damaged_import(
     hub, fetch, folder, imported, published, checkpoint_dir
 ):
     hub.add(REPO, files(checkpoint_dir))
@@ -179,7 +179,7 @@ def test_fetch_checkpoint__imported_and_damaged_is_not_kept(
 
 
 @pytest.mark.parametrize("why", ["offline", "away", "gated"])
-def test_fetch_checkpoint__copied_by_hand_is_kept_where_the_hub_does_not_help(
+def test_fetch_checkpoint__keeps_a_manual_copy_if_the_hub_refuses(
     hub, fetch, folder, checkpoint_dir, published, monkeypatch, caplog, why
 ):
     shutil.copytree(checkpoint_dir, folder)
@@ -196,10 +196,10 @@ def test_fetch_checkpoint__copied_by_hand_is_kept_where_the_hub_does_not_help(
 
 
 @pytest.mark.parametrize("is_known", [True, False])
-def test_fetch_checkpoint__copied_by_hand_and_not_what_was_asked_for(
+def test_fetch_checkpoint__refuses_a_manual_copy_of_another_model(
     hub, fetch, folder, published, monkeypatch, is_known
 ):
-    """What nobody can compare is not passed off as the model."""
+    """A copy that cannot be compared does not count as the model."""
     write_demo_checkpoint(folder, dim=32, layers=2)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     kind, text = (
@@ -211,18 +211,16 @@ def test_fetch_checkpoint__copied_by_hand_and_not_what_was_asked_for(
         fetch(REPO if is_known else "org/unknown")
 
 
-def test_fetch_checkpoint__no_repository_is_no_reason_to_keep(
-    hub, fetch, folder, checkpoint_dir, published
-):
+def test_fetch_checkpoint__missing_repository_fails(hub, fetch, folder, checkpoint_dir, published):
     shutil.copytree(checkpoint_dir, folder)
     with pytest.raises(RepositoryNotFoundError):
         fetch()
 
 
-def test_fetch_checkpoint__a_fetched_one_whose_access_ended(
+def test_fetch_checkpoint__fails_after_access_has_ended(
     hub, fetch, folder, checkpoint_dir, published
 ):
-    """The Hub says no; nothing stands for yes."""
+    """The Hub refuses, so a fetched copy is not returned either."""
     hub.add(REPO, files(checkpoint_dir))
     commit = fetch().commit
     hub.repositories[REPO].is_gated = True
@@ -232,7 +230,7 @@ def test_fetch_checkpoint__a_fetched_one_whose_access_ended(
     assert check_checkpoint(folder)
 
 
-def test_check_checkpoint__is_not_what_it_was(hub, fetch, folder, checkpoint_dir, caplog):
+def test_check_checkpoint__changed_file(hub, fetch, folder, checkpoint_dir, caplog):
     caplog.set_level(logging.WARNING)
     hub.add(REPO, files(checkpoint_dir))
     fetch()
@@ -241,17 +239,17 @@ def test_check_checkpoint__is_not_what_it_was(hub, fetch, folder, checkpoint_dir
         ChecksumError, match=r"README\.md is missing or has changed since it came from org/model"
     ):
         check_checkpoint(folder)
-    (folder / RECORD).unlink()  # as the message advises
+    (folder / RECORD).unlink()  # as advised by the message
     assert check_checkpoint(folder).commit is None
 
 
-def test_check_checkpoint__nothing_there(folder):
+def test_check_checkpoint__missing_folder(folder):
     with pytest.raises(CheckpointNotFoundError, match="there is no checkpoint directory"):
         check_checkpoint(folder)
 
 
 @pytest.mark.parametrize("place", [[], ["--to", "dinov3"]])
-def test_fetch__another_family_costs_its_small_files_only(hub, tmp_path, capsys, place):
+def test_fetch__another_family_fetches_only_small_files(hub, tmp_path, capsys, place):
     hub.add("org/llama", {"config.json": b'{"model_type": "llama"}', "model.safetensors": b"x" * 9})
     assert main(["fetch", "--model", "org/llama", *place]) == 1
     assert "'llama' model" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""A committed checkpoint as a directory again."""
+"""Committed checkpoints restored as folders."""
 
 from dino_assets.errors import CorruptObjectError
 from dino_assets.store.commits.writing import commit

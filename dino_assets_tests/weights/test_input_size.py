@@ -1,4 +1,4 @@
-"""The size that a checkpoint's own processor brings pictures to."""
+"""Input size of a checkpoint's own image processor."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ from dino_assets.weights.input_size import floor_to_patch, read_input_size
 
 @pytest.fixture
 def folder(checkpoint_dir: Path, tmp_path: Path) -> Path:
-    """A folder for a processor: nothing else of it is read."""
+    """A folder with only a processor's file."""
     return tmp_path
 
 
@@ -24,7 +24,7 @@ def read(folder: Path, checkpoint_dir: Path, **processor: object) -> tuple[int, 
 @pytest.mark.parametrize(
     ("processor", "size"),
     [
-        ({"size": {"height": 518, "width": 518}}, (512, 512)),  # the documents
+        ({"size": {"height": 518, "width": 518}}, (512, 512)),
         ({"size": {"height": 224, "width": 224}, "crop_size": None}, (224, 224)),  # DINOv3's
         (  # DINOv2's
             {

@@ -1,4 +1,4 @@
-"""``weights`` from a Hub: which commit, what is fetched, and what another machine does."""
+"""Output ``weights`` from the Hub: commits, requests, other machines."""
 
 import logging
 from dataclasses import replace
@@ -65,7 +65,7 @@ def other(hub, local_store, tmp_path, monkeypatch) -> Machine:
     return Machine(local_store, tmp_path / "two", monkeypatch)
 
 
-def test_weights__manifest_says_where_they_are_from(hub, machine, files, tmp_path):
+def test_weights__manifest_has_repository_and_commit(hub, machine, files, tmp_path):
     sha = hub.add(REPO, files)
     facts = machine.commit().manifest.facts
     found = load_checkpoint(machine.store)
@@ -84,20 +84,20 @@ def test_weights__manifest_says_where_they_are_from(hub, machine, files, tmp_pat
 
 
 @pytest.mark.parametrize("is_pinned", [False, True])
-def test_weights__another_machine_takes_them_from_the_store(hub, machine, other, files, is_pinned):
+def test_weights__another_machine_reads_them_from_the_store(hub, machine, other, files, is_pinned):
     sha = hub.add(REPO, files)
     revision = sha if is_pinned else None
     assert not machine.commit(revision=revision).was_reused
     hub.asked.clear()
     assert other.commit(revision=revision).was_reused
     assert [a.path for a in hub.asked] == [f"/api/models/{REPO}/revision/{revision or 'main'}"]
-    assert not other.home.exists()  # nothing was brought there
+    assert not other.home.exists()  # nothing was fetched
     hub.asked.clear()
     assert machine.commit(revision=revision).was_reused
     assert len(hub.asked) == (0 if is_pinned else 1)
 
 
-def test_weights__pinned_and_by_branch_are_one_output(hub, machine, files):
+def test_weights__commit_and_branch_give_one_output(hub, machine, files):
     sha = hub.add(REPO, files)
     first = machine.commit().manifest
     assert machine.commit(revision=sha).was_reused
@@ -108,7 +108,7 @@ def test_weights__pinned_and_by_branch_are_one_output(hub, machine, files):
     assert {part.sha256 for part in moved.manifest.parts} != {p.sha256 for p in first.parts}
 
 
-def test_weights__short_name_and_whole_name_are_one_output(hub, machine, files):
+def test_weights__short_and_full_name_give_one_output(hub, machine, files):
     hub.add("facebook/dinov3-vitl16-pretrain-lvd1689m", files)
     machine.commit("dinov3-vitl16")
     assert load_checkpoint(machine.store).model == "facebook/dinov3-vitl16-pretrain-lvd1689m"
@@ -117,7 +117,7 @@ def test_weights__short_name_and_whole_name_are_one_output(hub, machine, files):
 
 
 @pytest.mark.parametrize("way", ["offline", "out of reach", "no access"])
-def test_weights__the_store_stands_in_for_the_hub(
+def test_weights__uses_the_stores_copy_if_the_hub_is_out_of_reach(
     hub, machine, other, files, monkeypatch, caplog, way
 ):
     caplog.set_level(logging.DEBUG)
@@ -133,7 +133,7 @@ def test_weights__the_store_stands_in_for_the_hub(
     assert other.warnings[0].startswith("using the checkpoint's copy in the store")
 
 
-def test_weights__what_everybody_uses_before_what_this_machine_saw_last(
+def test_weights__prefers_the_stores_commit_to_this_machines(
     hub, machine, other, files, monkeypatch
 ):
     hub.add(REPO, files)
@@ -141,12 +141,12 @@ def test_weights__what_everybody_uses_before_what_this_machine_saw_last(
     newer = hub.add(REPO, {**files, "README.md": b"newer"})
     other.commit()
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    assert machine.commit().was_reused  # its cache holds the older one
+    assert machine.commit().was_reused  # its cache holds the older commit
     assert load_checkpoint(machine.store).commit == newer
     assert machine.warnings == ["the Hub is out of reach: using the checkpoint's copy in the store"]
 
 
-def test_weights__another_revision_in_the_store_is_no_stand_in(hub, machine, other, files):
+def test_weights__does_not_use_another_revision_in_the_store(hub, machine, other, files):
     hub.add(REPO, files)
     hub.add(REPO, {**files, "README.md": b"v2"}, branch="v2")
     machine.commit(revision="v2")
@@ -162,21 +162,21 @@ def test_weights__another_revision_in_the_store_is_no_stand_in(hub, machine, oth
     assert other.commit(revision="v2").was_reused
 
 
-def test_weights__refused_and_nowhere_else(hub, machine, files):
+def test_weights__fails_if_refused_and_not_stored(hub, machine, files):
     hub.add(REPO, files, is_gated=True, hides_listing=False)
     with raising(AuthenticationError, has_token=False):
         machine.commit()
     assert not list(machine.store.list("manifests"))
 
 
-def test_weights__a_repository_without_a_checkpoint_of_ours(hub, machine, files):
+def test_weights__repository_without_a_supported_checkpoint(hub, machine, files):
     hub.add(REPO, files | {"config.json": b'{"model_type": "bert"}'})
     with pytest.raises(InvalidCheckpointError, match="model_type='bert'"):
         machine.commit()
     assert not list(machine.store.list("manifests"))
 
 
-def test_weights__a_stored_copy_with_a_missing_part(hub, machine, other, files, monkeypatch):
+def test_weights__stored_copy_without_a_part(hub, machine, other, files, monkeypatch):
     hub.add(REPO, files)
     key = machine.commit().manifest.parts[0].key
     machine.store.delete(key)
@@ -188,13 +188,13 @@ def test_weights__a_stored_copy_with_a_missing_part(hub, machine, other, files, 
     assert machine.store.exists(key)
 
 
-def test_weights__a_fetched_folder_is_the_commit_it_came_from(hub, machine, files, tmp_path):
+def test_weights__fetched_folder_has_its_commit(hub, machine, files, tmp_path):
     sha = hub.add(REPO, files)
     folder = fetch_dinov3(tmp_path / "dinov3", REPO)
     machine.commit(str(folder))
     found = load_checkpoint(machine.store)
     assert (found.repo, found.commit, found.model) == (REPO, sha, str(folder))
-    assert {file.name for file in found.files} == set(files)  # our record is not one of them
+    assert {file.name for file in found.files} == set(files)  # without the record
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"!")
     with pytest.raises(
@@ -204,7 +204,7 @@ def test_weights__a_fetched_folder_is_the_commit_it_came_from(hub, machine, file
 
 
 @pytest.mark.parametrize("place", ["cache", "folder"])
-def test_weights__known_statistics_by_the_repository(hub, machine, files, tmp_path, place):
+def test_weights__statistics_by_the_repositorys_name(hub, machine, files, tmp_path, place):
     repo = "facebook/dinov3-vitl16-pretrain-sat493m"
     hub.add(repo, files | {"preprocessor_config.json": b"{}"})
     model = "dinov3-vitl16-sat493m"
@@ -216,7 +216,7 @@ def test_weights__known_statistics_by_the_repository(hub, machine, files, tmp_pa
     assert found.statistics_from == "sat493m, by the model's name"
 
 
-def test_weights__other_words_for_the_same_revision(hub, machine, other, files, monkeypatch):
+def test_weights__other_names_of_the_same_revision(hub, machine, other, files, monkeypatch):
     sha = hub.add(REPO, files, branch="v1")
     hub.add(REPO, files | {"README.md": b"main"})
     machine.commit(revision="v1")
@@ -228,7 +228,7 @@ def test_weights__other_words_for_the_same_revision(hub, machine, other, files, 
     assert other.commit(revision="main").was_reused
 
 
-def test_weights__another_family_is_refused_before_its_weights_are_fetched(
+def test_weights__refuses_another_family_before_fetching_weights(
     hub, files, project, instance, monkeypatch
 ):
     hub.add("org/llama", files | {"config.json": b'{"model_type": "llama"}'})

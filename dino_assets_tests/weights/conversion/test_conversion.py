@@ -1,4 +1,4 @@
-"""Every published model is recognised by its tensors' shapes, and nothing else is."""
+"""Recognition and conversion of checkpoints: published models pass, anything else is refused."""
 
 import json
 from collections.abc import Callable
@@ -35,7 +35,7 @@ from dino_assets_tests.worlds.raising import raising
 V2: Family = "dinov2"
 REGISTERS: Family = "dinov2_with_registers"
 V3: Family = "dinov3_vit"
-# FACTS, measured on the Hub: width, layers, heads, gated MLP's width or None, parameters.
+# Measured on the Hub: width, layers, heads, gated MLP's width or None, parameters.
 PUBLISHED: dict[str, tuple[str, int, int, int, int | None, int]] = {
     "dinov2-small": (V2, 384, 12, 6, None, 22_056_576),
     "dinov2-base": (V2, 768, 12, 12, None, 86_580_480),
@@ -59,7 +59,7 @@ def shapes_of(state: State) -> Shapes:
 
 
 def published(name: str, upstream: Callable[[Any], State]) -> tuple[Any, Shapes]:
-    """Shapes alone: the 7B model would take 27 GB."""
+    """Make a published model's shapes only: the 7B model would take 27 GB."""
     family, dim, layers, heads, gated, _ = PUBLISHED[name]
     options: dict[str, Any] = {"intermediate_size": gated or 4 * dim} if family == V3 else {}
     if "7b" in name:
@@ -99,14 +99,14 @@ def test_recognise__published_models(name: str, upstream: str):
     assert {key: found.config[key] for key in same} == {key: theirs.get(key) for key in same}
 
 
-def test_recognise__7b_of_timm_has_wide_heads():
+def test_recognise__timms_7b_has_wide_heads():
     _, shapes = published("dinov3-vit7b16", as_timm_v3)
     assert "rope_embed.periods" not in shapes
     assert recognise(shapes, model="7b").config["num_attention_heads"] == 32
 
 
 @pytest.mark.parametrize("form", FORMATS, ids=lambda form: form.name)
-def test_formats__each_says_how_all_its_sizes_are_read(form: Any):
+def test_formats__every_size_has_a_source_tensor(form: Any):
     letters = {letter for rule in form.rules.values() for letter in rule.shape if letter.isalpha()}
     assert letters == {letter for part in form.parts for letter in part.sizes}
     for rule in form.rules.values():
@@ -132,13 +132,13 @@ def original(request: pytest.FixtureRequest) -> State:
     return upstream(make_model(family, dim=128, **options))
 
 
-def test_recognise__each_source_tensor_is_used_once_or_left_over(original: State):
+def test_recognise__uses_every_source_tensor_once_or_leaves_it_over(original: State):
     found = recognise(shapes_of(original), model="m")
     assert {piece.source for piece in found.pieces} - {None} | set(found.leftovers) == set(original)
     shares = [(piece.source, piece.part) for piece in found.pieces if piece.source]
     assert len(shares) == len(set(shares))
     assert len({piece.name for piece in found.pieces}) == len(found.pieces)
-    # Numbers in and out: what is not written is what is left over.
+    # Counts of numbers: those that are not written are left over.
     written = sum(
         int(np.prod(p.shape)) for p in found.pieces if p.source and not p.starts_with_zeros
     )
@@ -160,8 +160,10 @@ def test_recognise__refuses_when_any_tensor_is_missing(original: State):
         if name in OPTIONAL:
             assert recognise(shapes, model="m")
         elif name == "register_tokens":
-            assert recognise(shapes, model="m").family == V2  # whole without them: another model
-        elif name.endswith("bias_mask"):  # then every block has to lack it
+            assert (
+                recognise(shapes, model="m").family == V2
+            )  # without them it is another, whole model
+        elif name.endswith("bias_mask"):  # it must be missing in every block
             with raising(InvalidCheckpointError, key=name, reason="unsupported"):
                 recognise(shapes, model="m")
         else:
@@ -174,7 +176,7 @@ def test_recognise__refuses_any_other_shape(original: State):
         for axis in range(len(shape)):
             other = (*shape[:axis], shape[axis] + 1, *shape[axis + 1 :])
             if (name, axis) in {(r, 1) for r in ("register_tokens", "reg_token", "storage_tokens")}:
-                continue  # as many registers as one likes
+                continue  # any number of registers is allowed
             with raising(InvalidCheckpointError, reason="unsupported"):
                 recognise(shapes_of(original) | {name: other}, model="m")
         with pytest.raises(InvalidCheckpointError):
@@ -187,13 +189,13 @@ def test_recognise__refuses_any_other_shape(original: State):
      "blocks.x.norm1.weight", "blocks.0.attn.q_norm.weight", "projectors.0.weight", "rope.freqs"],
 )  # fmt: skip
 def test_recognise__refuses_any_other_tensor(original: State, name: str):
-    # A third block lacks the rest.
+    # The third block lacks its other tensors.
     key = "blocks.2.norm1.bias" if name == "blocks.2.norm1.weight" else name
     with raising(InvalidCheckpointError, key=key, reason="unsupported"):
         recognise(shapes_of(original) | {name: (128,)}, model="the/model")
 
 
-def test_recognise__says_what_does_not_fit_the_nearest_format():
+def test_recognise__message_compares_with_the_nearest_format():
     shapes = shapes_of(as_timm_v3(make_model(V3))) | {"head.weight": (128,)}
     with pytest.raises(
         InvalidCheckpointError,
@@ -204,7 +206,7 @@ def test_recognise__says_what_does_not_fit_the_nearest_format():
         recognise(shapes, model="the/model")
 
 
-def test_recognise__block_numbers_that_leave_gaps():
+def test_recognise__gaps_in_block_numbers():
     shapes = shapes_of(as_timm_v3(make_model(V3)))
     gap = {name.replace("blocks.1.", "blocks.9999999999."): s for name, s in shapes.items()}
     with raising(InvalidCheckpointError, key="blocks.1.norm1.weight", reason="unsupported"):
@@ -212,7 +214,7 @@ def test_recognise__block_numbers_that_leave_gaps():
 
 
 @pytest.mark.parametrize("shapes", [{}, {"a": (1,)}, {"cls_token": ()}, {"cls_token": (1, 1, 0)}])
-def test_recognise__something_else(shapes: Shapes):
+def test_recognise__other_models(shapes: Shapes):
     with raising(InvalidCheckpointError, reason="unsupported"):
         recognise(shapes, model="m")
 
@@ -227,7 +229,7 @@ def test_recognise__convnext_and_plain_vits_are_refused():
         recognise(augreg, model="m")
 
 
-def test_recognise__names_of_hugging_face():
+def test_recognise__hugging_faces_names():
     with raising(InvalidCheckpointError, file="config.json", reason="missing"):
         recognise({"embeddings.cls_token": (1, 1, 64)}, model="m")
 
@@ -256,7 +258,7 @@ def test_recognise__contradictions(dim: int, change: Shapes, key: str):
 
 
 @pytest.mark.parametrize("gated", [False, True])
-def test_recognise__mlp_width_that_transformers_cannot_say(gated: bool):
+def test_recognise__mlp_width_that_transformers_cannot_express(gated: bool):
     shapes = shapes_of(as_meta_v2(make_model(V2, gated=gated)))
     width = shapes["blocks.0.mlp.w3.weight" if gated else "blocks.0.mlp.fc2.weight"][1]
     wider = {
@@ -285,7 +287,7 @@ def test_check_bias_mask__by_hand():
 
 def test_check_periods__by_hand():
     assert check_periods(np.float32([1, 100**0.5])) == ""
-    assert check_periods(np.float32([1, 10.03])) == ""  # bfloat16's step
+    assert check_periods(np.float32([1, 10.03])) == ""  # within bfloat16's step
     assert "base 100" in check_periods(np.float32([1, 10.1]))
     assert "base 100" in check_periods(np.float32([1, 100]))
     assert "base 100" in check_periods(np.float32([1, np.nan]))
@@ -302,7 +304,7 @@ def test_convert__shares_of_rows():
     ]  # fmt: skip
 
 
-def test_convert__zeros_in_front_and_alone():
+def test_convert__zeros_at_the_start_and_without_source():
     tensors = {"pos": torch.ones(1, 2, 3)}
     piece = Piece("x", (1, 3, 3), "pos", starts_with_zeros=True)
     found = convert(piece, tensors.__getitem__, torch.float16)
@@ -332,7 +334,7 @@ def test_choose_statistics__only_dinov3_was_trained_on_satellites(tmp_path: Path
     assert choose_statistics(tmp_path / "my_sat493m.pth", V2).origin.startswith("ImageNet")
 
 
-def test_choose_statistics__of_timm(tmp_path: Path):
+def test_choose_statistics__from_timms_config(tmp_path: Path):
     config = {"pretrained_cfg": {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]}}
     (tmp_path / "config.json").write_text(json.dumps(config))
     chosen = choose_statistics(tmp_path / "sat493m.safetensors", V3)
@@ -348,12 +350,12 @@ def test_choose_statistics__of_timm(tmp_path: Path):
      '{"pretrained_cfg": {"mean": [1, 2], "std": [1, 2, 3]}}', "[" * 100_000,
      f'{{"pretrained_cfg": {{"mean": [1{"0" * 400}, 2, 3], "std": [1, 2, 3]}}}}'],
 )  # fmt: skip
-def test_choose_statistics__config_that_is_not_timms(tmp_path: Path, text: str):
+def test_choose_statistics__another_config(tmp_path: Path, text: str):
     (tmp_path / "config.json").write_text(text)
     assert choose_statistics(tmp_path / "x.pth", V3).origin.startswith("ImageNet")
 
 
-def test_choose_statistics__names_that_nobody_knows(tmp_path: Path):
+def test_choose_statistics__unknown_names(tmp_path: Path):
     with raising(ConfigError, setting="statistics", value="sat"):
         choose_statistics(tmp_path / "x.pth", V3, asked="sat")  # type: ignore[arg-type]
 
@@ -368,7 +370,9 @@ def test_choose_statistics__names_that_nobody_knows(tmp_path: Path):
         ("x/config.json", "facebook/dinov3-vit7b16-pretrain-sat493m", "model"),
     ],
 )
-def test_choose_statistics__says_which_name(tmp_path: Path, path: str, name: str, origin: str):
+def test_choose_statistics__origin_says_which_name(
+    tmp_path: Path, path: str, name: str, origin: str
+):
     chosen = choose_statistics(tmp_path / path, V3, name=name)
     assert (chosen.mean, chosen.origin) == (SAT, f"sat493m, by the name of the {origin}")
 
@@ -388,7 +392,7 @@ def test_name_folder__by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     assert name_folder(Path("weights")) == "weights"
 
 
-def test_complete_preprocessor__what_was_there_stays():
+def test_complete_preprocessor__keeps_other_keys():
     chosen = Statistics((0.1, 0.2, 0.3), (0.4, 0.5, 0.6), "somewhere")
     found = {"crop_size": 224, "image_mean": [1, 1, 1], "statistics_from": "elsewhere"}
     done = complete_preprocessor(found, chosen, V3)
@@ -409,7 +413,7 @@ def test_plan_shards__by_hand():
     dtypes = {"a": "BF16", "b": "F32", "c": "F32"}  # 6, 16 and 4 bytes
     (one,) = plan_shards(pieces, dtypes, max_bytes=26)
     assert one.name == "model.safetensors"
-    assert [piece.name for piece in one.pieces] == ["b", "c", "a"]  # wide ones first
+    assert [piece.name for piece in one.pieces] == ["b", "c", "a"]  # wide items first
     first, second = plan_shards(pieces, dtypes, max_bytes=25)
     assert (first.name, second.name) == (
         "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors",
@@ -420,11 +424,11 @@ def test_plan_shards__by_hand():
         "metadata": {"total_size": 26},
         "weight_map": {"a": first.name, "b": first.name, "c": second.name},
     }
-    assert len(plan_shards(pieces, dtypes, max_bytes=1)) == 3  # none is cut
+    assert len(plan_shards(pieces, dtypes, max_bytes=1)) == 3  # no tensor is divided
 
 
 @pytest.mark.parametrize("long", ["b", "bb", "bbb", "bbbb"])  # headers of any length
-def test_plan_shards__safetensors_reads_it(long: str):
+def test_plan_shards__safetensors_can_read_it(long: str):
     pieces = [Piece("a", (3,), "a"), Piece(long, (2, 2), long)]
     tensors = {"a": torch.tensor([1, -2, 3], dtype=torch.bfloat16), long: torch.eye(2)}
     (shard,) = plan_shards(pieces, {"a": "BF16", long: "F32"}, max_bytes=100)

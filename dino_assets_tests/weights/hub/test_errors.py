@@ -1,4 +1,4 @@
-"""A log shows an error by the name that the documentation has for it."""
+"""Hub errors: logs show the documented names."""
 
 import traceback
 
@@ -15,7 +15,7 @@ RAISED = [
 ]
 
 
-def test_errors__all_of_the_hub_are_here():
+def test_errors__every_hub_error_has_a_class():
     assert len(RAISED) == 6
 
 

@@ -1,4 +1,4 @@
-"""Names, revisions, caches and refusals, against a server that the real client talks to."""
+"""Location of checkpoints: names, revisions, caches and refusals, with the real client and a test server."""
 
 import errno
 import logging
@@ -60,7 +60,7 @@ def find(tmp_path: Path, waits: list[float]):
     return call
 
 
-def test_find_checkpoint__only_what_is_wanted(hub, find):
+def test_find_checkpoint__fetches_only_checkpoint_files(hub, find):
     commit = hub.add(REPO, FILES)
     folder = find()
     assert contents(folder) == small()
@@ -68,12 +68,12 @@ def test_find_checkpoint__only_what_is_wanted(hub, find):
     assert not any("onnx" in asked.path or "bin" in asked.path for asked in hub.asked)
 
 
-def test_find_checkpoint__papers_however_they_are_spelled(hub, find):
+def test_find_checkpoint__fetches_cards_and_licences_of_any_spelling(hub, find):
     hub.add(REPO, FILES | dict.fromkeys(PAPERS, b"read me") | {".license": b"", "notes.md": b""})
     assert contents(find()).keys() == KEPT | set(PAPERS)
 
 
-def test_find_checkpoint__a_real_checkpoint_in_shards(hub, find, checkpoint_dir):
+def test_find_checkpoint__sharded_checkpoint(hub, find, checkpoint_dir):
     shards = {f"model-0000{n}-of-00002.safetensors": WEIGHTS[n:] for n in (1, 2)}
     hub.add("org/sharded", {"model.safetensors.index.json": b"{}", **shards})
     assert contents(find("org/sharded")).keys() == {"model.safetensors.index.json", *shards}
@@ -83,7 +83,7 @@ def test_find_checkpoint__a_real_checkpoint_in_shards(hub, find, checkpoint_dir)
     )
 
 
-def test_find_checkpoint__requests_are_counted(hub, find, monkeypatch):
+def test_find_checkpoint__number_of_requests(hub, find, monkeypatch):
     commit = hub.add(REPO, FILES)
     folder = find()
     hub.asked.clear()
@@ -97,7 +97,7 @@ def test_find_checkpoint__requests_are_counted(hub, find, monkeypatch):
     assert hub.asked == []
 
 
-def test_find_checkpoint__pinned_from_the_start_is_never_resolved_again(hub, find):
+def test_find_checkpoint__a_commit_is_resolved_once(hub, find):
     commit = hub.add(REPO, FILES)
     hub.add(REPO, {**FILES, "README.md": b"newer"})
     assert contents(find(revision=commit)) == small()
@@ -106,7 +106,7 @@ def test_find_checkpoint__pinned_from_the_start_is_never_resolved_again(hub, fin
     assert hub.asked == []
 
 
-def test_find_checkpoint__a_branch_moves_and_the_old_commit_stays(hub, find):
+def test_find_checkpoint__keeps_the_old_commit_of_a_moved_branch(hub, find):
     hub.add(REPO, FILES)
     hub.add(REPO, FILES, branch="v2")
     first = find()
@@ -119,7 +119,7 @@ def test_find_checkpoint__a_branch_moves_and_the_old_commit_stays(hub, find):
     assert contents(find(revision="v2")) == small()
 
 
-def test_find_checkpoint__an_interrupted_refetch_leaves_the_old_one_current(hub, find):
+def test_find_checkpoint__interrupted_update_keeps_the_old_commit_current(hub, find):
     hub.add(REPO, FILES)
     first = find()
     hub.add(REPO, {**FILES, "model.safetensors": WEIGHTS[::-1]})
@@ -130,7 +130,7 @@ def test_find_checkpoint__an_interrupted_refetch_leaves_the_old_one_current(hub,
             find()
         assert contents(first) == small()
         assert find(may_download=False) == first
-    hub.add(REPO, {**FILES, "model.safetensors": WEIGHTS[:-1]})  # it moves on meanwhile
+    hub.add(REPO, {**FILES, "model.safetensors": WEIGHTS[:-1]})  # the branch moves meanwhile
     hub.faults.clear()
     latest = find()
     assert contents(latest)["model.safetensors"] == WEIGHTS[:-1]
@@ -144,12 +144,12 @@ def damage(path: Path, kind: str) -> None:
         data[len(data) // 2] ^= 1
     old = path.stat()
     path.write_bytes(bytes(data[:-1] if kind == "truncated" else data))
-    os.utime(path, ns=(old.st_atime_ns, old.st_mtime_ns))  # as rot on the disk leaves it
+    os.utime(path, ns=(old.st_atime_ns, old.st_mtime_ns))  # as after a disk error
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
 @pytest.mark.parametrize("kind", ["flipped", "truncated", "missing"])
-def test_find_checkpoint__damage_is_found_and_mended(hub, find, kind, name):
+def test_find_checkpoint__detects_and_repairs_damage(hub, find, kind, name):
     commit = hub.add(REPO, FILES)
     folder = find()
     (folder / name).unlink() if kind == "missing" else damage(folder / name, kind)
@@ -161,7 +161,7 @@ def test_find_checkpoint__damage_is_found_and_mended(hub, find, kind, name):
     assert {a.path.rsplit("/")[-1] for a in hub.asked} == {name}  # nothing else, no listing
 
 
-def test_find_checkpoint__huggingface_hubs_own_cache_is_used_in_place(hub, find, tmp_path):
+def test_find_checkpoint__uses_huggingface_hubs_cache_in_place(hub, find, tmp_path):
     hub.add(REPO, FILES)
     cache = tmp_path / "hf" / "hub"
     snapshot = Path(snapshot_download(REPO, cache_dir=cache, endpoint=hub.endpoint))
@@ -174,7 +174,7 @@ def test_find_checkpoint__huggingface_hubs_own_cache_is_used_in_place(hub, find,
     assert contents(find()) == small()
 
 
-def test_find_checkpoint__a_rotten_file_in_huggingface_hubs_cache_is_not_used(hub, find, tmp_path):
+def test_find_checkpoint__ignores_a_damaged_file_in_huggingface_hubs_cache(hub, find, tmp_path):
     hub.add(REPO, FILES)
     cache = tmp_path / "hf" / "hub"
     snapshot = Path(snapshot_download(REPO, cache_dir=cache, endpoint=hub.endpoint))
@@ -183,10 +183,10 @@ def test_find_checkpoint__a_rotten_file_in_huggingface_hubs_cache_is_not_used(hu
         find(may_download=False)
     assert contents(find()) == small()
     bodies = [a for a in hub.bodies("model.safetensors") if a.host == "localhost"]
-    assert len(bodies) == 2  # the library's, and ours
+    assert len(bodies) == 2  # the library's and this package's
 
 
-def test_find_checkpoint__no_hidden_calls_of_the_library(hub, find, monkeypatch, tmp_path):
+def test_find_checkpoint__no_hidden_requests_of_the_library(hub, find, monkeypatch, tmp_path):
     library = {
         "HF_HUB_DISABLE_TELEMETRY": False,
         "ENDPOINT": hub.endpoint,
@@ -209,7 +209,9 @@ def test_find_checkpoint__no_hidden_calls_of_the_library(hub, find, monkeypatch,
         (TOKEN, [], "the token is valid, but has no access"),
     ],
 )
-def test_gated(hub, find, monkeypatch, caplog, hides_listing, token, granted, text):
+def test_find_checkpoint__gated(
+    hub, find, monkeypatch, caplog, hides_listing, token, granted, text
+):
     hub.add(REPO, FILES, is_gated=True, hides_listing=hides_listing)
     if token:
         monkeypatch.setenv("HF_TOKEN", token)
@@ -223,14 +225,14 @@ def test_gated(hub, find, monkeypatch, caplog, hides_listing, token, granted, te
     )
     assert isinstance(caught.value, CheckpointNotFoundError)
     assert not isinstance(caught.value, RepositoryNotFoundError)
-    assert hub.endpoint in str(caught.value)  # where to ask
+    assert hub.endpoint in str(caught.value)  # the address to request access
     assert caught.value.response.status_code in (401, 403)
     assert "authorization" not in caught.value.response.request.headers
     shown = "".join(traceback.format_exception(caught.value)) + caplog.text
     assert TOKEN not in shown
 
 
-def test_gated__the_right_token_opens_and_stays_at_the_hub(
+def test_find_checkpoint__gated_token_goes_to_the_hub_only(
     hub, find, monkeypatch, caplog, tmp_path
 ):
     caplog.set_level(logging.DEBUG)
@@ -254,7 +256,7 @@ def test_gated__the_right_token_opens_and_stays_at_the_hub(
     assert not any(TOKEN.encode() in path.read_bytes() for path in kept)
 
 
-def test_find_checkpoint__a_renamed_repository_is_followed_with_the_token(hub, find, monkeypatch):
+def test_find_checkpoint__follows_a_renamed_repository_with_the_token(hub, find, monkeypatch):
     hub.add(REPO, FILES, is_gated=True)
     hub.grant(TOKEN, REPO)
     monkeypatch.setenv("HF_TOKEN", TOKEN)
@@ -263,7 +265,7 @@ def test_find_checkpoint__a_renamed_repository_is_followed_with_the_token(hub, f
     assert not [a for a in hub.asked if a.host == "localhost" and a.token]
 
 
-def test_find_checkpoint__a_home_that_cannot_be_written(hub, find):
+def test_find_checkpoint__read_only_home(hub, find):
     hub.add(REPO, FILES)
     Path(os.environ["HF_HOME"]).write_text("a file")
     text = r"cannot be written in the cache \(HF_HOME\)"
@@ -271,7 +273,7 @@ def test_find_checkpoint__a_home_that_cannot_be_written(hub, find):
         find()
 
 
-def test_find_checkpoint__a_commit_that_cannot_be_noted(hub, find, monkeypatch, caplog):
+def test_find_checkpoint__warns_if_the_commit_cannot_be_written(hub, find, monkeypatch, caplog):
     hub.add(REPO, FILES)
     folder = find()
     (folder.parents[1] / "refs" / "main").unlink()
@@ -281,10 +283,10 @@ def test_find_checkpoint__a_commit_that_cannot_be_noted(hub, find, monkeypatch, 
     assert "/some/where" not in caplog.text
 
 
-def test_resolve_hub__as_the_library_reads_them(monkeypatch, tmp_path):
+def test_resolve_hub__reads_settings_as_the_library_does(monkeypatch, tmp_path):
     for name in ("TRANSFORMERS_OFFLINE", "HUGGING_FACE_HUB_TOKEN", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path / "me"))  # the developer's may hold a token
+    monkeypatch.setenv("HOME", str(tmp_path / "me"))  # the developer's home may hold a token
     found = resolve_hub(tmp_path)
     assert (found.endpoint, found.token, found.is_offline) == (
         "https://huggingface.co",
@@ -304,7 +306,7 @@ def test_resolve_hub__as_the_library_reads_them(monkeypatch, tmp_path):
     assert (found.endpoint, found.token, found.is_offline) == ("http://m", "hf_x", True)
 
 
-def test_token__that_cannot_be_one_is_not_quoted(hub, find, monkeypatch):
+def test_token__invalid_one_is_not_quoted(hub, find, monkeypatch):
     hub.add(REPO, FILES)
     monkeypatch.setenv("HF_TOKEN", f"{TOKEN}\nä")
     with raising(ConfigError, reason="token", hides=TOKEN):
@@ -315,8 +317,8 @@ def test_token__that_cannot_be_one_is_not_quoted(hub, find, monkeypatch):
         find()
 
 
-def test_token__of_a_log_in_below_the_home_that_dotenv_names(hub, find, monkeypatch, tmp_path):
-    """The library looks below the HF_HOME of its import; ours is in .env, and relative."""
+def test_token__of_a_log_in_below_dotenvs_home(hub, find, monkeypatch, tmp_path):
+    """The library uses HF_HOME as of its import; this package reads a relative one from .env."""
     hub.add(REPO, FILES, is_gated=True)
     hub.grant(TOKEN, REPO)
     monkeypatch.delenv("HF_HOME")
@@ -333,8 +335,8 @@ def test_token__of_a_log_in_below_the_home_that_dotenv_names(hub, find, monkeypa
     assert not any(asked.token for asked in hub.asked)
 
 
-def test_token__where_the_library_reads_the_same_file_it_is_asked(hub, tmp_path, monkeypatch):
-    """It renews tokens that end soon."""
+def test_token__the_library_reads_its_own_token_file(hub, tmp_path, monkeypatch):
+    """The library renews tokens that expire soon."""
     token_file = tmp_path / "hf" / "token"
     token_file.parent.mkdir()
     token_file.write_text(TOKEN)
@@ -355,7 +357,7 @@ def test_token__where_the_library_reads_the_same_file_it_is_asked(hub, tmp_path,
 @pytest.mark.parametrize(
     ("token", "text"), [(None, "no token was sent"), (TOKEN, "the token has no access to it")]
 )
-def test_repository_that_is_missing(hub, find, monkeypatch, token, text):
+def test_find_checkpoint__missing_repository(hub, find, monkeypatch, token, text):
     if token:
         monkeypatch.setenv("HF_TOKEN", token)
         hub.grant(token)
@@ -366,7 +368,7 @@ def test_repository_that_is_missing(hub, find, monkeypatch, token, text):
 
 
 @pytest.mark.parametrize("revision", ["gone", "f" * 40])
-def test_revision_that_is_missing(hub, find, revision):
+def test_find_checkpoint__missing_revision(hub, find, revision):
     hub.add(REPO, FILES)
     with pytest.raises(
         RevisionNotFoundError, match=f"no branch, tag or commit '{revision}'"
@@ -376,7 +378,7 @@ def test_revision_that_is_missing(hub, find, revision):
 
 
 @pytest.mark.parametrize("model", ["org/-x-", "org/a..b", "org/" + "x" * 120])
-def test_names_that_no_repository_can_have(hub, find, model):
+def test_find_checkpoint__invalid_names(hub, find, model):
     with pytest.raises(CheckpointNotFoundError, match="nor a valid name of a Hub repository"):
         find(model)
     assert hub.asked == []
@@ -389,14 +391,14 @@ def test_names_that_no_repository_can_have(hub, find, model):
         (["config.json"], "has no weights"),
     ],
 )
-def test_repository_without_safe_weights(hub, find, files, text):
+def test_find_checkpoint__repository_without_safe_weights(hub, find, files, text):
     hub.add(REPO, {name: FILES[name] for name in files})
     with pytest.raises(InvalidCheckpointError, match=text):
         find()
     assert len(hub.asked) == 1
 
 
-def test_offline_and_not_cached(hub, find, monkeypatch):
+def test_find_checkpoint__offline_and_not_cached(hub, find, monkeypatch):
     hub.add(REPO, FILES)
     monkeypatch.setenv("HF_HUB_OFFLINE", "YES")
     with pytest.raises(
@@ -407,7 +409,7 @@ def test_offline_and_not_cached(hub, find, monkeypatch):
     assert hub.asked == []
 
 
-def test_offline_and_partial(hub, find, monkeypatch):
+def test_find_checkpoint__offline_and_partial(hub, find, monkeypatch):
     hub.add(REPO, FILES)
     hub.misbehave("model.safetensors", "reset", times=1, after=200_000)
     hub.misbehave("model.safetensors", "503", times=9)
@@ -429,7 +431,7 @@ def test_offline_and_partial(hub, find, monkeypatch):
         ("nobody", "ConnectError"),
     ],
 )
-def test_hub_out_of_reach(hub, find, waits, monkeypatch, caplog, kind, reason):
+def test_find_checkpoint__hub_out_of_reach(hub, find, waits, monkeypatch, caplog, kind, reason):
     hub.add(REPO, FILES)
 
     def break_it():
@@ -438,7 +440,7 @@ def test_hub_out_of_reach(hub, find, waits, monkeypatch, caplog, kind, reason):
         hub.misbehave("listing", kind, times=3, Retry_After="7")
 
     break_it()
-    # Where nothing answers at all, whoever waits is soon told; nothing else tries again, either.
+    # An unreachable host fails soon, and is not tried again elsewhere.
     is_nobody = kind == "nobody"
     with raising(LocalEntryNotFoundError, problem=reason, file="", may_pass=not is_nobody):
         find()
@@ -453,7 +455,7 @@ def test_hub_out_of_reach(hub, find, waits, monkeypatch, caplog, kind, reason):
     assert "as last fetched" in caplog.text
 
 
-def test_checksum__wrong_twice(hub, find):
+def test_find_checkpoint__wrong_bytes_twice(hub, find):
     hub.add(REPO, FILES)
     hub.misbehave("model.safetensors", "wrong bytes", times=2)
     with raising(ChecksumError, file="model.safetensors", here_bytes=0) as caught:
@@ -463,7 +465,9 @@ def test_checksum__wrong_twice(hub, find):
     assert not list(Path(os.environ["HF_HOME"]).rglob("*.safetensors"))
 
 
-def test_disk__too_small_is_said_before_the_first_byte(hub, find, small_disk, monkeypatch):
+def test_find_checkpoint__small_disk_fails_before_the_first_file(
+    hub, find, small_disk, monkeypatch
+):
     monkeypatch.setenv("HF_HOME", str(small_disk))
     hub.add(REPO, {**FILES, "model.safetensors": WEIGHTS * 4})
     with raising(DiskFullError, hides=str(small_disk)) as caught:
@@ -475,7 +479,7 @@ def test_disk__too_small_is_said_before_the_first_byte(hub, find, small_disk, mo
     assert len(hub.asked) == 1  # the listing
 
 
-def test_disk__fills_up_on_the_way(hub, find, small_disk, monkeypatch):
+def test_find_checkpoint__disk_fills_up(hub, find, small_disk, monkeypatch):
     monkeypatch.setenv("HF_HOME", str(small_disk))
     hub.add(REPO, {**FILES, "model.safetensors": WEIGHTS * 4})
     report_free(monkeypatch, small_disk, 10**9)
@@ -487,12 +491,12 @@ def test_disk__fills_up_on_the_way(hub, find, small_disk, monkeypatch):
     assert contents(find()) == small()
 
 
-def test_shelf__a_listing_that_does_not_parse_counts_as_none(hub, find, tmp_path):
+def test_repo_cache__ignores_an_invalid_listing(hub, find, tmp_path):
     commit = hub.add(REPO, FILES)
     folder = find()
     cache = RepoCache.of(REPO, resolve_hub(tmp_path))
     for text in ("", "{}", '{"files": [{"name": 1}]}', "[]"):
         (cache.folder / "listings" / f"{commit}.json").write_text(text)
         assert find(revision=commit) == folder
-        listing = cache.recall(commit).listing  # written anew, for the next time
+        listing = cache.recall(commit).listing  # written again
         assert {file.name for file in listing.files} == KEPT

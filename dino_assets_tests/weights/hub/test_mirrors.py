@@ -1,4 +1,4 @@
-"""Endpoints that are not quite the Hub: no error codes, no hashes, long waits."""
+"""Mirrors of the Hub: no error codes, no hashes, long waits."""
 
 import logging
 from pathlib import Path
@@ -16,7 +16,7 @@ REPO = "org/model"
 FILES = {"model.safetensors": b"weights" * 1000, "config.json": b"{}"}
 
 
-def test_describe__a_bare_404_is_the_repository_or_the_revision(hub, tmp_path):
+def test_list_revision__plain_404_names_repository_and_revision(hub, tmp_path):
     hub.add(REPO, FILES)
     hub.gives_codes = False
     text = "no repository 'org/typo', or it is private"
@@ -27,7 +27,7 @@ def test_describe__a_bare_404_is_the_repository_or_the_revision(hub, tmp_path):
         find_checkpoint(REPO, root=tmp_path, revision="nope")
 
 
-def test_describe__a_listing_without_hashes(hub, tmp_path, caplog):
+def test_list_revision__listing_without_hashes(hub, tmp_path, caplog):
     hub.add(REPO, FILES)
     hub.gives_hashes = False
     text = "the listing has no hashes, so the files could not be verified: use the Hub itself or another"
@@ -41,7 +41,7 @@ def test_describe__a_listing_without_hashes(hub, tmp_path, caplog):
     assert "the listing has no hashes" in caplog.text
 
 
-def test_describe__says_what_it_waits_for(hub, tmp_path, caplog):
+def test_list_revision__logs_each_wait(hub, tmp_path, caplog):
     hub.add(REPO, FILES)
     hub.misbehave("listing", "429", times=2, Retry_After="12")
     caplog.set_level(logging.WARNING, logger="dino_assets")
@@ -52,15 +52,15 @@ def test_describe__says_what_it_waits_for(hub, tmp_path, caplog):
     assert caplog.text.count("the listing of 'org/model': HTTP 429; trying again in 12.0 s") == 2
 
 
-def test_find_checkpoint__the_server_speaks_the_hubs_protocol(hub, tmp_path):
-    """The one that all of these tests fetch from."""
+def test_find_checkpoint__the_test_server_works_with_the_library(hub, tmp_path):
+    """The server that all of these tests fetch from."""
     hub.add(REPO, {**FILES, "onnx/model.onnx": b"another"})
     folder = Path(snapshot_download(REPO, cache_dir=tmp_path / "c", endpoint=hub.endpoint))
     assert (folder / "model.safetensors").read_bytes() == FILES["model.safetensors"]
     assert (folder / "onnx" / "model.onnx").read_bytes() == b"another"
 
 
-def test_describe__a_hub_that_comes_back_in_time(hub, tmp_path):
+def test_list_revision__succeeds_after_a_short_outage(hub, tmp_path):
     hub.add(REPO, FILES)
     hub.misbehave("listing", "502", times=2)
     waits: list[float] = []

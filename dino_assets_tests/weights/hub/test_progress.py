@@ -1,4 +1,4 @@
-"""Lines about a transfer, by a clock that the test turns."""
+"""Progress lines of a transfer, with a clock that the test sets."""
 
 import pytest
 
@@ -29,7 +29,7 @@ def lines(clock: Clock, said: list[str]) -> ProgressLines:
     return ProgressLines(said.append, what="model", every_s=10, clock=clock)
 
 
-def test_progress_lines__start_now_and_then_end(lines, clock, said):
+def test_progress_lines__start_middle_and_end(lines, clock, said):
     for second in range(41):
         clock.now_s = 100.0 + second
         lines(second * MB, 40 * MB)
@@ -42,7 +42,7 @@ def test_progress_lines__start_now_and_then_end(lines, clock, said):
     ]
 
 
-def test_progress_lines__not_before_the_time_is_over(lines, clock, said):
+def test_progress_lines__no_line_before_the_interval_ends(lines, clock, said):
     lines(0, 100 * MB)
     clock.now_s += 9.9
     lines(50 * MB, 100 * MB)
@@ -52,7 +52,7 @@ def test_progress_lines__not_before_the_time_is_over(lines, clock, said):
     assert said[1:] == ["model: 50.0 of 100.0 MB (50%), 5.0 MB/s"]
 
 
-def test_progress_lines__what_is_here_is_not_counted_as_speed(lines, clock, said):
+def test_progress_lines__present_bytes_do_not_count_as_speed(lines, clock, said):
     lines(1_000 * MB, 1_100 * MB)
     clock.now_s += 10
     lines(1_050 * MB, 1_100 * MB)
@@ -62,11 +62,11 @@ def test_progress_lines__what_is_here_is_not_counted_as_speed(lines, clock, said
     ]
 
 
-def test_progress_lines__going_back_is_a_new_start(lines, clock, said):
+def test_progress_lines__fewer_bytes_after_a_restart(lines, clock, said):
     lines(0, 100 * MB)
     clock.now_s += 10
     lines(90 * MB, 100 * MB)
-    lines(50 * MB, 100 * MB)  # back, but not behind the start: the file before is still there
+    lines(50 * MB, 100 * MB)  # fewer, but not below the start: the earlier file is still there
     clock.now_s += 10
     lines(60 * MB, 100 * MB)
     assert said[1:] == [
@@ -75,7 +75,7 @@ def test_progress_lines__going_back_is_a_new_start(lines, clock, said):
     ]
 
 
-def test_progress_lines__back_behind_the_start(lines, clock, said):
+def test_progress_lines__fewer_bytes_than_at_the_start(lines, clock, said):
     lines(80 * MB, 100 * MB)
     clock.now_s += 10
     lines(0, 100 * MB)
@@ -88,7 +88,7 @@ def test_progress_lines__back_behind_the_start(lines, clock, said):
     ]
 
 
-def test_progress_lines__the_end_is_said_once(lines, said):
+def test_progress_lines__one_line_at_the_end(lines, said):
     lines(0, 2 * MB)
     for _ in range(3):  # an empty file may come last
         lines(2 * MB, 2 * MB)

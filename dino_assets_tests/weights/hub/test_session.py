@@ -1,4 +1,4 @@
-"""The client with the environment's certificates and proxies, and what it logs."""
+"""The HTTP client: certificates and proxies of the environment, and its log."""
 
 import logging
 import subprocess
@@ -21,7 +21,7 @@ LOGGERS = ("httpx", "httpx2", "httpcore", "httpcore2")
 
 @pytest.fixture
 def new_client(hub, monkeypatch: pytest.MonkeyPatch):
-    """None made yet, in an environment without proxies and certificates."""
+    """No client yet, in an environment without proxies and certificates."""
     hub.add(REPO, FILES)
     for name in (*PROXIES, *CERTIFICATES):
         monkeypatch.delenv(name, raising=False)
@@ -39,7 +39,7 @@ def new_client(hub, monkeypatch: pytest.MonkeyPatch):
         ("ALL_PROXY", "http://me:sesame@x:0o", "Check ALL_PROXY: http://host:port is expected"),
     ],
 )
-def test_open_session__surroundings_that_cannot_work(
+def test_open_session__invalid_certificates_and_proxies(
     new_client, monkeypatch, tmp_path, variable: str, value: str, says: str
 ):
     monkeypatch.setenv(variable, value)
@@ -52,7 +52,7 @@ def test_open_session__surroundings_that_cannot_work(
     assert find_checkpoint(REPO, root=tmp_path).is_dir()
 
 
-def test_open_session__a_socks_proxy_without_its_package(new_client, monkeypatch):
+def test_open_session__socks_proxy_without_its_package(new_client, monkeypatch):
     monkeypatch.setenv("ALL_PROXY", "socks5://me:sesame@host")
     monkeypatch.setitem(sys.modules, "socksio", None)
     text = "a SOCKS proxy needs the package socksio; install it"
@@ -60,13 +60,13 @@ def test_open_session__a_socks_proxy_without_its_package(new_client, monkeypatch
         open_session()
 
 
-def test_open_session__names_all_where_none_is_set(new_client, monkeypatch):
+def test_open_session__names_all_variables_if_none_is_set(new_client, monkeypatch):
     let_fail(monkeypatch, huggingface_hub, "get_session", ValueError("sesame"))
     with raising(ConfigError, setting="HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY"):
         open_session()
 
 
-def test_invalid_url__is_the_clients(new_client):
+def test_invalid_url__is_the_clients_error(new_client):
     with pytest.raises(invalid_url()):
         open_session().get("http://host:0o/")
 
@@ -75,13 +75,13 @@ def test_invalid_url__is_the_clients(new_client):
 def test_logging__no_signed_address(new_client, monkeypatch, caplog, tmp_path, level: int):
     for name in LOGGERS:
         monkeypatch.setattr(logging.getLogger(name), "level", logging.NOTSET)
-        logging.getLogger(name).setLevel(logging.NOTSET)  # which forgets what it was asked before
+        logging.getLogger(name).setLevel(logging.NOTSET)  # as before any setting
     caplog.set_level(level)
     find_checkpoint(REPO, root=tmp_path)
     assert "signature" not in caplog.text
 
 
-def test_logging__somebody_who_wants_to_see_it_does(new_client, tmp_path: Path):
+def test_logging__can_be_switched_on(new_client, tmp_path: Path):
     script = """
 import logging, sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a line can do to a file on its way, and what processes can do to each other."""
+"""Transfer of files: broken connections, wrong answers, killed and concurrent processes."""
 
 import contextlib
 import fcntl
@@ -43,7 +43,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
 
 
 class Line:
-    """Fetches one file and remembers the waits."""
+    """Fetches one file and records the waits."""
 
     def __init__(self, hub: HubServer, part: Path) -> None:
         commit = hub.repositories[REPO].branches["main"]
@@ -78,17 +78,17 @@ def line(hub: HubServer, tmp_path: Path) -> Line:
     return Line(hub, tmp_path / "some.part")
 
 
-def test_fetch_file__in_one_go(line):
+def test_fetch_file__without_interruption(line):
     line.fetch()
     assert line.part.read_bytes() == DATA
     assert line.ranges == [None]
     assert line.reports[-1] == SIZE
     assert line.reports == sorted(line.reports)
-    line.fetch()  # whole already: verified, nothing asked
+    line.fetch()  # whole already: verified without a request
     assert line.ranges == [None]
 
 
-def test_fetch_file__a_blob_of_git_and_an_empty_one(line, hub):
+def test_fetch_file__git_blob_and_empty_file(line, hub):
     for data in (b"{}", b""):
         commit = hub.add(REPO, {"config.json": data, NAME: DATA})
         source = FileRequest(f"{hub.endpoint}/{REPO}/resolve/{commit}/config.json", {})
@@ -98,14 +98,14 @@ def test_fetch_file__a_blob_of_git_and_an_empty_one(line, hub):
 
 
 @pytest.mark.parametrize("kind", ["reset", "close", "stall"])
-def test_fetch_file__a_line_that_breaks_is_taken_up_again(line, hub, caplog, kind):
+def test_fetch_file__resumes_after_a_broken_connection(line, hub, caplog, kind):
     hub.misbehave(NAME, kind, times=2, after=1_000_000)
     line.fetch(stall_s=1.5 if kind == "stall" else 20)
     assert line.part.read_bytes() == DATA
     assert line.ranges == [None, "bytes=1000000-", "bytes=2000000-"]
     assert ("ReadTimeout" in caplog.text) == (kind == "stall")
     assert len(line.waits) == 2
-    assert all(0.5 <= wait <= 1 for wait in line.waits)  # bytes came, so the waits start over
+    assert all(0.5 <= wait <= 1 for wait in line.waits)  # bytes came, so the waits start again
 
 
 @pytest.mark.parametrize(
@@ -127,19 +127,19 @@ def test_fetch_file__a_line_that_breaks_is_taken_up_again(line, hub, caplog, kin
         ("503", {"Retry_After": "soon"}, None),
     ],
 )
-def test_fetch_file__a_server_that_wants_patience(line, hub, kind, headers, waits):
+def test_fetch_file__waits_for_a_busy_server(line, hub, kind, headers, waits):
     hub.misbehave(NAME, kind, times=3, **headers)
     line.fetch()
     assert line.part.read_bytes() == DATA
     if waits:
         assert line.waits == waits
     elif "Date" not in headers:
-        # Doubling, between half and all of it.
+        # Doubling, with a jitter from half to all.
         for wait, full in zip(line.waits, (1, 2, 4), strict=True):
             assert full / 2 <= wait <= full
 
 
-def test_fetch_file__patience_ends(line, hub):
+def test_fetch_file__gives_up_after_several_attempts(line, hub):
     hub.misbehave(NAME, "reset", times=1, after=500_000)
     hub.misbehave(NAME, "503", times=9)
     with raising(Interrupted, reason="HTTP 503"):
@@ -153,7 +153,7 @@ def test_fetch_file__patience_ends(line, hub):
 
 
 @pytest.mark.parametrize("times", [1, 2])
-def test_fetch_file__an_expired_address_is_asked_for_anew(line, hub, times):
+def test_fetch_file__requests_a_new_address_after_expiry(line, hub, times):
     hub.misbehave(NAME, "reset", times=1, after=1_000_000)
     hub.misbehave(NAME, "expired", times=times)
     line.fetch()
@@ -167,7 +167,7 @@ def test_fetch_file__an_expired_address_is_asked_for_anew(line, hub, times):
 @pytest.mark.parametrize(
     ("kind", "after"), [("ignores range", 0), ("refuses range", 0), ("other range", 0)]
 )
-def test_fetch_file__ranges_that_go_wrong(line, hub, kind, after):
+def test_fetch_file__wrong_ranges(line, hub, kind, after):
     line.part.write_bytes(DATA[:1_000_000])
     hub.misbehave(NAME, kind)
     line.fetch()
@@ -184,7 +184,9 @@ def test_fetch_file__wrong_once_and_wrong_twice(line, hub, kind):
     line.fetch()
     assert line.part.read_bytes() == DATA
     assert line.ranges == [None, None]
-    assert max(asked.sent for asked in hub.bodies(NAME)) < 20_000_000  # it is not read to its end
+    assert (
+        max(asked.sent for asked in hub.bodies(NAME)) < 20_000_000
+    )  # the answer is not read to its end
     line.part.unlink()
     hub.misbehave(NAME, kind, times=2, after=2_000_000)
     with raising(Interrupted, is_wrong=True):
@@ -193,7 +195,7 @@ def test_fetch_file__wrong_once_and_wrong_twice(line, hub, kind):
 
 
 @pytest.mark.parametrize("kind", ["page", "page, unannounced", "packed page", "empty"])
-def test_fetch_file__a_log_in_page_costs_no_byte_that_is_here(line, hub, kind):
+def test_fetch_file__a_log_in_page_keeps_received_bytes(line, hub, kind):
     line.part.write_bytes(DATA[:2_000_000])
     hub.misbehave(NAME, kind, times=2)
     with raising(Interrupted, is_wrong=kind != "empty"):
@@ -207,7 +209,7 @@ def test_fetch_file__a_log_in_page_costs_no_byte_that_is_here(line, hub, kind):
 
 
 @pytest.mark.parametrize("kind", ["refuses range", "other range", "wrong length"])
-def test_fetch_file__a_refused_range_costs_no_byte_before_the_whole_comes(line, hub, kind):
+def test_fetch_file__a_refused_range_keeps_received_bytes(line, hub, kind):
     line.part.write_bytes(DATA[:2_000_000])
     hub.misbehave(NAME, kind)
     hub.misbehave(NAME, "page")
@@ -221,18 +223,18 @@ def test_fetch_file__a_refused_range_costs_no_byte_before_the_whole_comes(line, 
     hub.misbehave(NAME, "reset", after=1_000_000)
     line.fetch()
     assert line.part.read_bytes() == DATA
-    # Once refused there it is not asked for again, and a line that breaks is taken up as ever.
+    # The refused range is not requested again, and a broken connection is resumed as usual.
     assert line.ranges == ["bytes=2000000-", None, None, "bytes=1000000-"]
 
 
 @pytest.mark.parametrize("there", [b"x" * 1000, b"x" * SIZE, DATA + b"x"])
-def test_fetch_file__a_part_that_is_not_ours(line, there):
+def test_fetch_file__foreign_part_file(line, there):
     line.part.write_bytes(there)
     line.fetch()
     assert line.part.read_bytes() == DATA
 
 
-def test_fetch_file__an_endless_redirect(line, hub):
+def test_fetch_file__endless_redirect(line, hub):
     hub.moved["org/model"] = "org/model"
     with raising(Interrupted, reason="TooManyRedirects"):
         line.fetch(attempts=1)
@@ -250,20 +252,20 @@ def test_fetch_file__an_endless_redirect(line, hub):
         "ftp://x/y",
     ],
 )
-def test_fetch_file__a_redirect_to_no_address(line, hub, location):
+def test_fetch_file__redirect_to_an_invalid_address(line, hub, location):
     hub.redirects_to = location
     with raising(Interrupted, is_wrong=False):
         line.fetch()
     assert len(line.waits) == 3
 
 
-def test_fetch_file__an_address_that_only_the_client_refuses(line, hub):
+def test_fetch_file__address_that_the_client_refuses(line, hub):
     line.source = FileRequest(f"{hub.endpoint}/{'x' * 70_000}", {})
     with raising(Interrupted, reason="InvalidURL"):
         line.fetch(attempts=1)
 
 
-def test_fetch_file__warns_without_addresses(line, hub, caplog):
+def test_fetch_file__warnings_show_no_addresses(line, hub, caplog):
     caplog.set_level(logging.WARNING, logger="dino_assets")
     hub.misbehave(NAME, "reset", after=1000)
     line.fetch()
@@ -271,25 +273,25 @@ def test_fetch_file__warns_without_addresses(line, hub, caplog):
     assert "signature" not in caplog.text
 
 
-def test_insist__tells_only_the_kind_of_what_the_client_quotes():
+def test_run__shows_only_the_class_of_the_clients_error():
     def refuse():
         raise HTTPError("Illegal header value b'Bearer hf_secret'")
 
     with pytest.raises(Interrupted) as caught:
         TransferRetries(attempts=2, sleep=lambda _: None).run(refuse, what="it")
     assert caught.value.reason == "HTTPError"
-    assert caught.value.__suppress_context__  # its text would be shown otherwise
+    assert caught.value.__suppress_context__  # or its text would be shown
 
 
-def test_fetch_file__a_storage_that_refuses_is_waited_for(line, hub):
-    """It was there a moment ago: as long as for any other trouble."""
+def test_fetch_file__retries_a_refused_connection(line, hub):
+    """The host has just answered, so it is retried as often as after other failures."""
     hub.redirects_to = f"http://127.0.0.1:{free_port()}/"
     with raising(Interrupted, reason="ConnectError", is_unreachable=True):
         line.fetch()
     assert len(line.waits) == 3
 
 
-def test_insist__says_what_it_waits_for(caplog):
+def test_run__logs_each_wait(caplog):
     def later():
         raise Interrupted("HTTP 429", after_s=300)
 
@@ -330,14 +332,14 @@ BIG = 64 * 2**20
         pytest.param(1.0, marks=pytest.mark.slow),
     ],
 )
-def test_find_checkpoint__killed_and_taken_up_by_another_process(hub, tmp_path, at):
+def test_find_checkpoint__another_process_resumes_after_a_kill(hub, tmp_path, at):
     data = np.random.default_rng(2).bytes(BIG)
     hub.add(REPO, {NAME: data})
     with fetching(tmp_path, die_at=at * BIG) as process:
         assert process.wait(60) == -signal.SIGKILL
     part = next((tmp_path / "hf").rglob("*.part"))
     had = part.stat().st_size
-    # Four batches wait for the disk at most, and one is being hashed.
+    # At most four batches wait for the disk, and one is being hashed.
     assert max(0, at * BIG - 6 * 2**20) <= had <= BIG
     assert part.read_bytes() == data[:had]
     hub.asked.clear()
@@ -351,13 +353,13 @@ def test_find_checkpoint__killed_and_taken_up_by_another_process(hub, tmp_path, 
     assert sum(a.sent for a in bodies) == BIG - had
 
 
-def test_find_checkpoint__killed_while_a_damaged_one_is_mended(hub, tmp_path):
+def test_find_checkpoint__killed_while_repairing_a_damaged_file(hub, tmp_path):
     folder = find_checkpoint(REPO, root=tmp_path)
     (folder / NAME).write_bytes(b"rotten")
     with fetching(tmp_path, die_at=SIZE // 2) as process:
         assert process.wait(60) == -signal.SIGKILL
     assert (folder / "config.json").read_bytes() == b"{}"
-    assert (folder / NAME).read_bytes() == b"rotten"  # never half of the new one
+    assert (folder / NAME).read_bytes() == b"rotten"  # never a part of the new one
     assert find_checkpoint(REPO, root=tmp_path) == folder
     assert (folder / NAME).read_bytes() == DATA
 
@@ -392,7 +394,7 @@ def test_find_checkpoint__progress_counts_all_files(hub, tmp_path):
 @pytest.mark.parametrize(
     ("kind", "error"), [("wrong bytes", ChecksumError), ("503", LocalEntryNotFoundError)]
 )
-def test_find_checkpoint__says_so_in_our_errors(hub, tmp_path, kind, error):
+def test_find_checkpoint__raises_this_packages_errors(hub, tmp_path, kind, error):
     hub.misbehave(NAME, kind, times=9)
     with raising(error, file=NAME, here_bytes=0):
         find_checkpoint(
@@ -400,7 +402,7 @@ def test_find_checkpoint__says_so_in_our_errors(hub, tmp_path, kind, error):
         )
 
 
-def test_find_checkpoint__says_that_bytes_are_kept(hub, tmp_path):
+def test_find_checkpoint__message_names_kept_bytes(hub, tmp_path):
     retries = TransferRetries(attempts=1, sleep=lambda _: None)
     hub.misbehave(NAME, "reset", after=2_000_000)
     with raising(LocalEntryNotFoundError, file=NAME, here_bytes=2_000_000):

@@ -1,4 +1,4 @@
-"""Fixtures that several tests here need."""
+"""Models, folders and files to import."""
 
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ def model() -> Any:
 
 @pytest.fixture
 def theirs(tmp_path: Path, model: Any) -> Path:
-    """What model.save_pretrained leaves: no preprocessor, no papers."""
+    """A folder as written by `save_pretrained`: without preprocessor, card and licence."""
     model.save_pretrained(tmp_path / "theirs")
     return tmp_path / "theirs"
 

@@ -1,4 +1,4 @@
-"""Folder refusals."""
+"""Import of folders: layouts, refusals, licences."""
 
 import json
 import os
@@ -87,7 +87,7 @@ Spoil = Callable[[Path], object]
 
 
 def refusals() -> dict[str, tuple[Spoil, type[Exception], tuple[str, str, str]]]:
-    """What is done to a folder, and the file, the key and the reason of the refusal."""
+    """List changes to a folder, each with the error and its file, key and reason."""
 
     def index_only(folder: Path) -> None:
         (folder / CONFIG).unlink()
@@ -167,7 +167,7 @@ def test_import_checkpoint__refused_folder(tmp_path: Path, theirs: Path, name: s
     assert {path.name for path in tmp_path.iterdir()} <= {"theirs", "outside.safetensors"}
 
 
-def test_encode_json__what_can_just_be_read_and_not_written():
+def test_encode_json__nested_too_deeply_to_write():
     deep: list[Any] = []
     for _ in range(5000):
         deep = [deep]
@@ -195,7 +195,7 @@ def test_import_checkpoint__folder_that_changes_while_it_is_copied(tmp_path: Pat
     assert [path.name for path in tmp_path.iterdir()] == ["theirs"]
 
 
-def test_import_checkpoint__warns_where_no_licence_came_along(tmp_path: Path, theirs: Path):
+def test_import_checkpoint__warns_about_a_folder_without_licence(tmp_path: Path, theirs: Path):
     (warning,) = import_checkpoint(theirs, tmp_path / "out").warnings
     assert warning == (
         "'theirs' has no licence text. DINOv3's licence must travel with the weights and "
@@ -208,7 +208,7 @@ def test_import_checkpoint__warns_where_no_licence_came_along(tmp_path: Path, th
     assert "DINOv3" not in warning
 
 
-def test_import_checkpoint__warns_about_files_too(tmp_path: Path, state: State):
+def test_import_checkpoint__warns_about_a_file_without_licence(tmp_path: Path, state: State):
     torch.save(state, tmp_path / "w.pth")
     (warning,) = import_checkpoint(tmp_path / "w.pth", tmp_path / "out").warnings
     assert "with 'w.pth'. DINOv3's licence must travel" in warning
@@ -221,7 +221,7 @@ def test_import_checkpoint__warns_about_files_too(tmp_path: Path, state: State):
      ("License", True), ("LICENSE-Meta", True), ("NOTICE", False), ("notes.md", False),
      ("README", False), ("README.md", False), ("readme.md", False)],
 )  # fmt: skip
-def test_import_checkpoint__papers_that_came_along_are_enough(
+def test_import_checkpoint__a_licence_file_is_enough(
     tmp_path: Path, theirs: Path, state: State, name: str, is_enough: bool
 ):
     (theirs / name).write_text("text")
@@ -229,7 +229,7 @@ def test_import_checkpoint__papers_that_came_along_are_enough(
     for number, source in enumerate((theirs, theirs / "w.pth")):
         done = import_checkpoint(source, tmp_path / f"out{number}")
         assert (done.warnings == ()) == is_enough
-        if is_enough:  # it goes on from here with the weights, wherever these go
+        if is_enough:  # the licence is copied with the weights
             assert name in list_papers(tmp_path / f"out{number}")
             assert name in {file.name for file in done.checkpoint.files}
 
@@ -245,7 +245,7 @@ def test_import_checkpoint__papers_that_came_along_are_enough(
     ],
 )
 @pytest.mark.parametrize("name", ["README.md", "ReadMe.MD"])
-def test_import_checkpoint__a_card_is_enough_if_it_names_a_licence(
+def test_import_checkpoint__a_card_with_a_licence_is_enough(
     tmp_path: Path, theirs: Path, name: str, front: str, is_enough: bool
 ):
     (theirs / name).write_text(f"---\n{front}\n---\n")
@@ -254,8 +254,8 @@ def test_import_checkpoint__a_card_is_enough_if_it_names_a_licence(
     assert (done.warnings == ()) == is_enough
 
 
-def test_import_checkpoint__papers_among_other_things(tmp_path: Path, state: State):
-    """A file may lie where somebody downloads everything to."""
+def test_import_checkpoint__copies_only_cards_and_licences(tmp_path: Path, state: State):
+    """A file may lie in a folder full of other downloads."""
     papers = {"LICENSE.rst", "NOTICE-Meta", "Licence.pdf", "readme.md"}
     for name in (*papers, "licenses.json", "noticeboard.png", "license-plates.pth", "notes.md"):
         (tmp_path / name).write_text("text")
@@ -272,7 +272,7 @@ def test_import_checkpoint__sample_needs_no_licence(tmp_path: Path, checkpoint_d
 
 
 def test_import_checkpoint__copying_a_folder_needs_no_torch(tmp_path: Path, theirs: Path):
-    """A folder of 26 GB is copied, not loaded; and the command starts in a moment."""
+    """Folders are copied, not loaded, even with 26 GB, and the command starts fast."""
     import subprocess
 
     code = (

@@ -1,4 +1,4 @@
-"""A folder is imported like a file: Hugging Face's, timm's, or one that just has the weights."""
+"""Import of folders: Hugging Face's, fetched ones, pickled ones."""
 
 import os
 import shutil
@@ -79,7 +79,7 @@ def test_import_checkpoint__sharded_folder(tmp_path: Path, sharded: Path):
 def test_import_checkpoint__only_the_used_weights_are_copied(
     tmp_path: Path, theirs: Path, sharded: Path
 ):
-    """And nothing that a folder has by accident: other weights, an old index, hidden files."""
+    """Other weights, an old index and hidden files are left out."""
     plain = import_checkpoint(theirs, tmp_path / "plain").checkpoint
     for name in ("adapter.safetensors", ".hidden.json", "._README.md", "optimizer.pt", "x.bin"):
         shutil.copy(theirs / WEIGHTS, theirs / name)
@@ -97,7 +97,7 @@ def test_import_checkpoint__only_the_used_weights_are_copied(
     assert not (tmp_path / "sharded-out" / "other.safetensors").exists()
 
 
-def test_import_checkpoint__links_of_the_hub_cache_are_followed(tmp_path: Path, theirs: Path):
+def test_import_checkpoint__follows_links_of_the_hub_cache(tmp_path: Path, theirs: Path):
     blobs = tmp_path / "models--facebook--dinov3-vitl16-sat493m" / "blobs"
     blobs.mkdir(parents=True)
     snapshot = blobs.parent / "snapshots" / "0f3a"
@@ -117,7 +117,7 @@ def test_import_checkpoint__links_of_the_hub_cache_are_followed(tmp_path: Path, 
     assert done.checkpoint.statistics_from == "sat493m, by the name of the folder"
 
 
-def test_import_checkpoint__chain_keeps_its_first_origin(tmp_path: Path, state: State):
+def test_import_checkpoint__a_second_import_keeps_the_first_origin(tmp_path: Path, state: State):
     torch.save(state, tmp_path / "dinov3_sat493m.pth")
     first = import_checkpoint(tmp_path / "dinov3_sat493m.pth", tmp_path / "first")
     second = import_checkpoint(tmp_path / "first", tmp_path / "second")
@@ -168,7 +168,7 @@ def test_import_checkpoint__statistics_asked_for_a_folder(tmp_path: Path, theirs
 
 @pytest.fixture
 def fetched(hub: HubServer, theirs: Path, tmp_path: Path) -> tuple[Path, str]:
-    """The same as it comes from the Hub, in a folder that says nothing; and its origin."""
+    """A fetched copy of the folder without statistics, and its origin."""
     (theirs / PREPROCESSOR).write_text("{}")
     commit = hub.add("org/x-sat493m", {path.name: path for path in theirs.iterdir()})
     fetch_checkpoint("org/x-sat493m", tmp_path / "dinov3", root=tmp_path)
@@ -197,7 +197,7 @@ def test_import_checkpoint__fetched_folder_under_a_name_that_misleads(
 
 
 @pytest.mark.parametrize("name", [WEIGHTS, PREPROCESSOR])
-def test_import_checkpoint__fetched_folder_that_was_changed_is_no_commit(
+def test_import_checkpoint__changed_fetched_folder_has_no_commit(
     tmp_path: Path, fetched: tuple[Path, str], name: str
 ):
     folder, _ = fetched
@@ -238,7 +238,7 @@ def test_import_checkpoint__pickled_folder(
     assert all(torch.equal(wanted[name], tensor) for name, tensor in loaded.state_dict().items())
 
 
-def test_import_checkpoint__pickled_weights_are_not_looked_at_where_others_are(
+def test_import_checkpoint__pickled_weights_are_ignored_beside_safetensors(
     tmp_path: Path, theirs: Path
 ):
     (theirs / "pytorch_model.bin").write_bytes(b"whatever")
@@ -266,7 +266,7 @@ def test_import_checkpoint__pickled_weights_of_another_model(tmp_path: Path, pic
     assert not (tmp_path / "out").exists()
 
 
-def test_import_checkpoint__pickled_weights_of_another_kind_are_not_even_opened(
+def test_import_checkpoint__pickled_weights_of_another_family_are_not_opened(
     tmp_path: Path, pickled: Path
 ):
     change(pickled / CONFIG, model_type="vit")

@@ -1,4 +1,4 @@
-"""Where an imported checkpoint goes: disks that are full, and a folder that somebody looks at."""
+"""Target folders of imports: full disks, replacement in one step, files that must survive."""
 
 import errno
 import hashlib
@@ -50,9 +50,7 @@ def count_bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.glob("[!.]*"))
 
 
-def test_disk__too_small_is_said_before_anything_is_written(
-    small_disk: Path, tmp_path: Path, source: Path
-):
+def test_disk__too_small_fails_before_writing(small_disk: Path, tmp_path: Path, source: Path):
     import_checkpoint(source, tmp_path / "elsewhere")
     (small_disk / "others").write_bytes(bytes(600_000))
     free = shutil.disk_usage(small_disk).free
@@ -68,7 +66,9 @@ def test_disk__too_small_is_said_before_anything_is_written(
 
 
 @pytest.mark.parametrize("is_there", [False, True])
-def test_disk__fills_up_on_the_way(small_disk: Path, tmp_path: Path, source: Path, is_there: bool):
+def test_disk__fills_up_during_the_import(
+    small_disk: Path, tmp_path: Path, source: Path, is_there: bool
+):
     old = make_model("dinov3_vit", layers=1)
     torch.save(as_meta_v3(old), tmp_path / "old.pth")
     if is_there:
@@ -94,9 +94,7 @@ def test_disk__fills_up_on_the_way(small_disk: Path, tmp_path: Path, source: Pat
         import_checkpoint(source, small_disk / "out")
 
 
-def test_disk__what_a_killed_import_left_is_cleared_away_before_looking_for_room(
-    small_disk: Path, source: Path
-):
+def test_disk__removes_remains_of_a_killed_import_first(small_disk: Path, source: Path):
     left = small_disk / ".out.importing-x1"
     left.mkdir()
     (left / "lock").touch()
@@ -134,7 +132,7 @@ def test_import_checkpoint__places_that_cannot_be_written(
         import_checkpoint(source, tmp_path / "file", replaces=True)
 
 
-def test_import_checkpoint__source_that_may_not_be_read(source: Path):
+def test_import_checkpoint__source_without_permission(source: Path):
     if os.geteuid() != 0:
         pytest.skip("becoming somebody else needs root")
     place = Path(tempfile.mkdtemp(prefix="somebody-"))
@@ -159,7 +157,7 @@ def test_import_checkpoint__source_that_may_not_be_read(source: Path):
 
 
 def look(folder: Path) -> tuple[str, str] | None:
-    """The origin and the weights of one moment's folder; None if it was replaced while we read."""
+    """Read origin and weights of a folder; None if it was replaced meanwhile."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)  # a missing folder fails here
     try:
 
@@ -171,7 +169,7 @@ def look(folder: Path) -> tuple[str, str] | None:
             origin = json.loads(read(CONFIG))["imported_from"]["sha256"]
             return origin, hashlib.sha256(read(WEIGHTS)).hexdigest()
         except FileNotFoundError:
-            # Only the old one, after its place was taken, may lose its files.
+            # Only the old folder may lose its files, after it was replaced.
             assert os.fstat(handle).st_ino != folder.stat().st_ino, (
                 "the folder in place is not whole"
             )
@@ -181,7 +179,7 @@ def look(folder: Path) -> tuple[str, str] | None:
 
 
 def test_import_checkpoint__replaces_in_one_step(tmp_path: Path):
-    """Whoever looks, and however often: a whole folder, the old one or the new one."""
+    """A reader always sees a whole folder, the old one or the new one."""
     pairs = {}
     for number in range(2):
         torch.save(as_meta_v3(make_model("dinov3_vit", seed=number)), tmp_path / f"{number}.pth")
@@ -216,10 +214,10 @@ def test_import_checkpoint__replaces_in_one_step(tmp_path: Path):
     assert set(seen) == set(pairs.items())
 
 
-def test_import_checkpoint__replaced_folder_is_never_away(
+def test_import_checkpoint__replaced_folder_always_exists(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """The same without luck: at every call that could rename it, it is there before and after."""
+    """Deterministic: the folder exists before and after every call that may rename it."""
     torch.save(as_meta_v3(make_model("dinov3_vit")), tmp_path / "w.pth")
     import_checkpoint(tmp_path / "w.pth", tmp_path / "out")
     real = Path.rename
@@ -242,7 +240,7 @@ def test_import_checkpoint__replaced_folder_is_never_away(
 
 
 def put(folder: Path, name: str) -> None:
-    """A file, or with a slash at the end a folder with something in it."""
+    """Make a file, or for a name with a slash at the end a folder with a file."""
     path = folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
     if name.endswith("/"):
@@ -287,7 +285,7 @@ def test_import_checkpoint__replaces_nothing_that_would_be_lost(
 
 
 @pytest.mark.parametrize("name", ["adapter.safetensors", "NOTICE", "generation_config.json"])
-def test_import_checkpoint__beside_a_record_its_own_files_alone_are_known(out: Path, name: str):
+def test_import_checkpoint__with_a_record_only_its_files_may_be_replaced(out: Path, name: str):
     put(out, name)
     with raising(ConfigError, setting="folder", value=name):
         import_checkpoint(out.parent / "w.pth", out, replaces=True)
@@ -316,7 +314,7 @@ def test_import_checkpoint__replaces_what_was_fetched(out: Path, hub: HubServer)
 
 @pytest.mark.parametrize("is_replaced", [True, False])
 @pytest.mark.parametrize("at", [".", "sub/deep"])
-def test_import_checkpoint__never_where_one_stands(
+def test_import_checkpoint__refuses_the_current_folder(
     out: Path, monkeypatch: pytest.MonkeyPatch, at: str, is_replaced: bool
 ):
     here = out if is_replaced else out.parent / "empty"
@@ -329,8 +327,8 @@ def test_import_checkpoint__never_where_one_stands(
     assert contents(here) == before
 
 
-def test_import_checkpoint__never_the_projects_folder(out: Path, monkeypatch: pytest.MonkeyPatch):
-    """A config.json lies there too."""
+def test_import_checkpoint__refuses_the_projects_folder(out: Path, monkeypatch: pytest.MonkeyPatch):
+    """The project's folder also has a config.json."""
     (out / "dagster.yaml").touch()
     (out / "models").mkdir()
     monkeypatch.chdir(out / "models")
@@ -340,8 +338,8 @@ def test_import_checkpoint__never_the_projects_folder(out: Path, monkeypatch: py
 
 
 @pytest.mark.parametrize("replaces", [True, False])
-def test_import_checkpoint__what_comes_up_meanwhile_stays(out: Path, replaces: bool):
-    """A second import into one new folder; or notes that somebody just put into an older one."""
+def test_import_checkpoint__keeps_files_that_appear_meanwhile(out: Path, replaces: bool):
+    """A second import into the same new folder, or a user's notes in an older one."""
     target = out if replaces else out.parent / "new"
 
     def meanwhile(step: Step) -> None:
@@ -363,7 +361,7 @@ def test_import_checkpoint__what_comes_up_meanwhile_stays(out: Path, replaces: b
     assert not list(out.parent.glob(".*"))
 
 
-def test_check_old__what_comes_up_between_look_and_exchange_stays(out: Path):
+def test_check_old__keeps_files_that_appear_before_the_exchange(out: Path):
     import_checkpoint(out.parent / "w.pth", out.parent / "new", statistics="sat493m")
     before = contents(out)
 
@@ -379,7 +377,7 @@ def test_check_old__what_comes_up_between_look_and_exchange_stays(out: Path):
 
 
 @pytest.mark.parametrize("text", ["~nosuchuser/x", "x" * 300, "a\0b", "a\ud800b"])
-def test_import_checkpoint__paths_that_are_none(tmp_path: Path, text: str):
+def test_import_checkpoint__invalid_paths(tmp_path: Path, text: str):
     for source, folder in ((Path(text), tmp_path / "out"), (tmp_path / "w.pth", Path(text))):
         with raising(ConfigError, reason="path"):
             import_checkpoint(source, folder)
@@ -414,7 +412,7 @@ import_checkpoint(Path(sys.argv[1]), Path(sys.argv[2]), replaces=True)
 
 
 def test_import_checkpoint__killed_between_two_renames(tmp_path: Path):
-    """Where two names cannot be exchanged, the old folder may be found aside: it is put back."""
+    """Without atomic exchange a kill may leave the old folder in the workplace; it is restored."""
     torch.save(as_meta_v3(make_model("dinov3_vit")), tmp_path / "w.pth")
     before = import_checkpoint(
         tmp_path / "w.pth", tmp_path / "out", statistics="sat493m"

@@ -1,4 +1,4 @@
-"""Checkpoints of timm and Meta become ours, with the outputs of the original."""
+"""Import of timm's and Meta's files: outputs equal the original's."""
 
 import json
 from collections.abc import Callable
@@ -66,7 +66,7 @@ CASES: dict[str, tuple[Callable[[Any], State], str, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_import_checkpoint__outputs_of_the_original(name: str, tmp_path: Path):
+def test_import_checkpoint__outputs_equal_the_original(name: str, tmp_path: Path):
     from transformers import AutoModel
 
     upstream, family, options = CASES[name]
@@ -94,13 +94,13 @@ def test_import_checkpoint__outputs_of_the_original(name: str, tmp_path: Path):
     )  # fmt: skip
     assert checkpoint.registers == getattr(model.config, "num_register_tokens", 0)
     assert checkpoint.parameters == sum(p.numel() for p in model.parameters())
-    if name.startswith("timm"):  # which lacks it: zeros change no output
+    if name.startswith("timm"):  # without it: zeros change no output
         tensors = load_file(tmp_path / "out" / WEIGHTS)
         assert not tensors["embeddings.mask_token"].any()
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_import_checkpoint__loads_with_nothing_missing_and_nothing_left(name: str, tmp_path: Path):
+def test_import_checkpoint__loads_without_missing_or_unused_tensors(name: str, tmp_path: Path):
     from transformers import AutoModel
 
     upstream, family, options = CASES[name]
@@ -115,7 +115,7 @@ def test_import_checkpoint__loads_with_nothing_missing_and_nothing_left(name: st
         encoder.encode(np.zeros((1, side, side, 3), np.uint8)).cls.shape[1] == done.checkpoint.dim
     )
 
-    # The files of transformers itself have the same names and the same values.
+    # transformers' own files have equal names and values.
     model.save_pretrained(tmp_path / "theirs")
     theirs, ours = (load_file(tmp_path / place / WEIGHTS) for place in ("theirs", "out"))
     assert {name: t.shape for name, t in ours.items()} == {n: t.shape for n, t in theirs.items()}
@@ -132,7 +132,7 @@ def test_import_checkpoint__loads_with_nothing_missing_and_nothing_left(name: st
     assert {key: config.get(key) for key in same} == {key: wanted.get(key) for key in same}
 
 
-def test_import_checkpoint__position_grid_sets_the_side(tmp_path: Path):
+def test_import_checkpoint__position_grid_sets_the_image_size(tmp_path: Path):
     model = make_model("dinov2", grid=16, layers=1)  # 224 px, as timm resizes it
     import_checkpoint(write(tmp_path / "w.safetensors", as_timm_v2(model)), tmp_path / "out")
     assert json.loads((tmp_path / "out" / CONFIG).read_text())["image_size"] == 224
@@ -165,7 +165,7 @@ def test_import_checkpoint__wrappers(
 
 
 def test_import_checkpoint__blocks_in_chunks(tmp_path: Path, state: State, source: Path):
-    """FSDP's groups: the number of the group, then that of the block, which counts through."""
+    """FSDP's names: the number of the group, then that of the block."""
     chunked = {name.replace("blocks.", "blocks.0."): tensor for name, tensor in state.items()}
     plain = import_checkpoint(source, tmp_path / "plain")
     other = import_checkpoint(write(tmp_path / "w.pth", chunked), tmp_path / "other")
@@ -206,7 +206,7 @@ def test_import_checkpoint__keeps_half_precision(
     assert json.loads((tmp_path / "out" / CONFIG).read_text())["dtype"] == str(dtype)[6:]
 
 
-def test_import_checkpoint__mixed_precision_is_loaded_in_the_wider(tmp_path: Path, state: State):
+def test_import_checkpoint__mixed_precision_has_the_wider_dtype(tmp_path: Path, state: State):
     mixed = state | {"blocks.0.norm1.bias": state["blocks.0.norm1.bias"].to(torch.bfloat16)}
     import_checkpoint(write(tmp_path / "w.pth", mixed), tmp_path / "out")
     ours = load_file(tmp_path / "out" / WEIGHTS)
@@ -215,7 +215,7 @@ def test_import_checkpoint__mixed_precision_is_loaded_in_the_wider(tmp_path: Pat
     assert json.loads((tmp_path / "out" / CONFIG).read_text())["dtype"] == "float32"
 
 
-def test_import_checkpoint__what_is_left_over_has_no_say_in_the_dtype(tmp_path: Path, state: State):
+def test_import_checkpoint__unused_tensors_do_not_set_the_dtype(tmp_path: Path, state: State):
     half = {name: tensor.to(torch.bfloat16) for name, tensor in state.items()}
     half["rope_embed.periods"] = state["rope_embed.periods"]
     import_checkpoint(write(tmp_path / "w.pth", half), tmp_path / "out")
@@ -246,7 +246,7 @@ def test_import_checkpoint__many_shards(tmp_path: Path, source: Path):
     assert not any(report.values()), report
 
 
-def test_import_checkpoint__same_file_same_bytes(tmp_path: Path, source: Path):
+def test_import_checkpoint__equal_sources_give_equal_bytes(tmp_path: Path, source: Path):
     one, two = (import_checkpoint(source, tmp_path / name) for name in ("one", "two"))
     assert one.checkpoint.files == two.checkpoint.files
     assert one.checkpoint.revision == two.checkpoint.revision
@@ -258,7 +258,7 @@ def test_import_checkpoint__file_is_as_transformers_would_write_it(tmp_path: Pat
         assert tensors.metadata() == {"format": "pt"}
 
 
-def test_import_checkpoint__says_what_it_did(tmp_path: Path, source: Path):
+def test_import_checkpoint__result_describes_the_import(tmp_path: Path, source: Path):
     done = import_checkpoint(source, tmp_path / "out")
     assert done.format == "Meta's DINOv3"
     assert done.seconds > 0
@@ -266,7 +266,7 @@ def test_import_checkpoint__says_what_it_did(tmp_path: Path, source: Path):
     assert origin == {"file": "weights.pth", "sha256": hash_file(source), "format": done.format}
 
 
-def test_import_checkpoint__a_file_that_changes_later_is_found(tmp_path: Path, source: Path):
+def test_import_checkpoint__detects_a_later_change(tmp_path: Path, source: Path):
     import_checkpoint(source, tmp_path / "out")
     assert check_checkpoint(tmp_path / "out").imported_from == (
         f"Meta's DINOv3, weights.pth, sha256 {hash_file(source)}"
@@ -277,7 +277,7 @@ def test_import_checkpoint__a_file_that_changes_later_is_found(tmp_path: Path, s
         check_checkpoint(tmp_path / "out")
 
 
-def test_import_checkpoint__licence_travels(tmp_path: Path, source: Path):
+def test_import_checkpoint__copies_the_licence(tmp_path: Path, source: Path):
     card = "---\nlicense: other\nlicense_name: dinov3-license\n---\n"
     (source.parent / "README.md").write_text(card)
     for name in ("LICENSE.md", "LICENCE", "NOTICE.txt", "notes.md", "licenses.json"):

@@ -1,4 +1,4 @@
-"""Writing refusals."""
+"""Refused imports: code, damage, existing folders; interrupted and concurrent imports."""
 
 import argparse
 import os
@@ -38,7 +38,7 @@ from dino_assets_tests.worlds.raising import raising
 
 
 class Runs:
-    """Unpickling it would make a file."""
+    """An object whose unpickling makes a file."""
 
     def __init__(self, target: Path) -> None:
         self.target = target
@@ -103,7 +103,7 @@ def test_import_checkpoint__truncated(tmp_path: Path, state: State, suffix: str,
 
 def test_import_checkpoint__flipped_bit_in_a_pickle(source: Path, tmp_path: Path):
     data = bytearray(source.read_bytes())
-    data[len(data) // 2] ^= 1  # in the middle of a weight: torch itself would not notice
+    data[len(data) // 2] ^= 1  # inside a weight: torch itself does not detect it
     source.write_bytes(bytes(data))
     with raising(InvalidCheckpointError, file=source.name, reason="unreadable"):
         import_checkpoint(source, tmp_path / "out")
@@ -202,7 +202,7 @@ def test_import_checkpoint__periods_in_bfloat16(tmp_path: Path, state: State):
     )
 
 
-def test_import_checkpoint__existing_folder_is_left_alone(tmp_path: Path, source: Path):
+def test_import_checkpoint__refuses_an_existing_folder(tmp_path: Path, source: Path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.txt").write_text("x")
     with raising(ConfigError, value=str(tmp_path / "out"), reason="exists"):
@@ -218,7 +218,7 @@ def test_import_checkpoint__empty_folder_is_used(tmp_path: Path, source: Path):
     assert (tmp_path / "out" / WEIGHTS).is_file()
 
 
-def test_import_checkpoint__others_may_read_it(tmp_path: Path, source: Path):
+def test_import_checkpoint__other_users_can_read_it(tmp_path: Path, source: Path):
     (tmp_path / "plain").mkdir()
     import_checkpoint(source, tmp_path / "deep" / "in" / "out")
     found = (tmp_path / "deep" / "in" / "out").stat().st_mode
@@ -253,7 +253,7 @@ def test_import_checkpoint__source_inside_the_folder(tmp_path: Path, source: Pat
     assert source.is_file()
 
 
-def test_import_checkpoint__refusal_leaves_the_old_one(tmp_path: Path, source: Path):
+def test_import_checkpoint__refusal_keeps_the_old_checkpoint(tmp_path: Path, source: Path):
     before = import_checkpoint(source, tmp_path / "out").checkpoint
     source.write_bytes(source.read_bytes()[:-1000])
     with pytest.raises(InvalidCheckpointError):
@@ -262,7 +262,7 @@ def test_import_checkpoint__refusal_leaves_the_old_one(tmp_path: Path, source: P
 
 
 class InterruptionError(BaseException):
-    """Like Ctrl-C or a cancelled run: no Exception."""
+    """An interruption that is not an Exception, like Ctrl-C or a cancelled run."""
 
 
 @pytest.mark.parametrize("at", get_args(Step))
@@ -282,7 +282,7 @@ def test_import_checkpoint__interrupted(tmp_path: Path, source: Path, at: Step, 
 
 
 def test_import_checkpoint__last_rename_fails(tmp_path: Path, source: Path, small_disk: Path):
-    """A place where a disk is mounted takes files, and no other folder in its stead."""
+    """A mount point can be written, but not replaced by another folder."""
     import_checkpoint(source, tmp_path / "out")
     shutil.copytree(tmp_path / "out", small_disk, dirs_exist_ok=True)
     before = read_checkpoint(small_disk, model="m")
@@ -305,9 +305,7 @@ import_checkpoint(Path(sys.argv[1]), Path(sys.argv[2]), on_step=die)
 """
 
 
-def test_import_checkpoint__killed_leaves_what_the_next_one_clears_away(
-    tmp_path: Path, source: Path
-):
+def test_import_checkpoint__removes_the_remains_of_a_killed_import(tmp_path: Path, source: Path):
     out = tmp_path / "out"
     done = subprocess.run([sys.executable, "-c", KILLED, source, out], check=False)
     assert done.returncode == -9
@@ -318,8 +316,8 @@ def test_import_checkpoint__killed_leaves_what_the_next_one_clears_away(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out"]
 
 
-def test_import_checkpoint__other_import_at_work_is_not_disturbed(tmp_path: Path, source: Path):
-    """The slower of two leaves the checkpoint of the faster alone."""
+def test_import_checkpoint__does_not_disturb_a_concurrent_import(tmp_path: Path, source: Path):
+    """The slower of two imports keeps the checkpoint of the faster."""
 
     def let_another_in(step: Step) -> None:
         if step == "check":
@@ -332,8 +330,8 @@ def test_import_checkpoint__other_import_at_work_is_not_disturbed(tmp_path: Path
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out"]
 
 
-def test_write_shard__memory_is_one_tensor(tmp_path: Path):
-    """Every tensor is gone before the next is read."""
+def test_write_shard__holds_one_tensor_at_a_time(tmp_path: Path):
+    """Every tensor is freed before the next is read."""
     import weakref
 
     path = write(tmp_path / "w.safetensors", as_timm_v3(make_model("dinov3_vit")))

@@ -1,4 +1,4 @@
-"""A folder beside the caches: filled from them, shared with none, and without a network."""
+"""Target folders and caches: filled from caches, shared with none, usable offline."""
 
 import os
 import shutil
@@ -25,7 +25,7 @@ from dino_assets_tests.worlds.versions import (
 
 
 @pytest.mark.parametrize("whose", ["ours", "theirs"])
-def test_root__shares_nothing_with_a_cache(hub, folder, tmp_path, monkeypatch, whose):
+def test_target_folder__shares_nothing_with_a_cache(hub, folder, tmp_path, monkeypatch, whose):
     if whose == "ours":
         cached = find_checkpoint(REPO, root=tmp_path)
     else:
@@ -33,7 +33,7 @@ def test_root__shares_nothing_with_a_cache(hub, folder, tmp_path, monkeypatch, w
         cached = Path(snapshot_download(REPO, cache_dir=cache, endpoint=hub.endpoint))
     hub.asked.clear()
     fetch_into(folder)
-    assert paths(hub) == [f"/api/models/{REPO}/revision/main"]  # no body: it was on this machine
+    assert paths(hub) == [f"/api/models/{REPO}/revision/main"]  # no file: all were on this machine
     damage(folder / "config.json", "removed")
     fetch_into(folder)
     for name in version(1):
@@ -44,7 +44,7 @@ def test_root__shares_nothing_with_a_cache(hub, folder, tmp_path, monkeypatch, w
     assert (cached / NAME).read_bytes() == WEIGHTS
 
 
-def test_root__offline_and_whole(hub, folder, monkeypatch):
+def test_target_folder__offline_and_whole(hub, folder, monkeypatch):
     commit = hub.repositories[REPO].branches["main"]
     fetch_into(folder)
     hub.asked.clear()
@@ -57,7 +57,7 @@ def test_root__offline_and_whole(hub, folder, monkeypatch):
 
 @pytest.mark.parametrize("whose", ["ours", "theirs"])
 @pytest.mark.parametrize("holds", ["nothing", "damage", "another"])
-def test_root__offline_it_is_filled_from_the_cache(
+def test_target_folder__offline_is_filled_from_the_cache(
     hub, folder, tmp_path, monkeypatch, whose, holds
 ):
     if holds == "damage":
@@ -79,8 +79,8 @@ def test_root__offline_it_is_filled_from_the_cache(
     assert paths(hub) == []
 
 
-def test_root__offline_and_their_cache_has_no_links(hub, folder, tmp_path, monkeypatch):
-    """Where links are forbidden huggingface_hub keeps the files themselves, and no blobs."""
+def test_target_folder__offline_with_a_hub_cache_without_links(hub, folder, tmp_path, monkeypatch):
+    """Without symbolic links huggingface_hub stores the files themselves, and no blobs."""
     mine = find_checkpoint(REPO, root=folder.parent)
     cache = tmp_path / "hf" / "hub"
     theirs = Path(snapshot_download(REPO, cache_dir=cache, endpoint=hub.endpoint))
@@ -95,7 +95,7 @@ def test_root__offline_and_their_cache_has_no_links(hub, folder, tmp_path, monke
 
 
 @pytest.mark.parametrize("is_damaged", [True, False])
-def test_root__offline_and_nowhere(hub, folder, monkeypatch, is_damaged):
+def test_target_folder__offline_and_not_cached(hub, folder, monkeypatch, is_damaged):
     if is_damaged:
         fetch_into(folder)
         damage(folder / NAME, "flipped")
@@ -109,7 +109,7 @@ def test_root__offline_and_nowhere(hub, folder, monkeypatch, is_damaged):
     assert not (folder.parent / ".teacher.fetching").exists()
 
 
-def test_root__the_hub_is_away(hub, folder, monkeypatch, caplog):
+def test_target_folder__hub_out_of_reach(hub, folder, monkeypatch, caplog):
     fetch_into(folder)
     hub.misbehave("listing", "503", times=9)
     fetch_into(folder)

@@ -1,4 +1,4 @@
-"""What must not be lost, or stand in the way, when folders of checkpoints are filled and exchanged."""
+"""Files that must survive, or must not block, the filling and exchange of checkpoint folders."""
 
 import errno
 import json
@@ -40,7 +40,7 @@ from dino_assets_tests.worlds.versions import (
 
 
 @pytest.mark.parametrize("is_there", [True, False])
-def test_fill__what_comes_while_it_is_fetched_is_not_lost(hub, folder, is_there):
+def test_fill__keeps_files_that_appear_during_the_fetch(hub, folder, is_there):
     if is_there:
         fetch_into(folder)
         hub.add(REPO, version(2))
@@ -55,8 +55,8 @@ def test_fill__what_comes_while_it_is_fetched_is_not_lost(hub, folder, is_there)
     assert (folder / NAME).exists() == is_there
 
 
-def test_publish_folder__what_comes_at_the_last_moment_is_not_lost(tmp_path):
-    """Between the last look and the exchange."""
+def test_publish_folder__keeps_files_that_appear_before_the_exchange(tmp_path):
+    """The file appears between the last check and the exchange."""
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / "a").touch()
     (tmp_path / "new").mkdir()
@@ -76,7 +76,7 @@ def test_publish_folder__what_comes_at_the_last_moment_is_not_lost(tmp_path):
     assert sorted(path.name for path in (tmp_path / "old").iterdir()) == ["a", "mine"]
 
 
-def test_fill__what_git_wants_there_is_taken_along(hub, folder):
+def test_fill__copies_gits_files(hub, folder):
     folder.mkdir(parents=True)
     (folder / ".gitkeep").touch()
     (folder / ".gitignore").write_text("*")
@@ -85,7 +85,7 @@ def test_fill__what_git_wants_there_is_taken_along(hub, folder):
     assert (folder / ".gitkeep").exists()
 
 
-def test_fill__litter_is_no_hindrance(hub, folder):
+def test_fill__ignores_files_of_other_programs(hub, folder):
     fetch_into(folder)
     for name in ("._model.safetensors", ".DS_Store", f".{RECORD}.0123", ".cache/huggingface/x"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -96,7 +96,7 @@ def test_fill__litter_is_no_hindrance(hub, folder):
     assert contents(folder) == version(2)
 
 
-def test_fill__somebodys_own_cache_is_no_litter(hub, folder):
+def test_fill__refuses_to_replace_a_users_cache_folder(hub, folder):
     fetch_into(folder)
     (folder / ".cache" / "precious").mkdir(parents=True)
     hub.add(REPO, version(2))
@@ -105,7 +105,7 @@ def test_fill__somebodys_own_cache_is_no_litter(hub, folder):
     assert (folder / ".cache" / "precious").is_dir()
 
 
-def test_fill__an_edit_is_undone_aloud(hub, folder, caplog):
+def test_fill__replaces_an_edited_file_with_a_warning(hub, folder, caplog):
     fetch_into(folder)
     (folder / "config.json").write_text('{"mine": 1}')
     fetch_into(folder)
@@ -113,7 +113,7 @@ def test_fill__an_edit_is_undone_aloud(hub, folder, caplog):
     assert "config.json is missing or has changed since it came; fetching it again" in caplog.text
 
 
-def test_locate_directory__weights_that_were_added(hub, folder):
+def test_locate_directory__added_weights(hub, folder):
     fetch_into(folder)
     (folder / "head.safetensors").write_bytes(b"x")
     with pytest.raises(
@@ -125,8 +125,8 @@ def test_locate_directory__weights_that_were_added(hub, folder):
 # --- what a kill or a full disk leaves ------------------------------------------------------
 
 
-def test_find__a_folder_left_between_two_renames_comes_back(hub, folder, monkeypatch):
-    """Where two names cannot be exchanged."""
+def test_restore__a_folder_left_between_two_renames(hub, folder, monkeypatch):
+    """On a disk without atomic exchange."""
     fetch_into(folder)
     aside = folder.with_name(f".{folder.name}.fetching") / "making" / f"{'a' * 40}.replaced"
     aside.parent.mkdir(parents=True)
@@ -146,7 +146,7 @@ def test_write_small__leaves_nothing_behind(tmp_path, monkeypatch):
     assert (tmp_path / "a").read_text() == "old"
 
 
-def test_bring__a_disk_that_may_not_be_written_but_has_it(hub, folder, monkeypatch, caplog):
+def test_bring__read_only_disk_with_the_files(hub, folder, monkeypatch, caplog):
     commit = hub.repositories[REPO].branches["main"]
     fetch_into(folder)
     let_fail(monkeypatch, os, "fsync", OSError(errno.EROFS, "Read-only file system"))
@@ -154,10 +154,8 @@ def test_bring__a_disk_that_may_not_be_written_but_has_it(hub, folder, monkeypat
     assert "writing its commit failed (Read-only file system)" in caplog.text
 
 
-def test_find_checkpoint__their_cache_on_a_disk_that_may_not_be_written(
-    hub, tmp_path, monkeypatch, caplog
-):
-    """A cache that an image or a colleague brought: online as offline."""
+def test_find_checkpoint__hub_cache_on_a_read_only_disk(hub, tmp_path, monkeypatch, caplog):
+    """For example a cache in a container image; online and offline."""
     home = tmp_path / "hf"
     snapshot = Path(snapshot_download(REPO, cache_dir=home / "hub", endpoint=hub.endpoint))
     let_fail(monkeypatch, Path, "mkdir", OSError(errno.EROFS, "Read-only file system"))
@@ -166,8 +164,8 @@ def test_find_checkpoint__their_cache_on_a_disk_that_may_not_be_written(
     assert "writing its commit failed" in caplog.text
 
 
-def test_remember__processes_of_one_number_do_not_meet(tmp_path, monkeypatch):
-    """Two containers, both of process 1, and one home."""
+def test_remember__processes_with_equal_ids(tmp_path, monkeypatch):
+    """Two containers share one home, and both processes have the id 1."""
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
     cache = RepoCache.of(REPO, resolve_hub(tmp_path))
     failures: list[BaseException] = []
@@ -191,7 +189,7 @@ def test_remember__processes_of_one_number_do_not_meet(tmp_path, monkeypatch):
 # --- what other caches have -----------------------------------------------------------------
 
 
-def test_fill__only_what_is_wanted_of_their_cache(hub, folder, tmp_path, monkeypatch):
+def test_fill__takes_only_checkpoint_files_from_the_hub_cache(hub, folder, tmp_path, monkeypatch):
     hub.add(REPO, version(1) | {"pytorch_model.bin": b"pickle" * 999, "extra.txt": b"x"})
     snapshot_download(REPO, cache_dir=tmp_path / "hf" / "hub", endpoint=hub.endpoint)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
@@ -203,9 +201,7 @@ def test_fill__only_what_is_wanted_of_their_cache(hub, folder, tmp_path, monkeyp
     assert contents(folder) == version(2)
 
 
-def test_fill__what_their_cache_lacks_is_fetched_when_the_hub_is_back(
-    hub, folder, tmp_path, monkeypatch
-):
+def test_fill__fetches_what_the_hub_cache_lacks_once_online(hub, folder, tmp_path, monkeypatch):
     commit = hub.repositories[REPO].branches["main"]
     snapshot_download(
         REPO,
@@ -227,9 +223,7 @@ def test_fill__what_their_cache_lacks_is_fetched_when_the_hub_is_back(
     assert paths(hub) == []
 
 
-def test_recall__what_the_hub_listed_comes_before_what_their_cache_had(
-    hub, folder, tmp_path, monkeypatch
-):
+def test_recall__prefers_the_hubs_listing_to_the_hub_cache(hub, folder, tmp_path, monkeypatch):
     snapshot_download(
         REPO,
         cache_dir=tmp_path / "hf" / "hub",
@@ -239,13 +233,13 @@ def test_recall__what_the_hub_listed_comes_before_what_their_cache_had(
     with monkeypatch.context() as offline:
         offline.setenv("HF_HUB_OFFLINE", "1")
         fetch_into(folder)
-    find_checkpoint(REPO, root=tmp_path)  # all of it, into our cache
+    find_checkpoint(REPO, root=tmp_path)  # everything, into this package's cache
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     fetch_into(folder)
     assert contents(folder) == version(1)
 
 
-def test_fill__a_shard_that_their_cache_lacks(hub, folder, tmp_path, monkeypatch):
+def test_fill__hub_cache_without_a_shard(hub, folder, tmp_path, monkeypatch):
     names = [f"model-0000{n}-of-00002.safetensors" for n in (1, 2)]
     index = json.dumps({"weight_map": {"a": names[0], "b": names[1]}}).encode()
     shards = {name: WEIGHTS[n:] for n, name in enumerate(names)}
@@ -261,7 +255,7 @@ def test_fill__a_shard_that_their_cache_lacks(hub, folder, tmp_path, monkeypatch
         find_checkpoint("org/sharded", root=tmp_path)
 
 
-def test_find_checkpoint__an_edit_in_our_cache_leaves_theirs_alone(hub, tmp_path):
+def test_find_checkpoint__an_edit_in_the_cache_does_not_change_the_hub_cache(hub, tmp_path):
     cache = tmp_path / "hf" / "hub"
     theirs = snapshot_download(
         REPO, cache_dir=cache, endpoint=hub.endpoint, ignore_patterns=["README.md"]
@@ -275,7 +269,7 @@ def test_find_checkpoint__an_edit_in_our_cache_leaves_theirs_alone(hub, tmp_path
 # --- what is looked at before the weights come ----------------------------------------------
 
 
-def test_fill__a_glance_comes_before_the_weights(hub, folder):
+def test_fill__check_early_runs_before_the_weights(hub, folder):
     fetch_into(folder)
     hub.add(REPO, version(2) | {NAME: WEIGHTS[::-1]})
     hub.asked.clear()
@@ -306,8 +300,10 @@ def test_fill__a_mounted_folder_of_the_same_disk(hub, folder, tmp_path):
         subprocess.run(["umount", str(folder)], check=True)
 
 
-def test_find_checkpoint__a_folder_in_one_that_is_closed_to_us(hub, folder, monkeypatch):
-    """As root nothing is closed, so the kernel's answer is made up."""
+def test_find_checkpoint__folder_without_permission(hub, folder, monkeypatch):
+    """root has all permissions, so the kernel's answer is simulated."""
     let_fail(monkeypatch, Path, "exists", PermissionError(errno.EACCES, "Permission denied"))
-    with pytest.raises(CheckpointNotFoundError, match=rf"written in '{folder}' \(Permission denied\)"):
+    with pytest.raises(
+        CheckpointNotFoundError, match=rf"written in '{folder}' \(Permission denied\)"
+    ):
         fetch_into(folder)

@@ -1,4 +1,4 @@
-"""A folder in which something stands already, or that is none."""
+"""Target folders that are not empty, not folders, or cannot be exchanged."""
 
 import errno
 import json
@@ -25,7 +25,7 @@ from dino_assets_tests.worlds.versions import (
 
 
 @pytest.mark.parametrize("is_empty", [True, False])
-def test_root__a_folder_that_was_there(hub, folder, is_empty):
+def test_target_folder__existing_folder(hub, folder, is_empty):
     folder.mkdir(parents=True)
     if not is_empty:
         (folder / ".gitattributes").write_text("*.safetensors filter=lfs")
@@ -36,7 +36,7 @@ def test_root__a_folder_that_was_there(hub, folder, is_empty):
 
 @pytest.mark.parametrize("name", ["notes.txt", "model-1.safetensors", "photos"])
 @pytest.mark.parametrize("is_fetched", [True, False])
-def test_root__somebody_elses_file_is_not_lost(hub, folder, name, is_fetched):
+def test_target_folder__keeps_a_users_file(hub, folder, name, is_fetched):
     if is_fetched:
         fetch_into(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -50,14 +50,14 @@ def test_root__somebody_elses_file_is_not_lost(hub, folder, name, is_fetched):
     assert [a for a in hub.asked if "only-2.json" in a.path] == []
 
 
-def test_root__somebody_elses_file_beside_a_whole_one_is_no_harm(hub, folder):
+def test_target_folder__a_users_file_beside_a_whole_checkpoint(hub, folder):
     fetch_into(folder)
     (folder / "notes.txt").write_text("mine")
     fetch_into(folder)
     assert contents(folder) == version(1) | {"notes.txt": b"mine"}
 
 
-def test_root__a_file(hub, folder):
+def test_target_folder__a_file(hub, folder):
     folder.parent.mkdir()
     folder.write_text("mine")
     with raising(ConfigError, setting="folder", value=str(folder), reason="file"):
@@ -67,8 +67,8 @@ def test_root__a_file(hub, folder):
 
 
 @pytest.mark.parametrize("is_empty", [True, False])
-def test_root__the_folder_one_stands_in(hub, folder, monkeypatch, is_empty):
-    """Its inode would go with the exchange, and a shell would stand nowhere."""
+def test_target_folder__the_current_folder(hub, folder, monkeypatch, is_empty):
+    """The exchange would replace its inode, and the shell's current folder would be gone."""
     if is_empty:
         folder.mkdir(parents=True)
     else:
@@ -81,7 +81,7 @@ def test_root__the_folder_one_stands_in(hub, folder, monkeypatch, is_empty):
     assert contents(folder) == ({} if is_empty else version(1))
 
 
-def test_root__by_a_link(hub, folder, tmp_path):
+def test_target_folder__through_a_link(hub, folder, tmp_path):
     (tmp_path / "link").symlink_to(folder)
     fetch_into(tmp_path / "link")
     hub.add(REPO, version(2))
@@ -90,7 +90,7 @@ def test_root__by_a_link(hub, folder, tmp_path):
     assert contents(folder) == version(2)
 
 
-def test_root__where_a_disk_is_mounted(hub, small_disk):
+def test_target_folder__mount_point(hub, small_disk):
     with pytest.raises(ConfigError, match=rf"'{small_disk}' is a mount point"):
         fetch_into(small_disk)
     assert list(small_disk.iterdir()) == []
@@ -98,7 +98,7 @@ def test_root__where_a_disk_is_mounted(hub, small_disk):
     assert contents(small_disk / "teacher") == version(1)
 
 
-def test_root__a_small_disk_is_said_before_the_first_byte(hub, small_disk):
+def test_target_folder__small_disk_fails_before_the_first_request(hub, small_disk):
     hub.add(REPO, version(1) | {NAME: WEIGHTS * 4})
     with pytest.raises(DiskFullError, match=r"needs 1,200,\d+ more bytes, and only") as caught:
         fetch_into(small_disk / "teacher")
@@ -108,7 +108,7 @@ def test_root__a_small_disk_is_said_before_the_first_byte(hub, small_disk):
     assert list(small_disk.iterdir()) == []
 
 
-def test_root__what_came_before_needs_no_room_again(hub, folder, monkeypatch):
+def test_target_folder__partial_files_need_no_space_again(hub, folder, monkeypatch):
     hub.misbehave(NAME, "reset", after=100_000)
     hub.misbehave(NAME, "503")
     with raising(LocalEntryNotFoundError, file=NAME, problem="HTTP 503"):
@@ -123,7 +123,7 @@ def test_root__what_came_before_needs_no_room_again(hub, folder, monkeypatch):
     assert contents(folder) == version(1)
 
 
-def test_root__a_disk_that_fills_up_keeps_the_old_one(hub, small_disk, monkeypatch):
+def test_target_folder__keeps_the_old_checkpoint_if_the_disk_fills_up(hub, small_disk, monkeypatch):
     fetch_into(small_disk / "teacher")
     hub.add(REPO, version(2) | {NAME: WEIGHTS[::-1] * 4})
     report_free(monkeypatch, small_disk, 10**9)
@@ -133,7 +133,7 @@ def test_root__a_disk_that_fills_up_keeps_the_old_one(hub, small_disk, monkeypat
     assert locate_directory("x", small_disk / "teacher").commit
 
 
-def test_root__a_checkpoint_of_unknown_origin_is_adopted_if_it_is_the_same(hub, folder):
+def test_target_folder__adopts_an_equal_checkpoint_of_unknown_origin(hub, folder):
     folder.mkdir(parents=True)
     for name, data in version(1).items():
         (folder / name).write_bytes(data)
@@ -145,7 +145,7 @@ def test_root__a_checkpoint_of_unknown_origin_is_adopted_if_it_is_the_same(hub, 
     assert leftovers(folder) == []
 
 
-def test_root__a_checkpoint_of_unknown_origin_is_left_alone_if_it_differs(hub, folder):
+def test_target_folder__keeps_a_different_checkpoint_of_unknown_origin(hub, folder):
     folder.mkdir(parents=True)
     mine = version(1) | {NAME: WEIGHTS[::-1]}
     for name, data in mine.items():
@@ -158,7 +158,7 @@ def test_root__a_checkpoint_of_unknown_origin_is_left_alone_if_it_differs(hub, f
 
 
 @pytest.mark.parametrize("name", ["../elsewhere", "/etc/hostname", "a/b"])
-def test_root__a_record_that_points_elsewhere_is_none(hub, folder, name):
+def test_target_folder__ignores_a_record_with_paths_outside(hub, folder, name):
     fetch_into(folder)
     (folder.parent / "elsewhere").write_text("mine")
     said = json.loads((folder / RECORD).read_bytes())
@@ -168,6 +168,6 @@ def test_root__a_record_that_points_elsewhere_is_none(hub, folder, name):
     assert locate_directory("x", folder).commit is None
     (folder / "notes.txt").write_text("mine")
     hub.add(REPO, version(2))
-    with raising(ConfigError, setting="folder"):  # nothing that it says was fetched is lost
+    with raising(ConfigError, setting="folder"):  # no file that it lists as fetched is lost
         fetch_into(folder)
     assert (folder.parent / "elsewhere").read_text() == "mine"

@@ -1,4 +1,4 @@
-"""A named folder between processes: killed at every step, and two at once."""
+"""Target folders and processes: killed at every step, and two at once."""
 
 import contextlib
 import fcntl
@@ -64,7 +64,7 @@ def is_valid(folder: Path) -> bool:
 
 
 @pytest.mark.parametrize("at", [0.0, 0.5, 1.0])
-def test_root__killed_in_a_second_fetch(hub, folder, at):
+def test_target_folder__killed_in_a_second_fetch(hub, folder, at):
     find_checkpoint(REPO, root=folder.parent, into=folder)
     hub.add(REPO, NEW)
     with fetching(folder, die_at=at * BIG) as process:
@@ -83,7 +83,7 @@ def test_root__killed_in_a_second_fetch(hub, folder, at):
     assert not (folder.parent / ".teacher.fetching").exists()
 
 
-def test_root__killed_before_the_exchange(hub, folder):
+def test_target_folder__killed_before_the_exchange(hub, folder):
     find_checkpoint(REPO, root=folder.parent, into=folder)
     hub.add(REPO, NEW)
     with fetching(folder, die="before the exchange") as process:
@@ -96,7 +96,7 @@ def test_root__killed_before_the_exchange(hub, folder):
     assert [asked.path for asked in hub.asked] == [f"/api/models/{REPO}/revision/main"]
 
 
-def test_root__killed_after_the_exchange(hub, folder):
+def test_target_folder__killed_after_the_exchange(hub, folder):
     find_checkpoint(REPO, root=folder.parent, into=folder)
     hub.add(REPO, NEW)
     with fetching(folder, die="after the exchange") as process:
@@ -105,22 +105,24 @@ def test_root__killed_after_the_exchange(hub, folder):
     assert is_valid(folder)
     find_checkpoint(REPO, root=folder.parent, into=folder)
     assert contents(folder) == NEW
-    assert not (folder.parent / ".teacher.fetching").exists()  # else the old one stays for ever
+    assert not (
+        folder.parent / ".teacher.fetching"
+    ).exists()  # or the old checkpoint would stay for ever
 
 
-def test_root__killed_while_a_damaged_one_is_mended(hub, folder):
+def test_target_folder__killed_while_replacing_a_damaged_checkpoint(hub, folder):
     hub.add(REPO, NEW)
     find_checkpoint(REPO, root=folder.parent, into=folder)
     damage(folder / NAME, "truncated")
     rotten = contents(folder)
     with fetching(folder, die_at=BIG // 2) as process:
         assert process.wait(60) == -signal.SIGKILL
-    assert contents(folder) == rotten  # never half of the new one
+    assert contents(folder) == rotten  # never a part of the new one
     find_checkpoint(REPO, root=folder.parent, into=folder)
     assert contents(folder) == NEW
 
 
-def test_root__two_processes_fetch_once(hub, folder):
+def test_target_folder__two_processes_fetch_once(hub, folder):
     find_checkpoint(REPO, root=folder.parent, into=folder)
     hub.add(REPO, NEW)
     hub.asked.clear()

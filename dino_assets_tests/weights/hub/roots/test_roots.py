@@ -1,4 +1,4 @@
-"""A folder that somebody named: filled, kept, mended, and replaced in one step."""
+"""Target folders: filled, kept, repaired, and replaced in one step."""
 
 import errno
 import threading
@@ -25,7 +25,7 @@ from dino_assets_tests.worlds.versions import (
 )
 
 
-def test_root__is_filled_and_knows_what_it_is(hub, folder):
+def test_target_folder__is_filled_and_has_a_record(hub, folder):
     commit = hub.add(REPO, version(2) | {"pytorch_model.bin": b"pickle", "onnx/model.onnx": b"x"})
     fetch_into(folder)
     assert contents(folder) == version(2)
@@ -38,7 +38,7 @@ def test_root__is_filled_and_knows_what_it_is(hub, folder):
     assert locate_directory("x", folder).commit == commit
 
 
-def test_root__whole_costs_no_request_when_pinned_and_one_by_branch(hub, folder):
+def test_target_folder__whole_needs_one_request_by_branch_none_by_commit(hub, folder):
     commit = hub.add(REPO, version(2))
     fetch_into(folder)
     hub.asked.clear()
@@ -50,7 +50,7 @@ def test_root__whole_costs_no_request_when_pinned_and_one_by_branch(hub, folder)
     assert folder.stat().st_ino == inode
 
 
-def test_root__pinned_from_the_start(hub, folder):
+def test_target_folder__by_commit_from_the_start(hub, folder):
     commit = hub.repositories[REPO].branches["main"]
     hub.add(REPO, version(2))
     fetch_into(folder, revision=commit)
@@ -60,16 +60,16 @@ def test_root__pinned_from_the_start(hub, folder):
     assert paths(hub) == []
 
 
-def test_root__another_commit_takes_the_place_of_the_old_one(hub, folder):
+def test_target_folder__another_commit_replaces_the_old_one(hub, folder):
     fetch_into(folder)
     new = WEIGHTS[::-1]
     hub.add(REPO, version(2) | {NAME: new})
     fetch_into(folder)
-    assert contents(folder) == version(2) | {NAME: new}  # and nothing of version 1
+    assert contents(folder) == version(2) | {NAME: new}  # and no file of version 1
     assert leftovers(folder) == []
 
 
-def test_root__what_did_not_change_is_not_fetched_again(hub, folder):
+def test_target_folder__unchanged_files_are_not_fetched_again(hub, folder):
     fetch_into(folder)
     hub.add(REPO, version(2))
     hub.asked.clear()
@@ -78,7 +78,7 @@ def test_root__what_did_not_change_is_not_fetched_again(hub, folder):
     assert hub.bodies(NAME) == []
 
 
-def test_root__another_repository_takes_the_place(hub, folder):
+def test_target_folder__another_repository_replaces_the_old_one(hub, folder):
     hub.add("org/other", version(7))
     fetch_into(folder)
     fetch_into(folder, "org/other")
@@ -86,7 +86,7 @@ def test_root__another_repository_takes_the_place(hub, folder):
     assert read_record(folder / RECORD).listing.repo == "org/other"
 
 
-def test_root__a_reader_never_sees_a_mixture_or_a_gap(hub, folder):
+def test_target_folder__readers_see_the_old_or_the_new_checkpoint(hub, folder):
     fetch_into(folder)
     is_over = threading.Event()
     wrong: list[str] = []
@@ -119,7 +119,7 @@ def test_root__a_reader_never_sees_a_mixture_or_a_gap(hub, folder):
     assert len(seen) > 1
 
 
-def test_root__a_file_that_the_new_commit_dropped_goes(hub, folder):
+def test_target_folder__removes_files_that_the_new_commit_lacks(hub, folder):
     fetch_into(folder)
     fewer = {name: data for name, data in version(1).items() if name != "only-1.json"}
     commit = hub.add(REPO, fewer)
@@ -130,7 +130,7 @@ def test_root__a_file_that_the_new_commit_dropped_goes(hub, folder):
 
 @pytest.mark.parametrize("name", [NAME, "config.json"])
 @pytest.mark.parametrize("kind", ["flipped", "truncated", "removed"])
-def test_root__damage_is_found_and_mended(hub, folder, kind, name):
+def test_target_folder__detects_and_repairs_damage(hub, folder, kind, name):
     commit = hub.repositories[REPO].branches["main"]
     fetch_into(folder)
     damage(folder / name, kind)
@@ -145,7 +145,7 @@ def test_root__damage_is_found_and_mended(hub, folder, kind, name):
     assert leftovers(folder) == []
 
 
-def test_root__files_of_another_commit_than_the_record_says(hub, folder):
+def test_target_folder__files_of_another_commit_than_in_the_record(hub, folder):
     fetch_into(folder)
     hub.add(REPO, version(2))
     for name, data in version(2).items():
@@ -158,7 +158,7 @@ def test_root__files_of_another_commit_than_the_record_says(hub, folder):
     assert contents(folder) == version(1)
 
 
-def test_root__an_interrupted_download_is_taken_up_again(hub, folder):
+def test_target_folder__continues_an_interrupted_download(hub, folder):
     hub.misbehave(NAME, "reset", after=100_000)
     hub.misbehave(NAME, "503")
     with raising(LocalEntryNotFoundError, file=NAME, problem="HTTP 503"):
@@ -174,8 +174,8 @@ def test_root__an_interrupted_download_is_taken_up_again(hub, folder):
     assert leftovers(folder) == []
 
 
-def test_root__what_a_killed_exchange_left_never_comes_into_the_folder(hub, folder):
-    """Between the exchange and the clearing away, the old folder stands where the new one was made."""
+def test_target_folder__remains_of_a_killed_exchange_stay_outside(hub, folder):
+    """After the exchange, the old folder lies in the workplace until it is removed."""
     commit = hub.repositories[REPO].branches["main"]
     fetch_into(folder)
     making = folder.parent / ".teacher.fetching" / "making" / commit
@@ -188,11 +188,11 @@ def test_root__what_a_killed_exchange_left_never_comes_into_the_folder(hub, fold
 
 
 def cannot_exchange(new: Path, folder: Path) -> bool:
-    """As on a file system that swaps no names in one step."""
+    """Refuse to exchange names, as a file system without atomic exchange does."""
     return False
 
 
-def test_root__without_an_exchange(hub, folder):
+def test_target_folder__without_atomic_exchange(hub, folder):
     fetch_into(folder, exchange=cannot_exchange)
     hub.add(REPO, version(2))
     fetch_into(folder, exchange=cannot_exchange)
@@ -200,7 +200,9 @@ def test_root__without_an_exchange(hub, folder):
     assert leftovers(folder) == []
 
 
-def test_root__without_an_exchange_and_the_second_rename_fails(hub, folder, monkeypatch):
+def test_target_folder__without_atomic_exchange_and_the_second_rename_fails(
+    hub, folder, monkeypatch
+):
     fetch_into(folder)
     commit = hub.add(REPO, version(2))
     rename = Path.rename
@@ -218,13 +220,13 @@ def test_root__without_an_exchange_and_the_second_rename_fails(hub, folder, monk
     assert locate_directory("x", folder)
     hub.asked.clear()
     fetch_into(folder)
-    assert paths(hub) == [f"/api/models/{REPO}/revision/main"]  # all of it was here already
+    assert paths(hub) == [f"/api/models/{REPO}/revision/main"]  # all files were here already
     assert contents(folder) == version(2)
     assert leftovers(folder) == []
 
 
-def test_root__many_at_once_find_it_whole(hub, folder, tmp_path):
-    """Whoever comes last to the workplace takes it away, perhaps while another one comes."""
+def test_target_folder__many_threads_find_it_whole(hub, folder, tmp_path):
+    """The last user of the workplace removes it, possibly while another thread enters."""
     fetch_into(folder)
     root = TargetFolder(folder, RepoCache.of(REPO, resolve_hub(tmp_path)), "teacher")
     record = root.record
