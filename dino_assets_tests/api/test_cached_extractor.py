@@ -1,4 +1,4 @@
-"""``CachedExtractor``: keyed by what a vector is made of, shared, and whole after a kill."""
+"""``CachedExtractor``: keys, shared folders, damaged vectors, killed processes."""
 
 import os
 import shutil
@@ -27,7 +27,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def encoded(monkeypatch) -> list[int]:
-    """How many tiles each call of an encoder got."""
+    """The number of tiles in each call of an encoder."""
     sizes: list[int] = []
     plain = Encoder.encode
 
@@ -53,7 +53,7 @@ def vectors_in(cache: Path) -> list[Path]:
     return sorted(path for path in cache.rglob("*.npz") if path.parent.name != "making")
 
 
-def test_extract__the_second_time_no_model_is_asked(tiny, folder, tmp_path, encoded):
+def test_extract__second_call_computes_nothing(tiny, folder, tmp_path, encoded):
     first = make(tiny).extract_from_directory(folder)
     assert sum(encoded) >= 4
     encoded.clear()
@@ -66,7 +66,7 @@ def test_extract__the_second_time_no_model_is_asked(tiny, folder, tmp_path, enco
     assert len(vectors_in(tmp_path / "cache")) == 4
 
 
-def test_extract__content_changed_under_its_name(tiny, folder, encoded):
+def test_extract__changed_content_of_the_same_name(tiny, folder, encoded):
     make(tiny).extract_from_directory(folder)
     encoded.clear()
     (folder / NAMES[0]).write_bytes(photo_bytes(300, 200, seed=99))
@@ -75,7 +75,7 @@ def test_extract__content_changed_under_its_name(tiny, folder, encoded):
     assert torch.equal(changed, plainly(tiny, folder))
 
 
-def test_extract__renamed_or_in_another_folder_of_the_same_name(tiny, folder, tmp_path, encoded):
+def test_extract__renamed_or_moved_pictures(tiny, folder, tmp_path, encoded):
     make(tiny).extract_from_directory(folder)
     encoded.clear()
     other = tmp_path / "other" / "images"
@@ -86,7 +86,7 @@ def test_extract__renamed_or_in_another_folder_of_the_same_name(tiny, folder, tm
     assert torch.equal(moved, plainly(tiny, other))
 
 
-def test_extract__other_weights_side_or_precision(tiny, folder, tmp_path, encoded):
+def test_extract__other_weights_size_or_precision(tiny, folder, tmp_path, encoded):
     make(tiny).extract_from_directory(folder)
     other = write_sample(tmp_path / "other", "dinov3_vit", seed=1)
     for sample, options in (
@@ -97,14 +97,14 @@ def test_extract__other_weights_side_or_precision(tiny, folder, tmp_path, encode
         extractor = make(sample, **options)
         extractor.extract_from_directory(folder)
         assert extractor.hits == 0
-    copied = tmp_path / "copied"  # the same weights elsewhere
+    copied = tmp_path / "copied"  # the same weights in another folder
     shutil.copytree(tiny.folder, copied)
     extractor = make(Sample(copied, tiny.checkpoint))
     extractor.extract_from_directory(folder)
     assert extractor.hits == 4
 
 
-def test_extract__a_class_that_computes_something_else(tiny, folder):
+def test_extract__subclass_with_another_extract_batch(tiny, folder):
     class Doubled(CachedExtractor):
         def extract_batch(self, batch):
             return 2 * super().extract_batch(batch)
@@ -132,7 +132,7 @@ def test_extract_single__files_bytes_and_pixels(tiny, folder, encoded):
     assert encoded == [1, 1]
 
 
-def test_extract__unusable_ones_are_left_out_every_time(tiny, folder):
+def test_extract__leaves_unusable_pictures_out_every_time(tiny, folder):
     (folder / "no.jpg").write_text("no picture")
     for _ in range(2):
         with pytest.warns(UnusableImageWarning) as caught:
@@ -141,7 +141,7 @@ def test_extract__unusable_ones_are_left_out_every_time(tiny, folder):
 
 
 @pytest.mark.parametrize("spoil", [b"", b"PK", None])
-def test_extract__damaged_vectors_are_computed_again(tiny, folder, tmp_path, spoil):
+def test_extract__recomputes_damaged_vectors(tiny, folder, tmp_path, spoil):
     make(tiny).extract_from_directory(folder)
     for path in vectors_in(tmp_path / "cache"):
         data = bytearray(path.read_bytes())
@@ -164,7 +164,7 @@ def start(tiny: Sample, folder: Path, cache: Path) -> subprocess.Popen:
 
 
 @pytest.mark.slow
-def test_extract__killed_in_the_middle(tiny, tmp_path):
+def test_extract__after_a_kill(tiny, tmp_path):
     folder = write_pictures(tmp_path / "many", [f"{n}.jpg" for n in range(120)])
     cache = tmp_path / "kept"
     process = start(tiny, folder, cache)
@@ -194,7 +194,7 @@ def test_extract__several_processes_at_once(tiny, tmp_path):
     assert torch.equal(embeddings, plainly(tiny, folder))
 
 
-def test_init__what_killed_processes_left_goes_after_a_day(tiny, tmp_path):
+def test_init__removes_old_partial_files(tiny, tmp_path):
     making = tmp_path / "cache" / "making"
     making.mkdir(parents=True)
     for name in ("old.npz", "new.npz"):
@@ -204,13 +204,13 @@ def test_init__what_killed_processes_left_goes_after_a_day(tiny, tmp_path):
     assert [path.name for path in making.iterdir()] == ["new.npz"]
 
 
-def test_init__a_folder_that_cannot_be_made(tiny, tmp_path):
+def test_init__folder_that_cannot_be_made(tiny, tmp_path):
     (tmp_path / "cache").touch()
     with pytest.raises(TargetError):
         make(tiny)
 
 
-def test_extract__a_cache_that_can_no_longer_be_written(tiny, folder, tmp_path, caplog):
+def test_extract__read_only_cache(tiny, folder, tmp_path, caplog):
     extractor = make(tiny)
     shutil.rmtree(tmp_path / "cache")
     (tmp_path / "cache").touch()

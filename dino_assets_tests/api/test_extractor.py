@@ -1,4 +1,4 @@
-"""``DINOv2Extractor``: as transformers by hand, in order, with names for what is left out."""
+"""``DINOv2Extractor``: equal to transformers, in order, with warnings for pictures left out."""
 
 import io
 import os
@@ -44,12 +44,12 @@ def extractor(tiny: Sample) -> DINOv2Extractor:
     return make(tiny)
 
 
-def assert_close(found: torch.Tensor, wanted: torch.Tensor) -> None:
-    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-5)
+def assert_close(result: torch.Tensor, wanted: torch.Tensor) -> None:
+    torch.testing.assert_close(result, wanted, rtol=0, atol=1e-5)
 
 
-def test_extractor__the_documents_own_tests(hub, small, tmp_path):
-    """Their unittest as it is written, of their model by its name."""
+def test_extractor__published_unit_tests(hub, small, tmp_path):
+    """The published unittest of the API, unchanged, with its model by name."""
     hub.add("facebook/dinov2-small", {path.name: path for path in small.folder.iterdir()})
     write_pictures(tmp_path, ["test.jpg", "test1.jpg", "test2.jpg", "test3.jpg"])
 
@@ -72,21 +72,21 @@ def test_extractor__the_documents_own_tests(hub, small, tmp_path):
     assert (result.testsRun, result.failures, result.errors) == (2, [], [])
 
 
-def test_extract_from_directory__as_transformers_by_hand(small, folder):
+def test_extract_from_directory__equals_transformers(small, folder):
     embeddings, ids = make(small).extract_from_directory(folder)
     assert ids == sorted(NAMES)
     assert (embeddings.dtype, embeddings.device.type) == (torch.float32, "cpu")
     assert_close(embeddings, embed_plainly(small, [folder / each for each in ids]))
 
 
-def test_extract_from_directory__half_precision_is_as_the_gate_promises(small, folder):
+def test_extract_from_directory__half_precision_within_the_numerics_check(small, folder):
     half = DINOv2Extractor(str(small.folder), device="cpu")
     embeddings, ids = half.extract_from_directory(str(folder))
     wanted = embed_plainly(small, [folder / each for each in ids])
     assert torch.cosine_similarity(embeddings, wanted).min() >= 0.999
 
 
-def test_extract_from_directory__unusable_ones_are_left_out_and_named(extractor, folder):
+def test_extract_from_directory__names_unusable_pictures(extractor, folder):
     (folder / "class1" / "cut.jpg").write_bytes(photo_bytes(200, 200)[:3000])
     (folder / "no.jpg").write_text("no picture")
     with pytest.warns(UnusableImageWarning) as caught:
@@ -99,10 +99,10 @@ def test_extract_from_directory__unusable_ones_are_left_out_and_named(extractor,
     assert torch.equal(embeddings, alone)
 
 
-def test_extract_from_list__warns_each_time_where_it_was_called(extractor, tmp_path):
+def test_extract_from_list__warns_every_time_at_the_callers_line(extractor, tmp_path):
     (tmp_path / "no.jpg").write_text("no picture")
     with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("default")  # which shows the same words of one line once
+        warnings.simplefilter("default")  # which shows equal warnings of one line only once
         for _ in range(2):
             extractor.extract_from_list(["no.jpg"])
     assert [Path(each.filename).name for each in caught] == ["test_extractor.py"] * 2
@@ -116,7 +116,7 @@ def test_extract_from_list__nothing_usable(extractor, tmp_path):
     assert extractor.extract_from_list([])[0].shape == (0, 48)
 
 
-def test_extract_from_list__the_same_picture_as_often_as_it_is_named(extractor, folder):
+def test_extract_from_list__repeated_paths(extractor, folder):
     paths = [folder / "class1" / "img1.jpg"] * 3
     embeddings, ids = extractor.extract_from_list(paths)
     assert ids == [str(paths[0])] * 3
@@ -124,13 +124,13 @@ def test_extract_from_list__the_same_picture_as_often_as_it_is_named(extractor, 
 
 
 @pytest.mark.parametrize("paths", ["a.jpg", [3], [None], [np.zeros((3, 3, 3))]])
-def test_extract_from_list__what_is_no_list_of_paths(extractor, paths):
+def test_extract_from_list__refuses_other_values(extractor, paths):
     with pytest.raises(ConfigError) as caught:
         extractor.extract_from_list(paths)
     assert caught.value.setting == "image_paths"
 
 
-def test_extract_from_csv__ids_as_they_are_written(extractor, folder, tmp_path):
+def test_extract_from_csv__ids_as_written(extractor, folder, tmp_path):
     lines = [f"{folder / NAMES[0]},lemur,a", "images/class1/img2.JPG,macaque,b"]
     (tmp_path / "list.csv").write_text("image_path,label,metadata\n" + "\n".join(lines) + "\n")
     embeddings, ids = extractor.extract_from_csv(tmp_path / "list.csv")
@@ -143,7 +143,7 @@ def test_extract_from_csv__ids_as_they_are_written(extractor, folder, tmp_path):
     assert "image_path, label, metadata" in str(caught.value)
 
 
-def test_extract_single__whatever_a_picture_is(extractor, folder):
+def test_extract_single__every_kind_of_picture(extractor, folder):
     path = folder / NAMES[0]
     with Image.open(path) as image:
         pixels = np.asarray(image)
@@ -157,7 +157,7 @@ def test_extract_single__whatever_a_picture_is(extractor, folder):
     assert caught.value.reason == "missing"
 
 
-def test_extract_batch__whatever_a_batch_is(extractor):
+def test_extract_batch__every_kind_of_batch(extractor):
     pixels = np.random.default_rng(0).integers(0, 256, (3, 224, 224, 3), dtype=np.uint8)
     batch = torch.from_numpy(pixels).permute(0, 3, 1, 2)
     wanted = extractor.extract_batch(batch)
@@ -180,8 +180,8 @@ def test_extract_batch__whatever_a_batch_is(extractor):
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 32])
-def test_extractor__a_subclass_sees_every_batch(tiny, folder, batch_size, capsys):
-    """The documents' ``ProgressExtractor``, as it is written but for what it notes."""
+def test_extractor__subclass_gets_every_batch(tiny, folder, batch_size, capsys):
+    """The published ``ProgressExtractor``, which also records its calls."""
     from tqdm import tqdm
 
     seen = []
@@ -209,7 +209,7 @@ def test_extractor__a_subclass_sees_every_batch(tiny, folder, batch_size, capsys
     assert [count for count, _ in seen] == [1]
 
 
-def test_extractor__a_subclass_may_give_vectors_of_its_own(tiny, folder):
+def test_extractor__subclass_with_other_vectors(tiny, folder):
     class Mirrored(DINOv2Extractor):
         def extract_batch(self, batch):
             sides = super().extract_batch(batch), super().extract_batch(batch.flip(-1))
@@ -222,7 +222,7 @@ def test_extractor__a_subclass_may_give_vectors_of_its_own(tiny, folder):
     assert not torch.equal(embeddings[:, 48:], plain)
 
 
-def test_extractor__a_subclass_that_loses_one(tiny, folder):
+def test_extractor__subclass_that_returns_too_few(tiny, folder):
     class Losing(DINOv2Extractor):
         def extract_batch(self, batch):
             return super().extract_batch(batch)[1:]
@@ -231,7 +231,7 @@ def test_extractor__a_subclass_that_loses_one(tiny, folder):
         Losing(str(tiny.folder), precision="fp32").extract_from_directory(folder)
 
 
-def test_extract_in_chunks__together_as_at_once(extractor, folder):
+def test_extract_in_chunks__equals_one_call(extractor, folder):
     pieces = list(extractor.extract_in_chunks(folder, chunk_size=3))
     assert [len(ids) for _, ids in pieces] == [3, 1]
     embeddings, ids = extractor.extract_from_directory(folder)
@@ -239,7 +239,7 @@ def test_extract_in_chunks__together_as_at_once(extractor, folder):
     assert torch.equal(torch.cat([each for each, _ in pieces]), embeddings)
 
 
-def test_extractor__leaves_torchs_threads_alone(extractor, folder):
+def test_extractor__keeps_torchs_number_of_threads(extractor, folder):
     before = torch.get_num_threads()
     torch.set_num_threads(before + 1)
     try:
@@ -250,8 +250,8 @@ def test_extractor__leaves_torchs_threads_alone(extractor, folder):
         torch.set_num_threads(before)
 
 
-def test_one_torch_thread__of_an_engine_that_imports_torch_in_the_block(tiny):
-    """As many threads as there were, though nobody could ask before."""
+def test_one_torch_thread__torch_imported_inside_the_block(tiny):
+    """The number of threads is restored, although torch was not loaded before."""
     code = f"""
 import sys
 from dino_assets.compute.threads import one_torch_thread
@@ -275,8 +275,8 @@ print(torch.get_num_threads())
     assert done.stdout.strip() == "2"
 
 
-def test_extract_from_directory__an_engine_that_is_refused(tiny, folder, monkeypatch):
-    """It is asked once, before a picture is read."""
+def test_extract_from_directory__refused_engine(tiny, folder, monkeypatch):
+    """The engine is opened once, before a picture is read."""
     asked = []
 
     def refuse(*_: object, **__: object) -> None:
@@ -291,7 +291,7 @@ def test_extract_from_directory__an_engine_that_is_refused(tiny, folder, monkeyp
     assert asked == [threading.current_thread()]
 
 
-def test_extractor__several_devices_take_turns(tiny, folder):
+def test_extractor__uses_several_devices(tiny, folder):
     one = make(tiny).extract_from_directory(folder)
     extractor = DINOv2Extractor(str(tiny.folder), device=["cpu", "cpu"], precision="fp32")
     assert extractor.device == "cpu,cpu"
@@ -300,13 +300,13 @@ def test_extractor__several_devices_take_turns(tiny, folder):
     assert torch.equal(several[0], one[0])
 
 
-def test_extractor__progress_only_where_it_is_wanted(tiny, folder, capsys):
+def test_extractor__progress_can_be_switched(tiny, folder, capsys):
     for progress, is_shown in ((None, False), (False, False), (True, True)):
         make(tiny, progress=progress).extract_from_directory(folder)
         assert ("4/4" in capsys.readouterr().err) == is_shown
 
 
-def test_extractor__a_folder_seen_from_here(tiny, tmp_path, monkeypatch):
+def test_extractor__relative_folder(tiny, tmp_path, monkeypatch):
     project = tmp_path / "project"
     (project / "notebooks").mkdir(parents=True)
     (project / "dagster.yaml").touch()
@@ -318,7 +318,7 @@ def test_extractor__a_folder_seen_from_here(tiny, tmp_path, monkeypatch):
     assert (project / ".cache" / "engines").is_dir()
 
 
-def test_extractor__random_weights_are_loud(checkpoint_dir, caplog):
+def test_extractor__warns_of_random_weights(checkpoint_dir, caplog):
     extractor = DINOv2Extractor(str(checkpoint_dir))
     assert "random weights" in caplog.text
     assert "random weights" in extractor.describe()["caveat"]
@@ -337,19 +337,19 @@ def test_extractor__random_weights_are_loud(checkpoint_dir, caplog):
         ({"device": []}, ConfigError, "device"),
     ],
 )
-def test_extractor__arguments_that_cannot_work(tiny, options, kind, named):
+def test_extractor__invalid_arguments(tiny, options, kind, named):
     with pytest.raises(kind) as caught:
         DINOv2Extractor(**{"model_name": str(tiny.folder), **options})
     assert named in str(caught.value)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
-def test_extractor__a_device_that_is_not_here(tiny):
+def test_extractor__missing_device(tiny):
     with pytest.raises(DeviceUnavailableError):
         DINOv2Extractor(str(tiny.folder), device="cuda:0")
 
 
-def test_extract_single__warns_of_nothing(extractor, folder):
+def test_extract_single__no_warnings(extractor, folder):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         extractor.extract_from_directory(folder)

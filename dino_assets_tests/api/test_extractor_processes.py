@@ -1,4 +1,4 @@
-"""Extractors in other processes: pickled ones, and ones that a fork left without threads."""
+"""Extractors in other processes: pickled, copied, and after a fork."""
 
 import copy
 import multiprocessing
@@ -53,7 +53,7 @@ def test_extractor__copies_and_pickles_embed(copying, tiny, folder, tmp_path):
         assert embed(copying(extractor), folder) == wanted
 
 
-def test_extractor__its_pickle_holds_no_weights(small):
+def test_extractor__pickle_holds_no_weights(small):
     extractor = make(DINOv2Extractor, small)
     extractor.extract_batch(torch.zeros(1, 3, 224, 224))
     assert len(pickle.dumps(extractor)) < 20_000
@@ -62,12 +62,12 @@ def test_extractor__its_pickle_holds_no_weights(small):
 def test_extractor__in_a_spawned_process(tiny, folder):
     extractor = make(DINOv2Extractor, tiny)
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        found = pool.apply_async(embed, (extractor, folder)).get(timeout=120)
-    assert found == embed(extractor, folder)
+        embedded = pool.apply_async(embed, (extractor, folder)).get(timeout=120)
+    assert embedded == embed(extractor, folder)
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # from Python 3.12 on
-def test_extractor__in_a_fork_it_does_not_wait_for_ever(tiny, folder):
+def test_extractor__does_not_hang_in_a_fork(tiny, folder):
     pytest.importorskip("openvino")
     extractor = make(DINOv2Extractor, tiny)
     embed(extractor, folder)

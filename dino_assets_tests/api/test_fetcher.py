@@ -1,4 +1,4 @@
-"""Every published repository, one layer of it for real, through the two functions people call."""
+"""``fetch_dinov3`` and ``validate_dinov3`` for every published repository, with one real layer each."""
 
 import json
 import logging
@@ -61,12 +61,12 @@ def test_fetch_dinov3__every_published_repository(hub, tmp_path, name, short):
     folder = tmp_path / "dinov3"
     assert fetch_dinov3(folder, short) == folder
     assert validate_dinov3(folder)
-    loaded, told = AutoModel.from_pretrained(folder, output_loading_info=True)
-    assert not any(told.values()), told
+    loaded, report = AutoModel.from_pretrained(folder, output_loading_info=True)
+    assert not any(report.values()), report
     state = loaded.state_dict()
     assert loaded.dtype == torch.float16
     assert state.keys() == written.state_dict().keys()
-    assert all(torch.equal(state[key], kept) for key, kept in written.named_parameters())
+    assert all(torch.equal(state[key], parameter) for key, parameter in written.named_parameters())
 
     weights = sorted(path.name for path in folder.glob("*.safetensors"))
     assert len(weights) >= (2 if is_sharded else 1)
@@ -81,7 +81,7 @@ def test_fetch_dinov3__every_published_repository(hub, tmp_path, name, short):
     assert {path.name for path in folder.iterdir()} == {*files, RECORD}
 
 
-def test_fetch_dinov3__without_a_name_it_is_the_default(hub, tmp_path, small):
+def test_fetch_dinov3__default_model(hub, tmp_path, small):
     hub.add(DEFAULT_TEACHER, small)
     fetch_dinov3(str(tmp_path / "dinov3"))
     assert {asked.path.split("/revision")[0] for asked in hub.asked[:1]} == {
@@ -103,9 +103,9 @@ def test_fetch_dinov3__progress_and_requests(hub, tmp_path, small):
     assert len(hub.asked) == 1
 
 
-def test_fetch_dinov3__names_and_revisions_that_are_not(hub, tmp_path, small):
+def test_fetch_dinov3__missing_names_and_revisions(hub, tmp_path, small):
     hub.add("facebook/dinov2-small", small)
-    hub.moved["dinov9-x"] = "org/nothing"  # as the Hub answers to a name without an owner
+    hub.moved["dinov9-x"] = "org/nothing"  # the Hub's answer to a name without an owner
     with pytest.raises(RepositoryNotFoundError, match=r"'dinov9-x'.* Short names are dinov2-small"):
         fetch_dinov3(tmp_path / "d", "dinov9-x")
     with pytest.raises(RevisionNotFoundError, match="no branch, tag or commit 'v9'"):
@@ -114,21 +114,23 @@ def test_fetch_dinov3__names_and_revisions_that_are_not(hub, tmp_path, small):
 
 
 @pytest.mark.parametrize("name", ["", " ", ".", "../x", "/abs/x", "a/b/c", "a/b?x=1"])
-def test_fetch_dinov3__what_can_be_no_name(hub, tmp_path, name):
+def test_fetch_dinov3__invalid_names(hub, tmp_path, name):
     with pytest.raises(CheckpointNotFoundError, match="nor a valid name of a Hub repository"):
         fetch_dinov3(tmp_path / "d", name)
     assert hub.asked == []
 
 
-def test_fetch_dinov3__the_folder_one_stands_in(hub, tmp_path, small, monkeypatch):
+def test_fetch_dinov3__current_folder(hub, tmp_path, small, monkeypatch):
     hub.add("facebook/dinov2-small", small)
     fetch_dinov3("d", "dinov2-small")
     monkeypatch.chdir(tmp_path / "d")
-    assert fetch_dinov3(".", "dinov2-small") == tmp_path / "d"  # whole: nothing is exchanged
+    assert (
+        fetch_dinov3(".", "dinov2-small") == tmp_path / "d"
+    )  # already whole: nothing is exchanged
     assert validate_dinov3(".")
 
 
-def test_fetch_dinov3__a_folder_of_the_models_name_is_not_the_model(hub, tmp_path, small):
+def test_fetch_dinov3__ignores_a_folder_of_the_models_name(hub, tmp_path, small):
     (tmp_path / "facebook" / "dinov2-small").mkdir(parents=True)
     hub.add("facebook/dinov2-small", small)
     fetch_dinov3("d", "facebook/dinov2-small")
@@ -161,7 +163,7 @@ def test_fetch_dinov3__gated(
     assert not any(path.stat().st_size for path in tmp_path.rglob("*.part"))
 
 
-def test_fetch_dinov3__a_token_is_written_nowhere(hub, tmp_path, small, monkeypatch, caplog):
+def test_fetch_dinov3__writes_the_token_nowhere(hub, tmp_path, small, monkeypatch, caplog):
     caplog.set_level(logging.DEBUG)
     hub.add("facebook/dinov2-small", small, is_gated=True)
     hub.grant(TOKEN, "facebook/dinov2-small")
@@ -176,7 +178,7 @@ def test_fetch_dinov3__a_token_is_written_nowhere(hub, tmp_path, small, monkeypa
     assert not any(TOKEN.encode() in path.read_bytes() for path in written)
 
 
-def test_fetch_dinov3__a_repository_that_is_no_dino_harms_nothing(hub, tmp_path, small):
+def test_fetch_dinov3__another_family_changes_nothing(hub, tmp_path, small):
     hub.add("facebook/dinov2-small", small)
     fetch_dinov3(tmp_path / "d", "dinov2-small")
     hub.add("org/bert", small | {"config.json": b'{"model_type": "bert"}'})
@@ -220,7 +222,7 @@ def test_validate_dinov3__broken(small, tmp_path, caplog, name, content, text):
 
 
 @pytest.mark.parametrize("kind", ["truncated", "removed"])
-def test_validate_dinov3__without_a_record_a_cut_is_found(small, tmp_path, kind):
+def test_validate_dinov3__detects_truncation_without_a_record(small, tmp_path, kind):
     folder = copy(small, tmp_path / "d")
     damage(folder / WEIGHTS, kind)
     assert not validate_dinov3(folder)
@@ -243,7 +245,7 @@ def test_validate_dinov3__without_a_record_a_cut_is_found(small, tmp_path, kind)
         ("image_size", 224, "1370"),
     ],
 )
-def test_validate_dinov3__shapes_that_do_not_fit(small, tmp_path, caplog, field, value, text):
+def test_validate_dinov3__contradicting_shapes(small, tmp_path, caplog, field, value, text):
     folder = copy(small, tmp_path / "d")
     config = json.loads((folder / "config.json").read_bytes()) | {field: value}
     (folder / "config.json").write_text(json.dumps(config))
@@ -251,8 +253,8 @@ def test_validate_dinov3__shapes_that_do_not_fit(small, tmp_path, caplog, field,
     assert text in caplog.text
 
 
-def test_validate_dinov3__a_tensor_that_is_missing(small, tmp_path, caplog):
-    """transformers would make it up, at random."""
+def test_validate_dinov3__missing_tensor(small, tmp_path, caplog):
+    """transformers would fill it with random numbers."""
     folder = copy(small, tmp_path / "d")
     tensors = load_file(folder / WEIGHTS)
     name = next(name for name in tensors if "fc1.weight" in name)
@@ -262,7 +264,7 @@ def test_validate_dinov3__a_tensor_that_is_missing(small, tmp_path, caplog):
     assert name in caplog.text
 
 
-def test_validate_dinov3__an_index_without_one_of_its_shards(tmp_path, caplog):
+def test_validate_dinov3__missing_shard(tmp_path, caplog):
     folder = tmp_path / "d"
     write_one_layer("facebook/dinov2-large", folder)
     assert validate_dinov3(folder)
@@ -285,7 +287,7 @@ def test_validate_dinov3__an_index_without_one_of_its_shards(tmp_path, caplog):
         ("loop/x", "path", "no checkpoint directory"),
     ],
 )
-def test_validate_dinov3__what_can_be_no_folder(tmp_path, caplog, name, reason, text):
+def test_validate_dinov3__invalid_folders(tmp_path, caplog, name, reason, text):
     (tmp_path / "loop").symlink_to("loop")
     assert not validate_dinov3(name)
     assert text in caplog.text
@@ -293,7 +295,7 @@ def test_validate_dinov3__what_can_be_no_folder(tmp_path, caplog, name, reason, 
         fetch_dinov3(name)
 
 
-def test_validate_dinov3__what_may_not_be_read(small, caplog):
+def test_validate_dinov3__folder_without_permission(small, caplog):
     if os.geteuid() != 0:
         pytest.skip("becoming somebody else needs root")
     place = Path(tempfile.mkdtemp(prefix="somebody-"))
@@ -325,7 +327,7 @@ def test_validate_dinov3__what_may_not_be_read(small, caplog):
 
 
 @pytest.mark.parametrize(
-    "said",
+    "text",
     [
         '{"repo": "a/b", "commit": "c", "files": [{"name": "x", "bytes": Infinity, "digest": "0"}]}',
         "[" * 100_000,
@@ -333,37 +335,37 @@ def test_validate_dinov3__what_may_not_be_read(small, caplog):
         "\ufeff{}",
     ],
 )
-def test_validate_dinov3__a_record_without_sense(small, tmp_path, said):
+def test_validate_dinov3__invalid_record(small, tmp_path, text):
     folder = copy(small, tmp_path / "d")
-    (folder / RECORD).write_text(said)
-    assert validate_dinov3(folder)  # as one without a record
+    (folder / RECORD).write_text(text)
+    assert validate_dinov3(folder)  # like a folder without a record
 
 
-def test_validate_dinov3__a_billion_layers_take_no_memory(small, tmp_path):
+def test_validate_dinov3__a_billion_layers_need_no_memory(small, tmp_path):
     folder = copy(small, tmp_path / "d")
     for layers in (10**6, 10**9):
-        said = json.loads((folder / "config.json").read_bytes()) | {"num_hidden_layers": layers}
-        (folder / "config.json").write_text(json.dumps(said))
+        changed = json.loads((folder / "config.json").read_bytes()) | {"num_hidden_layers": layers}
+        (folder / "config.json").write_text(json.dumps(changed))
         assert not validate_dinov3(folder)
 
 
-def config(tmp_path: Path, said: object) -> Path:
+def config(tmp_path: Path, content: object) -> Path:
     path = tmp_path / "sub" / "config.json"
     path.parent.mkdir(exist_ok=True)
-    path.write_text(said if isinstance(said, str) else json.dumps(said))
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
     return path
 
 
-def test_fetcher_config__paths_count_from_the_file(tmp_path, monkeypatch):
+def test_fetcher_config__paths_are_relative_to_the_file(tmp_path, monkeypatch):
     whole = {
         "paths": {"dataset_root": "photos"},
         "train": {"dino_root": "models/d", "dino_model": "dinov3-vits16"},
     }
     path = config(tmp_path, whole)
-    found = FetcherConfig.read(path)
-    assert found == FetcherConfig(tmp_path / "sub" / "models" / "d", "dinov3-vits16")
+    config_read = FetcherConfig.read(path)
+    assert config_read == FetcherConfig(tmp_path / "sub" / "models" / "d", "dinov3-vits16")
     monkeypatch.chdir(path.parent)
-    assert FetcherConfig.read(Path("config.json")) == found
+    assert FetcherConfig.read(Path("config.json")) == config_read
     assert FetcherConfig.read(config(tmp_path, {"train": {"dino_root": "/d"}})) == FetcherConfig(
         Path("/d"), DEFAULT_TEACHER
     )
@@ -390,13 +392,13 @@ def test_fetcher_config__paths_count_from_the_file(tmp_path, monkeypatch):
         ({"train": {"dino_root": "d", "dino_model": 7}}, "train.dino_model", "type"),
     ],
 )
-def test_fetcher_config__that_cannot_work(tmp_path, content, setting, reason):
+def test_fetcher_config__invalid_content(tmp_path, content, setting, reason):
     path = config(tmp_path, content)
     with raising(ConfigError, setting=setting, reason=reason, match=str(path)):
         FetcherConfig.read(path)
 
 
-def test_fetcher_config__that_is_not_there(tmp_path):
+def test_fetcher_config__missing_file(tmp_path):
     for path in (tmp_path / "no.json", tmp_path):
         with raising(ConfigError, setting="config", value=str(path), reason="unreadable"):
             FetcherConfig.read(path)

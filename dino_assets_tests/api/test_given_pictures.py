@@ -1,4 +1,4 @@
-"""Pictures as people have them in Python, by the same rule as files."""
+"""Conversion of Python pictures to pixels, equal to reading them from files."""
 
 import io
 from pathlib import Path
@@ -51,7 +51,7 @@ def test_to_picture__floats_are_rounded():
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "1", "P", "RGBA", "CMYK", "I;16"])
-def test_to_picture__pillow_images_as_their_files(mode):
+def test_to_picture__pillow_images_equal_their_files(mode):
     if mode == "I;16":
         image = Image.fromarray(GRAY.astype(np.uint16) * 257)
     else:
@@ -60,12 +60,12 @@ def test_to_picture__pillow_images_as_their_files(mode):
     assert np.array_equal(to_picture(image), read_pixels(encode(image, kind)))
 
 
-def test_to_picture__a_float_pillow_image_as_its_file():
+def test_to_picture__float_pillow_image_equals_its_file():
     image = Image.fromarray(GRAY.astype(np.float32) * 3 - 100)
     assert np.array_equal(to_picture(image), read_pixels(encode(image, "TIFF")))
 
 
-def test_to_picture__a_turned_pillow_image_is_put_upright():
+def test_to_picture__turns_a_pillow_image_upright():
     sink = io.BytesIO()
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -91,24 +91,24 @@ def test_to_picture__a_turned_pillow_image_is_put_upright():
         torch.zeros(2, 3, 8, 8),
     ],
 )
-def test_to_picture__what_is_none(given):
+def test_to_picture__refuses_other_values(given):
     with pytest.raises(UnusableImageError) as caught:
         to_picture(given)
     assert caught.value.reason in ("not-an-image", "unsupported-mode")
 
 
-def test_to_tiles__batches_alone():
+def test_to_tiles__only_batches():
     batch = np.stack([PIXELS, PIXELS])
     tensor = torch.from_numpy(batch).permute(0, 3, 1, 2)
     for same in (batch, batch / 255, tensor, tensor.float() / 255):
         assert np.array_equal(to_tiles(same), batch)
-    assert np.shares_memory(to_tiles(tensor), batch)  # no copy of our own
+    assert np.shares_memory(to_tiles(tensor), batch)  # without a copy
     for other in ([PIXELS], PIXELS, tensor[0], tensor[:, :1], batch[..., :1], None):
         assert to_tiles(other) is None
 
 
 def test_to_picture__open_files_and_buffers(tmp_path):
-    """A file has a ``detach`` as a tensor has, which would close it."""
+    """Files have a ``detach`` like tensors; calling it would close them."""
     data = encode(Image.fromarray(PIXELS), "PNG")
     path = tmp_path / "a.png"
     path.write_bytes(data)
@@ -137,8 +137,8 @@ def test_to_picture__open_files_and_buffers(tmp_path):
         7,
     ],
 )
-def test_check_batch__what_is_one_picture_or_none(batch):
-    """The rows of an array would each count as a gray picture, the letters of a path as paths."""
+def test_check_batch__refuses_single_pictures_and_other_values(batch):
+    """Rows of an array would count as gray pictures, letters of a path as paths."""
     with pytest.raises(ConfigError) as caught:
         check_batch(batch)
     assert caught.value.setting == "batch"

@@ -1,4 +1,4 @@
-"""``ImageDataset``: for a DataLoader, from whatever names pictures."""
+"""``ImageDataset``: sources, transforms, unusable pictures, DataLoader workers."""
 
 from pathlib import Path
 
@@ -20,26 +20,26 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_image_dataset__a_loop_of_ones_own(tiny, folder, workers):
+def test_image_dataset__in_a_data_loader(tiny, folder, workers):
     extractor = DINOv2Extractor(str(tiny.folder), device="cpu", precision="fp32")
     dataset = ImageDataset(str(folder))
     assert isinstance(dataset, Dataset)
-    found, ids = [], []
+    batches, ids = [], []
     for pictures, names in DataLoader(dataset, batch_size=3, num_workers=workers):
         assert (pictures.dtype, pictures.shape[1:]) == (torch.uint8, (3, 224, 224))
-        found.append(extractor.extract_batch(pictures))
+        batches.append(extractor.extract_batch(pictures))
         ids += names
     wanted, names = extractor.extract_from_directory(folder)
     assert ids == names == dataset.image_ids
-    assert torch.equal(torch.cat(found), wanted)
+    assert torch.equal(torch.cat(batches), wanted)
 
 
-def test_image_dataset__a_transform_gets_the_whole_picture(folder):
+def test_image_dataset__transform_gets_the_whole_picture(folder):
     dataset = ImageDataset(folder, transform=lambda image: (type(image), image.mode, image.size))
     assert dataset[0] == ((Image.Image, "RGB", (300, 240)), NAMES[0])
 
 
-def test_image_dataset__whatever_names_pictures(folder, tmp_path):
+def test_image_dataset__every_kind_of_source(folder, tmp_path):
     paths = [str(folder / name) for name in NAMES[:2]]
     (tmp_path / "a.csv").write_text("image_path,label\n" + "".join(f"{p},x\n" for p in paths))
     (tmp_path / "a.txt").write_text("\n".join(paths))
@@ -65,7 +65,7 @@ def test_image_dataset__another_size(folder):
     assert np.array_equal(picture.permute(1, 2, 0), wanted)
 
 
-def test_image_dataset__an_unusable_picture_is_named(folder):
+def test_image_dataset__names_an_unusable_picture(folder):
     (folder / "no.jpg").write_text("no picture")
     dataset = ImageDataset(folder)
     assert len(dataset) == 5

@@ -1,4 +1,4 @@
-"""Which pictures there are: patterns, lists, tables, and what is said when there are none."""
+"""Lists of image files: patterns, lists, tables, and messages if nothing matches."""
 
 import os
 from pathlib import Path
@@ -78,7 +78,7 @@ def test_find_in_directory__nothing_matches(folder, tmp_path):
     assert str(caught.value).endswith("it is empty")
 
 
-def test_find_in_directory__no_folder(folder):
+def test_find_in_directory__missing_folder(folder):
     for path, reason in ((folder / "absent", "missing"), (folder / "a.jpg", "not-a-folder")):
         with pytest.raises(SourceError) as caught:
             find_in_directory(path, ["*.jpg"])
@@ -99,7 +99,7 @@ def test_find_in_directory__links_litter_and_odd_names(tmp_path):
     assert all(Path(each).exists() for each in files.paths)
 
 
-def test_read_image_list__where_relative_paths_count_from(tmp_path, monkeypatch):
+def test_read_image_list__base_of_relative_paths(tmp_path, monkeypatch):
     touch(tmp_path / "lists", "near.jpg", "both.jpg")
     touch(tmp_path / "here", "far.jpg", "both.jpg")
     monkeypatch.chdir(tmp_path / "here")
@@ -113,7 +113,7 @@ def test_read_image_list__where_relative_paths_count_from(tmp_path, monkeypatch)
     ]  # fmt: skip
 
 
-def test_read_image_list__a_path_from_home(tiny, tmp_path, monkeypatch, write_photo):
+def test_read_image_list__path_below_the_home_folder(tiny, tmp_path, monkeypatch, write_photo):
     monkeypatch.setenv("HOME", str(tmp_path / "me"))
     write_photo(tmp_path / "me" / "a.jpg")
     (tmp_path / "a.csv").write_text("image_path\n~/a.jpg\n")
@@ -131,20 +131,20 @@ def test_read_image_list__a_path_from_home(tiny, tmp_path, monkeypatch, write_ph
         ("image_path\na.jpg\n".encode("utf-16"), "encoding"),
     ],
 )
-def test_read_image_list__one_that_cannot_be_read(tmp_path, text, reason):
+def test_read_image_list__unreadable_list(tmp_path, text, reason):
     (tmp_path / "a.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(SourceError) as caught:
         read_image_list(tmp_path / "a.csv")
     assert caught.value.reason == reason
 
 
-def test_read_image_list__none_there(tmp_path):
+def test_read_image_list__missing_file(tmp_path):
     with pytest.raises(SourceError) as caught:
         read_image_list(tmp_path / "absent.csv")
     assert caught.value.reason == "missing"
 
 
-def test_take_column__a_table(tmp_path):
+def test_take_column__paths_of_a_table(tmp_path):
     table = pd.DataFrame({"image_path": ["b.jpg", None, "a.jpg"], "label": [1, 2, 3]})
     assert take_column(table, "image_path").ids == ["b.jpg", "a.jpg"]
     with pytest.raises(ConfigError) as caught:
@@ -152,7 +152,7 @@ def test_take_column__a_table(tmp_path):
     assert "image_path, label" in str(caught.value)
 
 
-def test_find_images__whatever_names_them(folder, tmp_path):
+def test_find_images__every_kind_of_source(folder, tmp_path):
     (tmp_path / "a.CSV").write_text("image_path\nimages/a.jpg\n")
     assert len(find_images(folder)) == 5
     assert find_images(str(tmp_path / "a.CSV")).ids == ["images/a.jpg"]
@@ -173,7 +173,7 @@ def test_name_paths__ids_are_plain_strings():
 
 
 @pytest.mark.parametrize("path", ["a.jpg", Path("a.jpg"), b"a.jpg"])
-def test_name_paths__one_path_in_place_of_a_list(path):
+def test_name_paths__refuses_a_single_path(path):
     with pytest.raises(ConfigError) as caught:
         name_paths(path)
     assert caught.value.setting == "image_paths"

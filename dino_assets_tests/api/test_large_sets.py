@@ -1,4 +1,4 @@
-"""The documents' functions around an extractor, and embeddings as files."""
+"""Functions around an extractor: batches, scales, large data sets, embedding files."""
 
 import json
 import tracemalloc
@@ -35,12 +35,12 @@ def options(tiny) -> dict:
     return {"model_name": str(tiny.folder), "device": "cpu", "precision": "fp32"}
 
 
-def assert_close(found: torch.Tensor, wanted: torch.Tensor) -> None:
-    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-5)
+def assert_close(result: torch.Tensor, wanted: torch.Tensor) -> None:
+    torch.testing.assert_close(result, wanted, rtol=0, atol=1e-5)
 
 
-def test_extract_embeddings__the_documents_probe_learns(tiny, options):
-    """Their loop over a loader, as it is written but for the data and the number of classes."""
+def test_extract_embeddings__published_probe_learns(tiny, options):
+    """The published loop over a loader, with other data and another number of classes."""
     rng = np.random.default_rng(0)
     labels = torch.arange(16) % 2
     images = torch.from_numpy(rng.random((16, 3, 224, 224), dtype=np.float32)) * 0.4
@@ -62,7 +62,7 @@ def test_extract_embeddings__the_documents_probe_learns(tiny, options):
     assert_close(embeddings, torch.from_numpy(compute_expected(tiny, tiles).patches))
 
 
-def test_extract_multiscale_features__three_sides_side_by_side(tiny, folder, options):
+def test_extract_multiscale_features__concatenates_three_sizes(tiny, folder, options):
     path = folder / NAMES[0]
     features = extract_multiscale_features(path, **options)
     wanted = [embed_plainly(tiny, [path], side=side)[0] for side in (112, 224, 336)]
@@ -74,18 +74,18 @@ def test_extract_multiscale_features__three_sides_side_by_side(tiny, folder, opt
 
 
 @pytest.mark.parametrize("scales", [[], [0], [-1.0], [float("nan")], [1.0, 1e9]])
-def test_extract_multiscale_features__scales_that_are_none(folder, options, scales):
+def test_extract_multiscale_features__invalid_scales(folder, options, scales):
     with pytest.raises(ConfigError) as caught:
         extract_multiscale_features(folder / NAMES[0], scales, **options)
     assert caught.value.setting == "scales"
 
 
-def test_extract_multiscale_features__no_picture(options):
+def test_extract_multiscale_features__unusable_picture(options):
     with pytest.raises(UnusableImageError):
         extract_multiscale_features("absent.jpg", **options)
 
 
-def test_process_large_dataset__as_at_once(folder, options):
+def test_process_large_dataset__equals_one_call(folder, options):
     (folder / "a.png").write_bytes((folder / NAMES[0]).read_bytes())
     (folder / "no.jpg").write_text("no picture")
     with pytest.warns(UnusableImageWarning):
@@ -96,12 +96,12 @@ def test_process_large_dataset__as_at_once(folder, options):
         process_large_dataset(folder, chunk_size=0, **options)
 
 
-def test_write_embeddings__row_groups_as_they_come(folder, options, tmp_path):
+def test_write_embeddings__one_row_group_per_chunk(folder, options, tmp_path):
     (folder / "no.jpg").write_text("no picture")
     with pytest.warns(UnusableImageWarning):
         rows = write_embeddings(folder, tmp_path / "out" / "e.parquet", chunk_size=2, **options)
     file = pq.ParquetFile(tmp_path / "out" / "e.parquet")
-    assert (rows, file.num_row_groups) == (4, 2)  # of the last piece nothing is left
+    assert (rows, file.num_row_groups) == (4, 2)  # all pictures of the last chunk are unusable
     table = file.read()
     wanted, ids = DINOv2Extractor(**options).extract_from_directory(folder, "img*")
     assert table["image_id"].to_pylist() == ids
@@ -112,7 +112,7 @@ def test_write_embeddings__row_groups_as_they_come(folder, options, tmp_path):
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["e.parquet"]
 
 
-def test_write_embeddings__memory_is_a_chunks(options, tmp_path):
+def test_write_embeddings__memory_of_one_chunk(options, tmp_path):
     names = [f"{number}.jpg" for number in range(40)]
     folder = write_pictures(tmp_path / "many", names[:1])
     for name in names[1:]:
@@ -127,10 +127,10 @@ def test_write_embeddings__memory_is_a_chunks(options, tmp_path):
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
         assert rows == len(paths)
-    assert peaks[1] < peaks[0] + 500 * len(names) * 20  # names and row groups, no vectors
+    assert peaks[1] < peaks[0] + 500 * len(names) * 20  # names and row groups, without vectors
 
 
-def test_write_embeddings__places_that_cannot_be_written(folder, options, tmp_path):
+def test_write_embeddings__unwritable_paths(folder, options, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(TargetError):
         write_embeddings(folder, tmp_path / "file" / "e.parquet", **options)
@@ -140,7 +140,7 @@ def test_write_embeddings__places_that_cannot_be_written(folder, options, tmp_pa
 
 
 @pytest.mark.parametrize("ending", [".parquet", ".npz", ".pt"])
-def test_write_embeddings__none_usable(options, tmp_path, ending):
+def test_write_embeddings__no_usable_picture(options, tmp_path, ending):
     (tmp_path / "no.jpg").write_text("no picture")
     (tmp_path / f"e{ending}").write_text("older")
     with pytest.warns(UnusableImageWarning), pytest.raises(SourceError) as caught:
@@ -172,7 +172,7 @@ def test_parallel_extract__one_device(folder, options):
 
 
 @pytest.mark.parametrize("device", [None, ["cpu", "cpu", "cpu"]])
-def test_parallel_extract__several_devices_or_whatever_is_here(folder, options, device):
+def test_parallel_extract__several_devices_or_the_default(folder, options, device):
     paths = [folder / name for name in NAMES] * 3
     wanted, _ = DINOv2Extractor(**options).extract_from_list(paths)
     embeddings, ids = parallel_extract(paths, n_workers=2, **{**options, "device": device})
@@ -196,7 +196,7 @@ def test_save_embeddings__opens_without_code(folder, options, tmp_path):
     assert saved["metadata"]["space"] == extractor.space
 
 
-def test_save_embeddings__a_view_is_written_alone(tmp_path):
+def test_save_embeddings__writes_only_the_view(tmp_path):
     whole = torch.zeros(10_000, 48)
     save_embeddings(whole[:2], ["a", "b"], tmp_path / "e.pt")
     assert (tmp_path / "e.pt").stat().st_size < 10_000
@@ -228,7 +228,7 @@ def test_save_embeddings__tensors_of_any_precision(kind, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["e", "e.pth", ".e", "ü e"])
-def test_save_embeddings__any_other_ending_is_taken_for_pt(name, tmp_path):
+def test_save_embeddings__other_endings_mean_pt(name, tmp_path):
     path = save_embeddings(torch.ones(1, 3), ["a"], tmp_path / name)
     assert path == tmp_path / name
     assert torch.load(path, weights_only=True)["image_ids"] == ["a"]
@@ -236,14 +236,14 @@ def test_save_embeddings__any_other_ending_is_taken_for_pt(name, tmp_path):
 
 
 @pytest.mark.parametrize("ids", [["a"], ["a", "b", "c"]])
-def test_save_embeddings__ids_that_are_too_few_or_many(tmp_path, ids):
+def test_save_embeddings__wrong_number_of_ids(tmp_path, ids):
     with pytest.raises(ConfigError) as caught:
         save_embeddings(torch.zeros(2, 3), ids, tmp_path / "e.pt")
     assert caught.value.setting == "image_ids"
     assert list(tmp_path.iterdir()) == []
 
 
-def test_save_embeddings__an_older_file_stands_where_it_cannot_be_written(tmp_path):
+def test_save_embeddings__keeps_the_older_file_on_failure(tmp_path):
     (tmp_path / "e.pt").mkdir()
     with pytest.raises(TargetError):
         save_embeddings(torch.zeros(1, 3), ["a"], tmp_path / "e.pt")

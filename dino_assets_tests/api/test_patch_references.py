@@ -1,4 +1,4 @@
-"""Position bias is measured once for a grid, a layer and references."""
+"""Position bias: measured once per grid, layer and references."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ __all__ = ["one_tiny", "sample_of"]
 
 
 class CountingReader:
-    """Features that are the pixels, and how often they were read."""
+    """A reader whose features are the pixels; counts its calls."""
 
     def __init__(self, checkpoint):
         self.checkpoint = checkpoint
@@ -29,13 +29,13 @@ def reader(one_tiny):
 
 
 def open_photo(path):
-    """A picture of any size: references are stretched over the grid."""
+    """Make a picture; references of any size are scaled to the grid."""
     pixels = np.zeros((40, 50, 3), np.uint8)
     pixels[:20] = 200
     return Photo(str(path), pixels, fit_grid(50, 40, patch_px=16))
 
 
-def test_find__the_same_bias_is_measured_once(reader):
+def test_find__measures_an_equal_bias_once(reader):
     finder = BiasFinder(reader, open_photo)
     grid, other = fit_grid(64, 32, patch_px=16), fit_grid(32, 64, patch_px=16)
     first = finder.find(grid, 2, "noise")
@@ -46,7 +46,7 @@ def test_find__the_same_bias_is_measured_once(reader):
     assert reader.read == 24
 
 
-def test_find__references_are_stretched_over_the_grid(reader):
+def test_find__scales_references_to_the_grid(reader):
     bias = BiasFinder(reader, open_photo).find(fit_grid(64, 64, patch_px=16), 0, ["a", "b"])
     assert bias.offsets.shape == (4, 4, 3)
     assert bias.offsets[0, 0, 0] == pytest.approx(100, abs=15)

@@ -1,4 +1,4 @@
-"""``PatchVisualizer``: the documents' names, and every picture where it belongs."""
+"""``PatchVisualizer``: published signatures, pictures, pages, features, refusals."""
 
 import inspect
 import logging
@@ -40,7 +40,7 @@ def visualizer(one_tiny, open_model):
 
 @pytest.fixture
 def photo(tmp_path):
-    """9 × 6 patches of 16 px, all different."""
+    """A picture of 9 × 6 different patches of 16 px."""
     pixels = np.random.default_rng(0).integers(0, 256, (96, 144, 3), dtype=np.uint8)
     path = tmp_path / "photo.png"
     Image.fromarray(pixels).save(path)
@@ -48,7 +48,7 @@ def photo(tmp_path):
 
 
 def draw_squares(path, *, rows, columns, patch_px, at, scale=1):
-    """Even ground with a bright square in some cells, ``scale`` times as large as the model sees it."""
+    """Draw a uniform picture with bright squares in some cells, ``scale`` times the model's input size."""
     picture = Image.new("RGB", (columns * patch_px, rows * patch_px), GROUND)
     for row, column in at:
         picture.paste((255, 250, 240), (column * patch_px, row * patch_px,
@@ -57,7 +57,7 @@ def draw_squares(path, *, rows, columns, patch_px, at, scale=1):
     return path
 
 
-def test_signatures__are_the_documents():
+def test_signatures__are_as_published():
     assert dino_assets.PatchVisualizer is PatchVisualizer
     parameters = inspect.signature(PatchVisualizer).parameters
     assert list(parameters)[:2] == ["model_name", "device"]
@@ -117,7 +117,7 @@ def test_visualize_pca__of_one_and_of_several(visualizer, photo, tmp_path):
 
 
 @pytest.mark.parametrize("scale", [1, 3])
-def test_similarity__lights_the_square_and_its_likes(tiny, open_model, tmp_path, scale):
+def test_similarity__is_high_for_equal_squares(tiny, open_model, tmp_path, scale):
     patch = tiny.checkpoint.patch_px
     squares = [(0, 0), (6, 10), (3, 5), (0, 10), (6, 0)]
     path = draw_squares(
@@ -134,7 +134,7 @@ def test_similarity__lights_the_square_and_its_likes(tiny, open_model, tmp_path,
             assert values[row, column] == pytest.approx(1, abs=1e-5)
             brightest = np.argsort(values.ravel())[::-1][:5]
             assert {divmod(int(at), 11) for at in brightest} == set(squares)
-    # A pixel beside the square is ground, which is everywhere.
+    # A pixel beside the square belongs to the background.
     values = visualizer.similarity(path, (cell, 0), debias="blank")
     assert {divmod(int(at), 11) for at in np.argsort(values.ravel())[:5]} == set(squares)
 
@@ -143,7 +143,7 @@ def test_similarity__points_are_of_the_upright_picture(visualizer, tmp_path):
     turned = Image.new("RGB", (96, 160), GROUND)
     turned.paste((255, 250, 240), (80, 144, 96, 160))  # the lower right corner
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned by 90° clockwise: then it is the lower left one
+    exif[0x0112] = 6  # turned by 90° clockwise: then it is the lower left corner
     turned.save(tmp_path / "turned.jpg", exif=exif, quality=95)
     values = visualizer.similarity(tmp_path / "turned.jpg", (3, 93), debias="blank")
     assert values.shape == (6, 10)
@@ -169,7 +169,7 @@ def test_visualize_similarity__a_page_or_a_picture(visualizer, photo, tmp_path):
     assert not (tmp_path / "q.png").exists()
 
 
-def test_debias__changes_the_features_and_is_said(visualizer, photo, tmp_path):
+def test_debias__changes_the_features_and_is_reported(visualizer, photo, tmp_path):
     plain = visualizer.patch_features(photo)
     for debias, origin in [
         ("noise", "8 noise pictures"),
@@ -180,13 +180,13 @@ def test_debias__changes_the_features_and_is_said(visualizer, photo, tmp_path):
         view = visualizer.visualize_similarity(photo, tmp_path / "p.html", debias=debias)
         assert view.facts["debias"] == origin
         assert f"positions are taken out, as measured on {origin}" in view.path.read_text()
-    # Of the picture itself nothing is left but what is the same everywhere.
+    # With the picture itself as reference, only a part that is equal everywhere remains.
     same = visualizer.patch_features(photo, debias=[photo])
     assert np.allclose(same, plain.mean(axis=(0, 1)), atol=1e-4)
 
 
 @pytest.mark.parametrize("debias", ["colour", [], ""])
-def test_debias__refuses_words_that_mean_nothing(visualizer, photo, debias):
+def test_debias__refuses_unknown_words(visualizer, photo, debias):
     with pytest.raises(ConfigError) as caught:
         visualizer.patch_features(photo, debias=debias)
     assert caught.value.setting == "debias"
@@ -220,7 +220,7 @@ def test_save_patch_features__opens_without_code(visualizer, photo, tmp_path):
         }
 
 
-def test_similarity__is_that_of_the_features(visualizer, photo):
+def test_similarity__equals_that_of_the_features(visualizer, photo):
     features = visualizer.patch_features(photo, layer=0)
     values = visualizer.similarity(photo, (16, 16), layer=0)
     assert np.array_equal(values, compare_patches(features, 1, 1))
@@ -229,12 +229,12 @@ def test_similarity__is_that_of_the_features(visualizer, photo):
 
 
 @pytest.mark.parametrize("max_px", [64, 100])
-def test_max_px__bounds_what_the_model_sees(one_tiny, open_model, photo, max_px):
+def test_max_px__limits_the_models_input(one_tiny, open_model, photo, max_px):
     features = open_model(one_tiny, max_px=max_px).patch_features(photo)
     assert features.shape[:2] == {64: (2, 4), 100: (4, 6)}[max_px]
 
 
-def test_files__refusals_leave_what_was_there(visualizer, photo, tmp_path):
+def test_files__refusals_keep_older_files(visualizer, photo, tmp_path):
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"no picture")
     target = tmp_path / "target.png"
@@ -258,7 +258,7 @@ def test_files__refusals_leave_what_was_there(visualizer, photo, tmp_path):
         visualizer.visualize_attention(photo, tmp_path / "folder.png")
 
 
-def test_files__a_photograph_is_never_written_over(visualizer, photo, monkeypatch):
+def test_files__never_overwrites_an_input_picture(visualizer, photo, monkeypatch):
     before = photo.read_bytes()
     (photo.parent / "link.png").symlink_to(photo)
     for target in (photo, "photo.png", photo.parent / "link.png"):
@@ -277,14 +277,14 @@ def test_files__a_photograph_is_never_written_over(visualizer, photo, monkeypatc
         ("gpu", ConfigError),
     ],
 )
-def test_device__that_is_not_here(one_tiny, device, error):
+def test_device__missing_device(one_tiny, device, error):
     with pytest.raises(error) as caught:
         PatchVisualizer(str(one_tiny.folder), device)
     assert caught.value.setting == "device"
 
 
 @pytest.mark.parametrize("device", ["cuda", torch.device("cuda")])
-def test_device__the_documents_default_falls_back_with_a_warning(one_tiny, photo, device, caplog):
+def test_device__cuda_without_a_gpu_falls_back_with_a_warning(one_tiny, photo, device, caplog):
     if torch.cuda.is_available():
         pytest.skip("there is one here")
     visualizer = PatchVisualizer(str(one_tiny.folder), device)
@@ -299,14 +299,14 @@ def test_device__is_chosen(one_tiny, photo, device):
     assert PatchVisualizer(str(one_tiny.folder), device).patch_features(photo).shape == (6, 9, 48)
 
 
-def test_model__that_is_none(tmp_path):
+def test_model__missing_model(tmp_path):
     with pytest.raises(CheckpointNotFoundError):
         PatchVisualizer("./models/none", "cpu")
     with pytest.raises(ConfigError):
         PatchVisualizer(" ", "cpu")
 
 
-def test_random_weights__are_said_loudly(checkpoint_dir, photo, tmp_path, caplog):
+def test_random_weights__are_reported(checkpoint_dir, photo, tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         visualizer = PatchVisualizer(str(checkpoint_dir), "cpu")
     assert [CAVEAT in each.message for each in caplog.records] == [True]

@@ -1,4 +1,4 @@
-"""The documents' own examples, with their imports changed, as scripts of somebody who follows them."""
+"""The published example scripts of the API, with changed imports."""
 
 import subprocess
 import sys
@@ -70,7 +70,7 @@ print(sorted(theirs) == sorted(UncertaintySelector(method="topn").select(embeddi
 
 @pytest.fixture
 def run(hub, small: Sample, tmp_path: Path):
-    """Run a script beside a folder of a dozen pictures, where the documents' default model is to be had."""
+    """Run a script beside a folder of a dozen pictures, with a Hub that has the default model."""
     hub.add("facebook/dinov2-base", {path.name: path for path in small.folder.iterdir()})
     write_pictures(tmp_path / "test_images", [f"{number:02}.jpg" for number in range(12)])
 
@@ -85,16 +85,16 @@ def run(hub, small: Sample, tmp_path: Path):
     return run
 
 
-def test_examples__the_whole_pipeline(run, tmp_path: Path):
+def test_examples__whole_pipeline(run, tmp_path: Path):
     run(PIPELINE)
     assert (tmp_path / "test_umap.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_examples__a_subclass_sees_every_batch(run):
+def test_examples__subclass_gets_every_batch(run):
     done = run(CHAIN)
     assert done.stdout.split() == ["12", "(12,", "2)", "4"]
     assert done.stderr.count("Extracting:   0%") == 3
 
 
-def test_examples__an_own_selector_and_a_map_that_is_added_to(run):
+def test_examples__own_selector_and_incremental_map(run):
     assert run(CUSTOM).stdout.split("\n") == ["(55, 2)", "True", ""]

@@ -1,4 +1,4 @@
-"""The documents' selectors, with the signatures and defaults of the documents."""
+"""Selectors of the Python API: published signatures and defaults, properties, refusals."""
 
 import inspect
 
@@ -15,7 +15,7 @@ RNG = np.random.default_rng(5)
 POOL = RNG.normal(size=(60, 8)).astype(np.float32)
 
 
-def test_diverse_image_selector__the_documents_defaults():
+def test_diverse_image_selector__published_defaults():
     assert str(inspect.signature(DiverseImageSelector)).startswith(
         "(strategy: Literal['random', 'cluster', 'fps', 'hybrid'] = 'hybrid', random_state: int = 42)"
     )
@@ -27,7 +27,7 @@ def test_diverse_image_selector__the_documents_defaults():
 
 
 @pytest.mark.parametrize("strategy", ["random", "cluster", "fps", "hybrid"])
-def test_select__so_many_different_rows_whatever_holds_them(strategy: str):
+def test_select__different_rows_for_every_input_type(strategy: str):
     chosen = DiverseImageSelector(strategy).select(POOL, n_samples=10)
     assert len(set(chosen.tolist())) == 10
     assert chosen.dtype == np.int64
@@ -36,21 +36,21 @@ def test_select__so_many_different_rows_whatever_holds_them(strategy: str):
         assert again.tolist() == chosen.tolist()
 
 
-def test_select__the_same_selector_gives_the_same_twice_and_another_state_others():
+def test_select__depends_on_random_state_only():
     selector = DiverseImageSelector("random", random_state=1)
     first = selector.select(POOL, 10).tolist()
     assert selector.select(POOL, 10).tolist() == first
     assert DiverseImageSelector("random", random_state=2).select(POOL, 10).tolist() != first
 
 
-def test_select__more_than_there_are_is_said():
+def test_select__warns_if_there_are_too_few():
     with pytest.warns(FewerThanAskedWarning):
         chosen = DiverseImageSelector().select(POOL[:7], n_samples=10)
     assert sorted(chosen.tolist()) == list(range(7))
     assert DiverseImageSelector().select(POOL, n_samples=0).tolist() == []
 
 
-def test_select__refuses_what_cannot_be():
+def test_select__invalid_arguments():
     with raising(ConfigError, setting="strategy", value="hybird"):
         DiverseImageSelector("hybird")
     with raising(ConfigError, setting="budget", value=-1):
@@ -76,15 +76,15 @@ def naive_greedy(points: np.ndarray, uncertainties: np.ndarray, count: int) -> l
     return chosen
 
 
-def test_uncertainty_selector__the_greedy_product():
+def test_uncertainty_selector__equals_the_greedy_product():
     uncertainties = RNG.uniform(size=60)
     chosen = UncertaintySelector().select(POOL, uncertainties, 12)
     assert chosen.tolist() == naive_greedy(POOL, uncertainties, 12)
-    # A larger number of samples begins with the same.
+    # A larger selection begins with the smaller one.
     assert UncertaintySelector().select(POOL, uncertainties, 5).tolist() == chosen[:5].tolist()
 
 
-def test_uncertainty_selector__copies_come_last_and_the_documents_formula_takes_both_of_a_pair():
+def test_uncertainty_selector__greedy_takes_copies_last_and_topn_takes_both_of_a_pair():
     vectors = [[1, 0, 0], [1, 0, 0.01], [0, 1, 0], [0, 0, 1], [0, 1, 0]]
     uncertainties = [0.9, 0.95, 0.3, 0.5, 0.1]
     greedy = UncertaintySelector().select(vectors, uncertainties, 5).tolist()
@@ -95,7 +95,7 @@ def test_uncertainty_selector__copies_come_last_and_the_documents_formula_takes_
     assert topn.tolist() == [3, 1]
 
 
-def test_uncertainty_selector__all_certain_is_by_index_and_wrong_numbers_are_refused():
+def test_uncertainty_selector__zero_uncertainties_and_invalid_ones():
     assert UncertaintySelector().select(POOL, np.zeros(60), 3).tolist() == [0, 1, 2]
     for wrong in (np.zeros(59), np.full(60, np.nan), np.full(60, -1)):
         with raising(ConfigError, setting="uncertainties"):
@@ -104,7 +104,7 @@ def test_uncertainty_selector__all_certain_is_by_index_and_wrong_numbers_are_ref
         UncertaintySelector(method="best")
 
 
-def test_select__a_strategy_of_ones_own_is_a_subclass():
+def test_select__own_strategy_as_a_subclass():
     class FirstSelector(DiverseImageSelector):
         def select(self, embeddings, n_samples, n_clusters=100, fps_ratio=0.5):
             return np.arange(n_samples)

@@ -1,4 +1,4 @@
-"""What a teacher says about pictures, held against transformers' own classes."""
+"""Teacher features compared with transformers' own classes; inputs, sizes, refusals."""
 
 import json
 import logging
@@ -41,7 +41,7 @@ def sample_of(tmp_path_factory: pytest.TempPathFactory) -> SampleOf:
 
 @pytest.fixture
 def teacher(sample_of: SampleOf) -> DinoV3Teacher:
-    """A tiny DINOv3 that sees 80 px, five patches a side."""
+    """A tiny DINOv3 with an input of 80 px, five patches a side."""
     return open_teacher(sample_of(), side=80)
 
 
@@ -78,8 +78,8 @@ def test_teacher__vit_s_equals_transformers(sample_of: SampleOf, family: str, mu
     assert_equals_transformers(sample, (height, width), count=1)
 
 
-def test_teacher__documents_shapes(sample_of: SampleOf):
-    """A picture of 512 px in noise, by a directory of 518 px: 512 px, and 32 × 32 places."""
+def test_teacher__published_shapes(sample_of: SampleOf):
+    """A noise picture of 512 px, with a folder configured for 518 px: 512 px, and 32 × 32 patches."""
     sample = copy_with_processor(sample_of(), size={"height": 518, "width": 518})
     teacher = DinoV3Teacher(DinoV3Config(root=sample.folder), torch.device("cpu"))
     images = torch.randn(4, 3, 512, 512)
@@ -98,8 +98,8 @@ def copy_with_processor(sample: Sample, **values: object) -> Sample:
     return Sample(folder, sample.checkpoint)
 
 
-def test_teacher__size_is_floored_before_resizing(sample_of: SampleOf):
-    """95 px are five patches of 16 px: the picture is resized to 80, not cut at 80."""
+def test_teacher__rounds_the_size_down_before_resizing(sample_of: SampleOf):
+    """95 px are five patches of 16 px: the picture is resized to 80 px, not cropped."""
     sample = sample_of()
     pictures = draw_pictures(2, 120, 60)
     wanted = open_teacher(sample, side=80).extract_feature_map(pictures)
@@ -125,8 +125,8 @@ def test_teacher__resizes_as_pillow_does(sample_of: SampleOf, height: int, width
     assert cosine(teacher.extract_feature_map(pictures), mapped).min() > 0.999
 
 
-def test_teacher__map_is_row_by_row(sample_of: SampleOf):
-    """Where one patch of a picture changes, its own place changes most."""
+def test_teacher__map_is_in_row_order(sample_of: SampleOf):
+    """If one patch of a picture changes, its feature changes most."""
     teacher = open_teacher(sample_of(), size=(48, 96))
     pictures = torch.full((2, 3, 48, 96), 90, dtype=torch.uint8)
     pictures[1, :, 16:32, 64:80] = 250
@@ -134,8 +134,8 @@ def test_teacher__map_is_row_by_row(sample_of: SampleOf):
     assert int((dark - bright).norm(dim=0).argmax()) == 1 * 6 + 4
 
 
-def test_teacher__registers_are_no_places(sample_of: SampleOf):
-    """Seven registers or one: the map has the same places."""
+def test_teacher__map_has_no_registers(sample_of: SampleOf):
+    """The map has the same size with seven registers and with one."""
     for registers in (1, 7):
         sample = sample_of("dinov2_with_registers", num_register_tokens=registers)
         teacher = open_teacher(sample, side=70)
@@ -146,8 +146,8 @@ def test_teacher__registers_are_no_places(sample_of: SampleOf):
         torch.testing.assert_close(seen, wanted, rtol=0, atol=1e-5)
 
 
-def test_teacher__documents_spelling_of_registers(sample_of: SampleOf, tmp_path):
-    """``num_registers``, which transformers alone reads as none."""
+def test_teacher__other_spelling_of_registers(sample_of: SampleOf, tmp_path):
+    """``num_registers``, which transformers would ignore."""
     sample = sample_of()
     folder = shutil.copytree(sample.folder, tmp_path / "spelled")
     config = json.loads((folder / "config.json").read_text())
@@ -161,15 +161,15 @@ def test_teacher__documents_spelling_of_registers(sample_of: SampleOf, tmp_path)
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16])
 def test_teacher__floats_from_0_to_1(teacher: DinoV3Teacher, dtype):
-    """Halves are exact in all of them."""
+    """Halves are exact in every dtype."""
     floats = torch.randint(0, 3, (2, 3, 80, 80)) / 2
     wanted = teacher.extract_feature_map(floats)
     assert torch.equal(teacher.extract_feature_map(floats.to(dtype)), wanted)
 
 
-def test_teacher__arrays_as_tensors(teacher: DinoV3Teacher):
+def test_teacher__arrays_equal_tensors(teacher: DinoV3Teacher):
     pictures = np.random.default_rng(5).integers(0, 256, (2, 3, 40, 50), np.uint8)
-    pictures.flags.writeable = False  # as decoders give them
+    pictures.flags.writeable = False  # as from image decoders
     wanted = teacher(torch.tensor(pictures))
     for given in (pictures, (pictures / 255).astype(np.float32)):
         assert torch.allclose(teacher.extract_features(given), wanted.cls, atol=1e-5)
@@ -183,7 +183,7 @@ def test_teacher__uint8_and_floats_agree(teacher: DinoV3Teacher):
     )
 
 
-def test_teacher__values_outside_are_taken_as_they_are(sample_of: SampleOf):
+def test_teacher__does_not_clip_values(sample_of: SampleOf):
     noise = torch.randn(2, 3, 80, 80)
     cls, _ = compute_expected(sample_of(), normalize(noise))
     seen = open_teacher(sample_of(), side=80).extract_features(noise)
@@ -207,7 +207,7 @@ def test_teacher__any_layout_in_memory(teacher: DinoV3Teacher):
     torch.testing.assert_close(teacher.extract_feature_map(part), wanted[::2], rtol=0, atol=1e-5)
 
 
-def test_teacher__bf16_is_near(sample_of: SampleOf):
+def test_teacher__bf16_is_close(sample_of: SampleOf):
     sample = sample_of("dinov2", **VIT_S, native_px=70)
     pictures = draw_pictures(4, 70, 70)
     exact = open_teacher(sample, side=70)(pictures)
@@ -231,14 +231,14 @@ def test_teacher__bf16_is_near(sample_of: SampleOf):
         (torch.zeros(1, 3, 80, 80, dtype=torch.bool), "torch.bool"),
     ],
 )
-def test_teacher__no_images(teacher: DinoV3Teacher, images, value):
+def test_teacher__refuses_other_values(teacher: DinoV3Teacher, images, value):
     for ask in (teacher.extract_features, teacher.extract_feature_map, teacher):
         with pytest.raises(ConfigError) as caught:
             ask(images)
         assert (caught.value.setting, caught.value.value) == ("images", value)
 
 
-def test_teacher__bytes_are_never_normalized(teacher: DinoV3Teacher):
+def test_teacher__refuses_normalized_bytes(teacher: DinoV3Teacher):
     with pytest.raises(ConfigError) as caught:
         teacher.extract_features(draw_pictures(1, 80, 80), normalized=True)
     assert caught.value.setting == "normalized"
@@ -251,7 +251,7 @@ def test_teacher__warns_once_of_floats_to_255(teacher: DinoV3Teacher, caplog):
     assert len(caplog.records) == 1
 
 
-def test_teacher__noise_warns_of_nothing(teacher: DinoV3Teacher, caplog):
+def test_teacher__no_warning_for_noise(teacher: DinoV3Teacher, caplog):
     with caplog.at_level(logging.WARNING):
         teacher.extract_features(torch.randn(8, 3, 80, 80))
     assert not caplog.records
@@ -263,8 +263,8 @@ def remove(name: str) -> Callable:
 
 def rewrite(name: str, **values: object) -> Callable:
     def change(folder) -> None:
-        found = json.loads((folder / name).read_text())
-        (folder / name).write_text(json.dumps(found | values))
+        content = json.loads((folder / name).read_text())
+        (folder / name).write_text(json.dumps(content | values))
 
     return change
 
@@ -305,12 +305,12 @@ def test_teacher__bad_root(sample_of: SampleOf, tmp_path, damage, kind, file):
     assert file in str(caught.value)
 
 
-def test_teacher__no_root(tmp_path):
+def test_teacher__missing_root(tmp_path):
     with pytest.raises(CheckpointNotFoundError, match="nowhere"):
         DinoV3Teacher(DinoV3Config(tmp_path / "nowhere"), "cpu")
 
 
-def test_teacher__relative_root_outlives_a_change_of_folder(sample_of: SampleOf, monkeypatch):
+def test_teacher__relative_root_after_a_change_of_folder(sample_of: SampleOf, monkeypatch):
     sample = sample_of()
     monkeypatch.chdir(sample.folder.parent)
     teacher = DinoV3Teacher(DinoV3Config(sample.folder.name), "cpu")  # type: ignore[arg-type]
@@ -358,9 +358,9 @@ def test_teacher__devices(sample_of: SampleOf):
         assert DinoV3Teacher(config).device == torch.device("cpu")
 
 
-def test_teacher__says_what_it_is(checkpoint_dir):
-    told = repr(DinoV3Teacher(DinoV3Config(checkpoint_dir, side=64, dtype="bf16"), "cpu"))
-    assert all(word in told for word in ("(random weights)", "64×64 px", "bf16", "cpu"))
+def test_teacher__repr(checkpoint_dir):
+    text = repr(DinoV3Teacher(DinoV3Config(checkpoint_dir, side=64, dtype="bf16"), "cpu"))
+    assert all(word in text for word in ("(random weights)", "64×64 px", "bf16", "cpu"))
 
 
 def test_import__loads_no_torch():

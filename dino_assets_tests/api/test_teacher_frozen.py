@@ -1,4 +1,4 @@
-"""Nothing that a training does to the module around a teacher reaches the teacher."""
+"""The frozen teacher: a training of the module around it changes neither weights nor precision."""
 
 import copy
 import io
@@ -37,7 +37,7 @@ def images() -> Tensor:
 
 @pytest.fixture
 def unchanged(task: StudentTask, images: Tensor) -> Callable[[DinoV3Teacher], bool]:
-    """Tell whether a teacher is, to the bit, what the task's was at first."""
+    """Make a check whether a teacher equals the task's original one, to the bit."""
     before, wanted = task.teacher.hash_weights(), task.teacher(images)
 
     def compare(teacher: DinoV3Teacher) -> bool:
@@ -51,7 +51,7 @@ def unchanged(task: StudentTask, images: Tensor) -> Callable[[DinoV3Teacher], bo
     return compare
 
 
-def test_hash_weights__sees_one_changed_number(sample: Sample):
+def test_hash_weights__detects_one_changed_number(sample: Sample):
     teacher = open_teacher(sample, side=80)
     before = teacher.hash_weights()
     assert before == open_teacher(sample, side=80).hash_weights()
@@ -63,7 +63,7 @@ def test_hash_weights__sees_one_changed_number(sample: Sample):
 
 
 @pytest.mark.parametrize("kind", [torch.optim.AdamW, torch.optim.SGD])
-def test_training__leaves_the_teacher(task: StudentTask, images: Tensor, unchanged, kind):
+def test_training__does_not_change_the_teacher(task: StudentTask, images: Tensor, unchanged, kind):
     optimizer = kind(task.parameters(), lr=0.05, weight_decay=0.1)
     first = task(images).item()
     for _ in range(20):
@@ -78,13 +78,13 @@ def test_training__leaves_the_teacher(task: StudentTask, images: Tensor, unchang
     assert unchanged(task.teacher)
 
 
-def test_features__have_no_gradient_but_serve_a_loss(task: StudentTask, images: Tensor):
+def test_features__have_no_gradient_and_work_in_a_loss(task: StudentTask, images: Tensor):
     images.requires_grad_(True)
     whole = task.teacher(images)
     assert not whole.cls.requires_grad
     assert not whole.map.requires_grad
     factor = torch.ones(48, requires_grad=True)
-    (factor * whole.cls).sum().backward()  # keeps the features for the backward pass
+    (factor * whole.cls).sum().backward()  # the backward pass uses the features
     assert torch.equal(factor.grad, whole.cls.sum(dim=0))
     task(images).backward()
     assert task.student.weight.grad is not None
@@ -93,7 +93,7 @@ def test_features__have_no_gradient_but_serve_a_loss(task: StudentTask, images: 
         task(images.detach())
 
 
-def test_parameters__are_the_students_alone(task: StudentTask):
+def test_parameters__are_only_the_students(task: StudentTask):
     assert {name for name, _ in task.named_parameters()} == STUDENT
     assert not list(task.buffers())
     assert list(task.children()) == [task.teacher, task.student]
@@ -101,8 +101,8 @@ def test_parameters__are_the_students_alone(task: StudentTask):
     assert task.teacher(torch.rand(1, 3, 80, 80)).cls.norm() > 0
 
 
-def test_state_dict__is_the_students_alone(task: StudentTask, sample: Sample, unchanged):
-    """It loads strictly, with a teacher of other sizes too: another teacher is no other student."""
+def test_state_dict__is_only_the_students(task: StudentTask, sample: Sample, unchanged):
+    """A student's state loads strictly, also with a teacher of another size."""
     saved = task.state_dict()
     assert set(saved) == STUDENT
     other = StudentTask(open_teacher(sample, side=64))
@@ -121,7 +121,7 @@ def test_module__keeps_precision(task: StudentTask, unchanged, change: str):
 
 
 def test_module__meta_keeps_the_weights(task: StudentTask, unchanged):
-    """``to("meta")`` counts a model's memory; ``to_empty`` would leave rubbish."""
+    """``to("meta")`` is used to count memory; ``to_empty`` afterwards would give random weights."""
     task.to("meta")
     assert task.student.weight.is_meta
     task.to_empty(device="cpu")
@@ -148,7 +148,7 @@ def test_teacher__built_inside_other_defaults(sample: Sample, images, unchanged,
 
 
 def test_deepcopy__shares_the_weights(task: StudentTask, unchanged):
-    """A moving average of the student costs no second teacher."""
+    """A moving average of the student, made by a deep copy, needs no second teacher."""
     twin = copy.deepcopy(task)
     assert twin.teacher is not task.teacher
     assert twin.teacher._frozen is task.teacher._frozen
@@ -159,12 +159,12 @@ def test_deepcopy__shares_the_weights(task: StudentTask, unchanged):
     assert unchanged(average.module.teacher)
 
 
-def test_moved__shares_nothing(task: StudentTask, unchanged):
-    """A copy that moves away leaves the original where it is."""
+def test_moved_to__shares_no_tensors(task: StudentTask, unchanged):
+    """A copy on another device leaves the original unchanged."""
     frozen = task.teacher._frozen
     moved = frozen.moved_to(torch.device("cpu"))
-    theirs, ours = (each._copies[each.device] for each in (moved, frozen))
-    pairs = zip(theirs.parameters(), ours.parameters(), strict=True)
+    copied, original = (each._copies[each.device] for each in (moved, frozen))
+    pairs = zip(copied.parameters(), original.parameters(), strict=True)
     assert all(not one.requires_grad and one is not other for one, other in pairs)
     assert moved.hash_tensors() == frozen.hash_tensors()
     there = frozen._copy_for(torch.device("meta"))
@@ -173,7 +173,7 @@ def test_moved__shares_nothing(task: StudentTask, unchanged):
 
 
 @pytest.mark.parametrize("backend", ["eager", "aot_eager"])
-def test_compile__of_the_students_step(task: StudentTask, images: Tensor, unchanged, backend: str):
+def test_compile__students_step(task: StudentTask, images: Tensor, unchanged, backend: str):
     compiled = torch.compile(task, fullgraph=True, backend=backend)
     optimizer = torch.optim.AdamW(task.parameters(), lr=0.05, weight_decay=0.1)
     wanted = task(images).item()
@@ -189,7 +189,7 @@ def test_compile__of_the_students_step(task: StudentTask, images: Tensor, unchan
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # inductor's own, of torch.jit
 @pytest.mark.parametrize("dtype", ["fp32", "bf16"])
-def test_compile__by_inductor(sample: Sample, images: Tensor, dtype: str):
+def test_compile__with_inductor(sample: Sample, images: Tensor, dtype: str):
     task = StudentTask(open_teacher(sample, side=80, dtype=dtype))
     before = task.teacher.hash_weights()
     compiled = torch.compile(task, fullgraph=True)
@@ -200,19 +200,19 @@ def test_compile__by_inductor(sample: Sample, images: Tensor, dtype: str):
     assert task.teacher.hash_weights() == before
 
 
-def test_data_parallel__computes_and_leaves_the_teacher(task: StudentTask, images, unchanged):
+def test_data_parallel__does_not_change_the_teacher(task: StudentTask, images, unchanged):
     parallel = nn.DataParallel(task)
     parallel.train()
     optimizer = torch.optim.SGD(parallel.parameters(), lr=0.1, weight_decay=0.1)
     parallel(images).mean().backward()
     optimizer.step()
     assert unchanged(task.teacher)
-    replica = task.teacher._replicate_for_data_parallel()  # what each card's thread gets
+    replica = task.teacher._replicate_for_data_parallel()  # the object in each GPU's thread
     assert unchanged(replica)
 
 
 @pytest.mark.gpu
-def test_data_parallel__on_two_cards(sample: Sample, images: Tensor):
+def test_data_parallel__on_two_gpus(sample: Sample, images: Tensor):
     if torch.cuda.device_count() < 2:
         pytest.skip("needs two cards")
     task = StudentTask(open_teacher(sample, side=80)).to("cuda:0")
@@ -223,7 +223,7 @@ def test_data_parallel__on_two_cards(sample: Sample, images: Tensor):
 
 
 @pytest.mark.gpu
-def test_module__follows_to_a_card(task: StudentTask, images: Tensor):
+def test_module__follows_to_a_gpu(task: StudentTask, images: Tensor):
     if not torch.cuda.is_available():
         pytest.skip("needs a card")
     before, wanted = task.teacher.hash_weights(), task.teacher(images)
@@ -239,14 +239,14 @@ def test_pickle__holds_no_weights(task: StudentTask, unchanged):
     assert len(data) < 20_000
     assert unchanged(pickle.loads(data))  # noqa: S301
     sink = io.BytesIO()
-    torch.save(task, sink)  # a whole module, as detectors save themselves
+    torch.save(task, sink)  # a whole module, as some detectors are saved
     sink.seek(0)
     again = torch.load(sink, weights_only=False)
     assert unchanged(again.teacher)
     assert torch.equal(again.student.weight, task.student.weight)
 
 
-def test_pickle__other_weights_are_refused(tmp_path: Path):
+def test_pickle__refuses_other_weights(tmp_path: Path):
     folder = tmp_path / "checkpoint"
     data = pickle.dumps(open_teacher(write_sample(folder, "dinov3_vit")))
     shutil.rmtree(folder)
@@ -258,7 +258,7 @@ def test_pickle__other_weights_are_refused(tmp_path: Path):
     assert caught.value.reason == "altered"
 
 
-def test_pickle__a_card_that_is_not_here(task: StudentTask, unchanged):
+def test_pickle__missing_gpu(task: StudentTask, unchanged):
     if torch.cuda.is_available():
         pytest.skip("needs a machine without a card")
     frozen = task.teacher._frozen

@@ -1,4 +1,4 @@
-"""``DINOv2Transformer`` among scikit-learn's own estimators."""
+"""``DINOv2Transformer``: scikit-learn's estimator checks, pipelines, refusals."""
 
 import pickle
 from pathlib import Path
@@ -50,7 +50,7 @@ EXCLUDED = dict.fromkeys(FED_NUMBERS, NUMBERS) | {
 
 
 class OfNumbers(DINOv2Transformer):
-    """Says that it takes numbers: scikit-learn makes its checks for such estimators only."""
+    """A transformer that declares numbers as input, since scikit-learn checks only those."""
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -62,7 +62,7 @@ class OfNumbers(DINOv2Transformer):
 @parametrize_with_checks(
     [OfNumbers()], expected_failed_checks=lambda _: EXCLUDED, xfail_strict=True
 )
-def test_transformer__as_scikit_learn_expects(estimator, check):
+def test_transformer__passes_scikit_learns_checks(estimator, check):
     check(estimator)
 
 
@@ -77,7 +77,7 @@ def transformer(tiny: Sample) -> DINOv2Transformer:
     return DINOv2Transformer(str(tiny.folder), device="cpu")
 
 
-def test_transform__as_the_extractor_whatever_holds_the_paths(
+def test_transform__equals_the_extractor_for_every_input_type(
     transformer: DINOv2Transformer, tiny: Sample, pictures: list[str]
 ):
     extractor = DINOv2Extractor(str(tiny.folder), device="cpu", progress=False)
@@ -89,13 +89,13 @@ def test_transform__as_the_extractor_whatever_holds_the_paths(
         pd.Series(pictures),
         pd.DataFrame({"image_path": pictures}),
     ):
-        found = transformer.fit_transform(given)
-        np.testing.assert_array_equal(found, wanted)
-        assert found.dtype == np.float32
+        embedded = transformer.fit_transform(given)
+        np.testing.assert_array_equal(embedded, wanted)
+        assert embedded.dtype == np.float32
     assert transformer.transform([]).shape == (0, 48)
 
 
-def test_transform__refuses_what_is_no_list_of_pictures(
+def test_transform__refuses_other_values(
     transformer: DINOv2Transformer, pictures: list[str], tmp_path: Path
 ):
     for wrong in (pictures[0], 3, [1, 2], np.zeros((2, 2)), [None]):
@@ -108,7 +108,7 @@ def test_transform__refuses_what_is_no_list_of_pictures(
         DINOv2Transformer("models/none").transform(pictures)
 
 
-def test_transformer__holds_no_model_and_its_clones_share_one(
+def test_transformer__clones_share_one_model(
     transformer: DINOv2Transformer, pictures: list[str], tmp_path: Path
 ):
     before = transformer.transform(pictures)
@@ -120,16 +120,14 @@ def test_transformer__holds_no_model_and_its_clones_share_one(
         np.testing.assert_array_equal(other.transform(pictures), before)
 
 
-def test_transformer__in_a_pipeline_that_is_searched(
-    transformer: DINOv2Transformer, pictures: list[str]
-):
+def test_transformer__in_a_grid_search(transformer: DINOv2Transformer, pictures: list[str]):
     labels = [number % 2 for number in range(12)]
     pipeline = make_pipeline(transformer, LogisticRegression())
     grid = {"dinov2transformer__batch_size": [4, 8], "logisticregression__C": [0.1, 1]}
     search = GridSearchCV(pipeline, grid, cv=2).fit(pictures, labels)
     assert len(search.predict(pictures)) == 12
     assert len(search.cv_results_["params"]) == 4
-    # What is computed for a picture does not depend on the batch that it came in.
+    # A picture's embedding does not depend on its batch.
     scores = search.cv_results_["mean_test_score"]
     assert scores[:2].tolist() == scores[2:].tolist()
 

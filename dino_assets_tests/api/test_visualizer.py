@@ -1,4 +1,4 @@
-"""The documents' map of embeddings: laid out, clustered, drawn, added to."""
+"""Maps of embeddings: layout, clusters, drawings, added embeddings."""
 
 import inspect
 from pathlib import Path
@@ -35,7 +35,7 @@ def count_colours(picture: np.ndarray) -> int:
     return len(np.unique(picture.reshape(-1, 3), axis=0))
 
 
-def test_umap_visualizer__the_documents_defaults():
+def test_umap_visualizer__published_defaults():
     given = inspect.signature(UMAPVisualizer).parameters
     assert {name: each.default for name, each in given.items()} == {
         "n_neighbors": 15,
@@ -46,27 +46,25 @@ def test_umap_visualizer__the_documents_defaults():
     }
 
 
-def test_fit_transform__the_same_places_for_the_same_numbers(fitted: UMAPVisualizer):
+def test_fit_transform__equal_input_gives_equal_places(fitted: UMAPVisualizer):
     again = UMAPVisualizer().fit_transform(torch.tensor(POOL))
     assert again.shape == (60, 2)
     np.testing.assert_array_equal(again, fitted.projection)
     assert UMAPVisualizer(n_components=3).fit_transform(POOL).shape == (60, 3)
 
 
-def test_cluster__kinds_by_size(fitted: UMAPVisualizer):
+def test_cluster__labels_by_size(fitted: UMAPVisualizer):
     assert len({(kind, label) for kind, label in zip(KINDS, fitted.labels, strict=True)}) == 3
     uneven = UMAPVisualizer()
     uneven.fit_transform(POOL[10:])
     labels = uneven.cluster(3)
     assert np.bincount(labels).tolist() == sorted(np.bincount(labels).tolist(), reverse=True)
-    assert len(set(uneven.cluster().tolist())) == 50  # never more than there are
+    assert len(set(uneven.cluster().tolist())) == 50  # at most as many as embeddings
     with raising(ConfigError, setting="method", value="dbscan"):
         uneven.cluster(method="dbscan")
 
 
-def test_plot_static__a_picture_of_that_size_with_the_clusters_colours(
-    fitted: UMAPVisualizer, tmp_path: Path
-):
+def test_plot_static__size_and_colours(fitted: UMAPVisualizer, tmp_path: Path):
     picture = read_picture(
         fitted.plot_static(str(tmp_path / "new" / "map.png"), dpi=100, figsize=(6, 5))
     )
@@ -105,7 +103,7 @@ def test_plot_interactive__names_and_shows_pictures(
         fitted.plot_interactive(tmp_path / "map.html", show_images=True)
 
 
-def test_visualizer__says_what_is_missing(fitted: UMAPVisualizer, tmp_path: Path):
+def test_visualizer__messages_name_what_is_missing(fitted: UMAPVisualizer, tmp_path: Path):
     fresh = UMAPVisualizer()
     for ask in (fresh.cluster, lambda: fresh.plot_static(tmp_path / "a.png")):
         with pytest.raises(NotFittedError):
@@ -119,7 +117,7 @@ def test_visualizer__says_what_is_missing(fitted: UMAPVisualizer, tmp_path: Path
     assert few.why
 
 
-def test_incremental_umap__nothing_moves_and_order_does_not_matter():
+def test_incremental_umap__keeps_places_in_any_order():
     first, new = POOL[::2], POOL[1::2]
     whole, pieces = IncrementalUMAP(), IncrementalUMAP()
     start = whole.update(first)
@@ -134,10 +132,10 @@ def test_incremental_umap__nothing_moves_and_order_does_not_matter():
         whole.update(np.ones((1, 4)))
 
 
-def test_reducer__the_documents_own_subclass():
-    """It asks whether there is a reducer, and lays everything out anew where there is none."""
+def test_reducer__published_subclass():
+    """The subclass checks for a reducer, and lays out everything again without one."""
 
-    class Documents(UMAPVisualizer):
+    class PublishedMap(UMAPVisualizer):
         def update(self, new_embeddings):
             if hasattr(self, "reducer"):
                 new_projection = self.reducer.transform(new_embeddings)
@@ -145,9 +143,9 @@ def test_reducer__the_documents_own_subclass():
                 return new_projection
             return self.fit_transform(new_embeddings)
 
-    visualizer, ours = Documents(), IncrementalUMAP()
+    visualizer, incremental = PublishedMap(), IncrementalUMAP()
     first = visualizer.update(POOL[:50])
     added = visualizer.update(torch.from_numpy(POOL[50:]))
-    ours.fit_transform(POOL[:50])
+    incremental.fit_transform(POOL[:50])
     assert np.array_equal(visualizer.projection, np.concatenate([first, added]))
-    assert np.array_equal(added, ours.update(POOL[50:]))
+    assert np.array_equal(added, incremental.update(POOL[50:]))

@@ -37,15 +37,19 @@ def test_read_checkpoint__written_by_transformers(
 ):
     parameters = write_model(tmp_path, family, is_sharded=is_sharded)
     assert (tmp_path / INDEX).is_file() == is_sharded
-    found = read(tmp_path)
-    assert (found.model, found.family, found.dim, found.layers, found.heads) == (
+    checkpoint = read(tmp_path)
+    assert (checkpoint.model, checkpoint.family, checkpoint.dim, checkpoint.layers, checkpoint.heads) == (
         "the/model", family, 16, 3, 2,
     )  # fmt: skip
-    assert (found.patch_px, found.registers, found.tile_px) == (patch_px, registers, tile_px)
-    assert found.parameters == parameters
-    assert (list(found.mean), list(found.std)) == (SAT_MEAN, SAT_STD)
-    assert found.statistics_from == PREPROCESSOR
-    assert {file.name for file in found.files} == {path.name for path in tmp_path.iterdir()}
+    assert (checkpoint.patch_px, checkpoint.registers, checkpoint.tile_px) == (
+        patch_px,
+        registers,
+        tile_px,
+    )
+    assert checkpoint.parameters == parameters
+    assert (list(checkpoint.mean), list(checkpoint.std)) == (SAT_MEAN, SAT_STD)
+    assert checkpoint.statistics_from == PREPROCESSOR
+    assert {file.name for file in checkpoint.files} == {path.name for path in tmp_path.iterdir()}
 
 
 def test_read_checkpoint__single_file_has_its_own_sha256(single: Path):
@@ -56,17 +60,17 @@ def test_read_checkpoint__single_file_has_its_own_sha256(single: Path):
 
 def test_read_checkpoint__without_statistics(single: Path):
     write_json(single / PREPROCESSOR, {})
-    found = read(single)
-    assert found.mean == STATISTICS["imagenet"][0]
-    assert found.statistics_from.startswith("ImageNet")
+    checkpoint = read(single)
+    assert checkpoint.mean == STATISTICS["imagenet"][0]
+    assert checkpoint.statistics_from.startswith("ImageNet")
 
 
-@pytest.mark.parametrize("said", ["", "  ", None, 3])
-def test_read_checkpoint__origin_of_statistics(single: Path, said: object):
+@pytest.mark.parametrize("origin", ["", "  ", None, 3])
+def test_read_checkpoint__origin_of_statistics(single: Path, origin: object):
     assert read(single).statistics_from == PREPROCESSOR
     change(single / PREPROCESSOR, statistics_from="sat493m, by the name of the file")
     assert read(single).statistics_from == "sat493m, by the name of the file"
-    change(single / PREPROCESSOR, statistics_from=said)
+    change(single / PREPROCESSOR, statistics_from=origin)
     assert read(single).statistics_from == PREPROCESSOR
 
 
@@ -78,11 +82,11 @@ def test_read_checkpoint__ignores_an_origin_without_statistics(single: Path):
 def test_read_checkpoint__satellite_statistics_by_the_models_name(single: Path, sharded: Path):
     for folder in (single, sharded):
         write_json(folder / PREPROCESSOR, {})
-    found = read_checkpoint(single, model="facebook/DINOv3-vitl16-pretrain-SAT493m")
-    assert (list(found.mean), list(found.std)) == (SAT_MEAN, SAT_STD)
-    assert found.statistics_from == "sat493m, by the model's name"
-    found = read_checkpoint(sharded, model="dinov2-sat493m")  # only DINOv3 was trained on them
-    assert found.mean == STATISTICS["imagenet"][0]
+    checkpoint = read_checkpoint(single, model="facebook/DINOv3-vitl16-pretrain-SAT493m")
+    assert (list(checkpoint.mean), list(checkpoint.std)) == (SAT_MEAN, SAT_STD)
+    assert checkpoint.statistics_from == "sat493m, by the model's name"
+    checkpoint = read_checkpoint(sharded, model="dinov2-sat493m")  # only DINOv3 was trained on them
+    assert checkpoint.mean == STATISTICS["imagenet"][0]
     change(single / PREPROCESSOR, image_mean=[0.1] * 3, image_std=[0.2] * 3)
     assert read_checkpoint(single, model="x-sat493m").mean == (0.1, 0.1, 0.1)
 
@@ -90,9 +94,9 @@ def test_read_checkpoint__satellite_statistics_by_the_models_name(single: Path, 
 def test_read_checkpoint__prefers_the_repositorys_name_to_the_folders(single: Path):
     write_json(single / PREPROCESSOR, {})
     repo = "facebook/dinov3-vitl16-pretrain-sat493m"
-    found = read_checkpoint(single, model="models/dinov3", published_as=repo)
-    assert (found.model, list(found.mean)) == ("models/dinov3", SAT_MEAN)
-    assert found.statistics_from == "sat493m, by the model's name"
+    checkpoint = read_checkpoint(single, model="models/dinov3", published_as=repo)
+    assert (checkpoint.model, list(checkpoint.mean)) == ("models/dinov3", SAT_MEAN)
+    assert checkpoint.statistics_from == "sat493m, by the model's name"
     other = read_checkpoint(single, model="sat493m", published_as="facebook/dinov3-vits16")
     assert other.mean == STATISTICS["imagenet"][0]
 
@@ -197,10 +201,10 @@ def test_read_checkpoint__licence(single: Path, files: dict[str, str], licence: 
     (single / "README.md").unlink()
     for name, text in files.items():
         (single / name).write_bytes(text.encode())
-    found = read(single)
-    assert found.licence == licence
+    checkpoint = read(single)
+    assert checkpoint.licence == licence
     assert set(files) <= {
-        file.name for file in found.files
+        file.name for file in checkpoint.files
     }  # licence files belong to the checkpoint
 
 

@@ -95,7 +95,7 @@ def test_read_checkpoint__padded_weights(single: Path):
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"\1", b"\0" * 8, b"\xff" * 200, b"\x40\0\0\0\0\0\0\0{}", b"<html>not found</html>"],
+    [b"", b"\1", b"\0" * 8, b"\xff" * 200, b"\x40\0\0\0\0\0\0\0{}", b"<html>not changed</html>"],
 )
 def test_read_shapes__not_safetensors(tmp_path: Path, data: bytes):
     path = tmp_path / WEIGHTS
@@ -454,9 +454,9 @@ def test_read_checkpoint__network_hash_depends_on_relevant_settings(tmp_path: Pa
         ({"hidden_act": "relu"}, False),
     ):
         write_json(tmp_path / CONFIG, config | changes)
-        found = read(tmp_path)
-        assert found.weights_sha256 == first.weights_sha256
-        assert (found.network == first.network) is is_same, changes
+        changed = read(tmp_path)
+        assert changed.weights_sha256 == first.weights_sha256
+        assert (changed.network == first.network) is is_same, changes
     write_json(tmp_path / CONFIG, config)
     write_json(
         tmp_path / "preprocessor_config.json", {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}

@@ -77,10 +77,10 @@ def imported(folder: Path, checkpoint_dir: Path) -> dict[str, bytes]:
 
 def test_fetch_checkpoint__returns_repository_and_commit(hub, fetch, folder, checkpoint_dir):
     commit = hub.add(REPO, files(checkpoint_dir))
-    found = fetch()
-    assert (found.repo, found.commit, found.revision) == (REPO, commit, commit)
-    assert found.files == read_checkpoint(checkpoint_dir, model="x").files
-    assert found == fetch() == fetch(revision=commit) == check_checkpoint(folder)
+    fetched = fetch()
+    assert (fetched.repo, fetched.commit, fetched.revision) == (REPO, commit, commit)
+    assert fetched.files == read_checkpoint(checkpoint_dir, model="x").files
+    assert fetched == fetch() == fetch(revision=commit) == check_checkpoint(folder)
 
 
 def test_fetch_checkpoint__a_wrong_repository_keeps_the_old_checkpoint(

@@ -68,17 +68,22 @@ def other(hub, local_store, tmp_path, monkeypatch) -> Machine:
 def test_weights__manifest_has_repository_and_commit(hub, machine, files, tmp_path):
     sha = hub.add(REPO, files)
     facts = machine.commit().manifest.facts
-    found = load_checkpoint(machine.store)
-    assert (found.repo, found.commit, found.revision, found.model) == (REPO, sha, sha, REPO)
-    assert found.licence == "dinov3-license"
-    assert {file.name for file in found.files} == set(files)
+    checkpoint = load_checkpoint(machine.store)
+    assert (checkpoint.repo, checkpoint.commit, checkpoint.revision, checkpoint.model) == (
+        REPO,
+        sha,
+        sha,
+        REPO,
+    )
+    assert checkpoint.licence == "dinov3-license"
+    assert {file.name for file in checkpoint.files} == set(files)
     (tmp_path / "same").mkdir()
     for name, data in files.items():
         (tmp_path / "same" / name).write_bytes(data)
     plain = read_checkpoint(tmp_path / "same", model=REPO)
-    assert replace(plain, revision=sha, repo=REPO, commit=sha) == found
-    told = ("family", "dim", "layers", "heads", "patch_px", "registers", "parameters")
-    assert all(facts[name] == getattr(plain, name) for name in told)
+    assert replace(plain, revision=sha, repo=REPO, commit=sha) == checkpoint
+    compared = ("family", "dim", "layers", "heads", "patch_px", "registers", "parameters")
+    assert all(facts[name] == getattr(plain, name) for name in compared)
     assert (tuple(facts["mean"]), tuple(facts["std"])) == (plain.mean, plain.std)
     assert facts["statistics_from"] == "preprocessor_config.json"
 
@@ -192,9 +197,9 @@ def test_weights__fetched_folder_has_its_commit(hub, machine, files, tmp_path):
     sha = hub.add(REPO, files)
     folder = fetch_dinov3(tmp_path / "dinov3", REPO)
     machine.commit(str(folder))
-    found = load_checkpoint(machine.store)
-    assert (found.repo, found.commit, found.model) == (REPO, sha, str(folder))
-    assert {file.name for file in found.files} == set(files)  # without the record
+    checkpoint = load_checkpoint(machine.store)
+    assert (checkpoint.repo, checkpoint.commit, checkpoint.model) == (REPO, sha, str(folder))
+    assert {file.name for file in checkpoint.files} == set(files)  # without the record
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"!")
     with pytest.raises(
@@ -211,9 +216,9 @@ def test_weights__statistics_by_the_repositorys_name(hub, machine, files, tmp_pa
     if place == "folder":
         model = str(fetch_dinov3(tmp_path / "dinov3", model))
     machine.commit(model)
-    found = load_checkpoint(machine.store)
-    assert (found.mean, found.std) == ((0.430, 0.411, 0.296), (0.213, 0.156, 0.143))
-    assert found.statistics_from == "sat493m, by the model's name"
+    checkpoint = load_checkpoint(machine.store)
+    assert (checkpoint.mean, checkpoint.std) == ((0.430, 0.411, 0.296), (0.213, 0.156, 0.143))
+    assert checkpoint.statistics_from == "sat493m, by the model's name"
 
 
 def test_weights__other_names_of_the_same_revision(hub, machine, other, files, monkeypatch):

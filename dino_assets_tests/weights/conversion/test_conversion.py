@@ -78,8 +78,8 @@ def test_recognise__published_models(name: str, upstream: str):
     is_v3 = family == V3
     make = {"meta": (as_meta_v2, as_meta_v3), "timm": (as_timm_v2, as_timm_v3)}[upstream][is_v3]
     model, shapes = published(name, make)
-    found = recognise(shapes, model=name)
-    assert found.family == family
+    recognised = recognise(shapes, model=name)
+    assert recognised.family == family
     measures = (
         "hidden_size",
         "num_hidden_layers",
@@ -87,16 +87,16 @@ def test_recognise__published_models(name: str, upstream: str):
         "patch_size",
         "image_size",
     )
-    assert tuple(found.config[key] for key in measures) == (
+    assert tuple(recognised.config[key] for key in measures) == (
         dim, layers, heads, 16 if is_v3 else 14, 224 if is_v3 else 518,
     )  # fmt: skip
-    assert found.config.get("num_register_tokens", 0) == (0 if family == V2 else 4)
-    assert sum(int(np.prod(piece.shape)) for piece in found.pieces) == parameters
-    assert upstream in found.format.lower()
-    assert ("SwiGLU" in found.format) == bool(gated)
-    theirs = model.config.to_dict()
-    same = found.config.keys() - {"architectures", "image_size"}
-    assert {key: found.config[key] for key in same} == {key: theirs.get(key) for key in same}
+    assert recognised.config.get("num_register_tokens", 0) == (0 if family == V2 else 4)
+    assert sum(int(np.prod(piece.shape)) for piece in recognised.pieces) == parameters
+    assert upstream in recognised.format.lower()
+    assert ("SwiGLU" in recognised.format) == bool(gated)
+    expected = model.config.to_dict()
+    same = recognised.config.keys() - {"architectures", "image_size"}
+    assert {key: recognised.config[key] for key in same} == {key: expected.get(key) for key in same}
 
 
 def test_recognise__timms_7b_has_wide_heads():
@@ -133,19 +133,21 @@ def original(request: pytest.FixtureRequest) -> State:
 
 
 def test_recognise__uses_every_source_tensor_once_or_leaves_it_over(original: State):
-    found = recognise(shapes_of(original), model="m")
-    assert {piece.source for piece in found.pieces} - {None} | set(found.leftovers) == set(original)
-    shares = [(piece.source, piece.part) for piece in found.pieces if piece.source]
+    recognised = recognise(shapes_of(original), model="m")
+    assert {piece.source for piece in recognised.pieces} - {None} | set(
+        recognised.leftovers
+    ) == set(original)
+    shares = [(piece.source, piece.part) for piece in recognised.pieces if piece.source]
     assert len(shares) == len(set(shares))
-    assert len({piece.name for piece in found.pieces}) == len(found.pieces)
+    assert len({piece.name for piece in recognised.pieces}) == len(recognised.pieces)
     # Counts of numbers: those that are not written are left over.
     written = sum(
-        int(np.prod(p.shape)) for p in found.pieces if p.source and not p.starts_with_zeros
+        int(np.prod(p.shape)) for p in recognised.pieces if p.source and not p.starts_with_zeros
     )
-    written += sum(original[p.source].numel() for p in found.pieces if p.starts_with_zeros)
+    written += sum(original[p.source].numel() for p in recognised.pieces if p.starts_with_zeros)
     left = sum(
         original[name].numel() // (3 if name.endswith("qkv.bias") else 1)
-        for name in found.leftovers
+        for name in recognised.leftovers
     )
     assert written + left == sum(tensor.numel() for tensor in original.values())
 
@@ -307,8 +309,8 @@ def test_convert__shares_of_rows():
 def test_convert__zeros_at_the_start_and_without_source():
     tensors = {"pos": torch.ones(1, 2, 3)}
     piece = Piece("x", (1, 3, 3), "pos", starts_with_zeros=True)
-    found = convert(piece, tensors.__getitem__, torch.float16)
-    assert found.tolist() == [[[0, 0, 0], [1, 1, 1], [1, 1, 1]]]
+    converted = convert(piece, tensors.__getitem__, torch.float16)
+    assert converted.tolist() == [[[0, 0, 0], [1, 1, 1], [1, 1, 1]]]
     alone = convert(Piece("x", (1, 2), None), tensors.__getitem__, torch.bfloat16)
     assert (alone.tolist(), alone.dtype) == ([[0, 0]], torch.bfloat16)
 
@@ -394,8 +396,8 @@ def test_name_folder__by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 def test_complete_preprocessor__keeps_other_keys():
     chosen = Statistics((0.1, 0.2, 0.3), (0.4, 0.5, 0.6), "somewhere")
-    found = {"crop_size": 224, "image_mean": [1, 1, 1], "statistics_from": "elsewhere"}
-    done = complete_preprocessor(found, chosen, V3)
+    preprocessor = {"crop_size": 224, "image_mean": [1, 1, 1], "statistics_from": "elsewhere"}
+    done = complete_preprocessor(preprocessor, chosen, V3)
     assert done == {
         "crop_size": 224, "image_mean": [0.1, 0.2, 0.3], "image_std": [0.4, 0.5, 0.6],
         "statistics_from": "somewhere",

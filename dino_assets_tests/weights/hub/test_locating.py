@@ -251,9 +251,9 @@ def test_find_checkpoint__gated_token_goes_to_the_hub_only(
     settings = resolve_hub(tmp_path)
     assert settings.token == TOKEN
     assert TOKEN not in repr(settings) + repr(FileRequest("", {"authorization": TOKEN}))
-    kept = [path for path in (tmp_path / "hf").rglob("*") if path.is_file()]
-    assert kept
-    assert not any(TOKEN.encode() in path.read_bytes() for path in kept)
+    cached = [path for path in (tmp_path / "hf").rglob("*") if path.is_file()]
+    assert cached
+    assert not any(TOKEN.encode() in path.read_bytes() for path in cached)
 
 
 def test_find_checkpoint__follows_a_renamed_repository_with_the_token(hub, find, monkeypatch):
@@ -287,13 +287,13 @@ def test_resolve_hub__reads_settings_as_the_library_does(monkeypatch, tmp_path):
     for name in ("TRANSFORMERS_OFFLINE", "HUGGING_FACE_HUB_TOKEN", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "me"))  # the developer's home may hold a token
-    found = resolve_hub(tmp_path)
-    assert (found.endpoint, found.token, found.is_offline) == (
+    settings = resolve_hub(tmp_path)
+    assert (settings.endpoint, settings.token, settings.is_offline) == (
         "https://huggingface.co",
         None,
         False,
     )
-    assert found.cache == found.home / "hub" == tmp_path / "me/.cache/huggingface/hub"
+    assert settings.cache == settings.home / "hub" == tmp_path / "me/.cache/huggingface/hub"
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     assert resolve_hub(tmp_path).home == tmp_path / "xdg" / "huggingface"
     (tmp_path / ".env").write_text(
@@ -301,9 +301,9 @@ def test_resolve_hub__reads_settings_as_the_library_does(monkeypatch, tmp_path):
     )
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "elsewhere"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "true")
-    found = resolve_hub(tmp_path)
-    assert (found.home, found.cache) == (tmp_path / "own", tmp_path / "elsewhere")
-    assert (found.endpoint, found.token, found.is_offline) == ("http://m", "hf_x", True)
+    settings = resolve_hub(tmp_path)
+    assert (settings.home, settings.cache) == (tmp_path / "own", tmp_path / "elsewhere")
+    assert (settings.endpoint, settings.token, settings.is_offline) == ("http://m", "hf_x", True)
 
 
 def test_token__invalid_one_is_not_quoted(hub, find, monkeypatch):

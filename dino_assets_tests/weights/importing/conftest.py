@@ -15,7 +15,7 @@ def model() -> Any:
 
 
 @pytest.fixture
-def theirs(tmp_path: Path, model: Any) -> Path:
+def saved(tmp_path: Path, model: Any) -> Path:
     """A folder as written by `save_pretrained`: without preprocessor, card and licence."""
     model.save_pretrained(tmp_path / "theirs")
     return tmp_path / "theirs"

@@ -157,13 +157,13 @@ def refusals() -> dict[str, tuple[Spoil, type[Exception], tuple[str, str, str]]]
 
 
 @pytest.mark.parametrize("name", refusals())
-def test_import_checkpoint__refused_folder(tmp_path: Path, theirs: Path, name: str):
+def test_import_checkpoint__refused_folder(tmp_path: Path, saved: Path, name: str):
     spoil, kind, (file, key, reason) = refusals()[name]
-    spoil(theirs)
-    before = contents(theirs) if name != "dangling" else None
+    spoil(saved)
+    before = contents(saved) if name != "dangling" else None
     with raising(kind, file=file, key=key, reason=reason or None):
-        import_checkpoint(theirs, tmp_path / "out")
-    assert before is None or contents(theirs) == before
+        import_checkpoint(saved, tmp_path / "out")
+    assert before is None or contents(saved) == before
     assert {path.name for path in tmp_path.iterdir()} <= {"theirs", "outside.safetensors"}
 
 
@@ -175,28 +175,28 @@ def test_encode_json__nested_too_deeply_to_write():
         encode_json({"x": deep})
 
 
-def test_import_checkpoint__folder_into_itself(tmp_path: Path, theirs: Path):
-    (tmp_path / "link").symlink_to(theirs)
-    for source in (theirs, tmp_path / "link", theirs / WEIGHTS):
-        with raising(ConfigError, setting="folder", value=str(theirs), reason="source"):
-            import_checkpoint(source, theirs, replaces=True)
-    assert (theirs / WEIGHTS).is_file()
+def test_import_checkpoint__folder_into_itself(tmp_path: Path, saved: Path):
+    (tmp_path / "link").symlink_to(saved)
+    for source in (saved, tmp_path / "link", saved / WEIGHTS):
+        with raising(ConfigError, setting="folder", value=str(saved), reason="source"):
+            import_checkpoint(source, saved, replaces=True)
+    assert (saved / WEIGHTS).is_file()
 
 
-def test_import_checkpoint__folder_that_changes_while_it_is_copied(tmp_path: Path, theirs: Path):
+def test_import_checkpoint__folder_that_changes_while_it_is_copied(tmp_path: Path, saved: Path):
     def change_first(step: Step) -> None:
         if step == "write":
-            data = bytearray((theirs / WEIGHTS).read_bytes())
+            data = bytearray((saved / WEIGHTS).read_bytes())
             data[-1] ^= 1
-            (theirs / WEIGHTS).write_bytes(bytes(data))
+            (saved / WEIGHTS).write_bytes(bytes(data))
 
     with raising(InvalidCheckpointError, file=WEIGHTS, reason="altered"):
-        import_checkpoint(theirs, tmp_path / "out", on_step=change_first)
+        import_checkpoint(saved, tmp_path / "out", on_step=change_first)
     assert [path.name for path in tmp_path.iterdir()] == ["theirs"]
 
 
-def test_import_checkpoint__warns_about_a_folder_without_licence(tmp_path: Path, theirs: Path):
-    (warning,) = import_checkpoint(theirs, tmp_path / "out").warnings
+def test_import_checkpoint__warns_about_a_folder_without_licence(tmp_path: Path, saved: Path):
+    (warning,) = import_checkpoint(saved, tmp_path / "out").warnings
     assert warning == (
         "'theirs' has no licence text. DINOv3's licence must travel with the weights and "
         "with everything exported from them: put its LICENSE.md into that folder and import again "
@@ -222,11 +222,11 @@ def test_import_checkpoint__warns_about_a_file_without_licence(tmp_path: Path, s
      ("README", False), ("README.md", False), ("readme.md", False)],
 )  # fmt: skip
 def test_import_checkpoint__a_licence_file_is_enough(
-    tmp_path: Path, theirs: Path, state: State, name: str, is_enough: bool
+    tmp_path: Path, saved: Path, state: State, name: str, is_enough: bool
 ):
-    (theirs / name).write_text("text")
-    torch.save(state, theirs / "w.pth")
-    for number, source in enumerate((theirs, theirs / "w.pth")):
+    (saved / name).write_text("text")
+    torch.save(state, saved / "w.pth")
+    for number, source in enumerate((saved, saved / "w.pth")):
         done = import_checkpoint(source, tmp_path / f"out{number}")
         assert (done.warnings == ()) == is_enough
         if is_enough:  # the licence is copied with the weights
@@ -246,10 +246,10 @@ def test_import_checkpoint__a_licence_file_is_enough(
 )
 @pytest.mark.parametrize("name", ["README.md", "ReadMe.MD"])
 def test_import_checkpoint__a_card_with_a_licence_is_enough(
-    tmp_path: Path, theirs: Path, name: str, front: str, is_enough: bool
+    tmp_path: Path, saved: Path, name: str, front: str, is_enough: bool
 ):
-    (theirs / name).write_text(f"---\n{front}\n---\n")
-    done = import_checkpoint(theirs, tmp_path / "out")
+    (saved / name).write_text(f"---\n{front}\n---\n")
+    done = import_checkpoint(saved, tmp_path / "out")
     assert list_papers(tmp_path / "out") == [name]
     assert (done.warnings == ()) == is_enough
 
@@ -271,7 +271,7 @@ def test_import_checkpoint__sample_needs_no_licence(tmp_path: Path, checkpoint_d
     assert import_checkpoint(bare, tmp_path / "out").warnings == ()
 
 
-def test_import_checkpoint__copying_a_folder_needs_no_torch(tmp_path: Path, theirs: Path):
+def test_import_checkpoint__copying_a_folder_needs_no_torch(tmp_path: Path, saved: Path):
     """Folders are copied, not loaded, even with 26 GB, and the command starts fast."""
     import subprocess
 
@@ -279,4 +279,4 @@ def test_import_checkpoint__copying_a_folder_needs_no_torch(tmp_path: Path, thei
         "import sys; from pathlib import Path; from dino_assets.weights.importing.writing import *\n"
         "import_checkpoint(Path(sys.argv[1]), Path(sys.argv[2])); assert 'torch' not in sys.modules"
     )
-    subprocess.run([sys.executable, "-c", code, theirs, tmp_path / "out"], check=True)
+    subprocess.run([sys.executable, "-c", code, saved, tmp_path / "out"], check=True)

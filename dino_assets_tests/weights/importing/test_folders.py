@@ -29,18 +29,18 @@ def sharded(tmp_path: Path, model: Any) -> Path:
     return tmp_path / "sharded"
 
 
-def test_import_checkpoint__folder_of_save_pretrained(tmp_path: Path, theirs: Path, model: Any):
+def test_import_checkpoint__folder_of_save_pretrained(tmp_path: Path, saved: Path, model: Any):
     from transformers import AutoModel
 
-    done = import_checkpoint(theirs, tmp_path / "out")
+    done = import_checkpoint(saved, tmp_path / "out")
     assert done.checkpoint == read_checkpoint(tmp_path / "out", model=str(tmp_path / "out"))
-    assert (tmp_path / "out" / WEIGHTS).read_bytes() == (theirs / WEIGHTS).read_bytes()
+    assert (tmp_path / "out" / WEIGHTS).read_bytes() == (saved / WEIGHTS).read_bytes()
     sha256 = done.checkpoint.weights_sha256
     assert (done.format, done.leftovers) == ("Hugging Face", {})
     config = read_json(tmp_path / "out" / CONFIG)
     origin = {"folder": "theirs", "format": "Hugging Face", "sha256": sha256}
     assert config.pop("imported_from") == origin
-    assert config == read_json(theirs / CONFIG)
+    assert config == read_json(saved / CONFIG)
     assert done.checkpoint.statistics_from == "ImageNet (the checkpoint names none)"
     made = read_json(tmp_path / "out" / PREPROCESSOR)
     assert made["statistics_from"] == done.checkpoint.statistics_from
@@ -51,18 +51,18 @@ def test_import_checkpoint__folder_of_save_pretrained(tmp_path: Path, theirs: Pa
     assert not any(report.values()), report
 
 
-def test_import_checkpoint__whole_folder_of_hugging_face(tmp_path: Path, theirs: Path):
-    change(theirs / PREPROCESSOR, image_mean=SAT[0], image_std=SAT[1], size={"height": 224})
+def test_import_checkpoint__whole_folder_of_hugging_face(tmp_path: Path, saved: Path):
+    change(saved / PREPROCESSOR, image_mean=SAT[0], image_std=SAT[1], size={"height": 224})
     card = "---\nlicense: other\nlicense_name: dinov3-license\n---\n"
-    (theirs / "README.md").write_text(card)
-    (theirs / "LICENSE.md").write_text("text")
-    done = import_checkpoint(theirs, tmp_path / "out")
+    (saved / "README.md").write_text(card)
+    (saved / "LICENSE.md").write_text("text")
+    done = import_checkpoint(saved, tmp_path / "out")
     assert list_papers(tmp_path / "out") == ["LICENSE.md", "README.md"]
     assert done.checkpoint.licence == "dinov3-license"
     assert (done.checkpoint.mean, done.checkpoint.statistics_from) == (SAT[0], PREPROCESSOR)
-    found = contents(tmp_path / "out")
-    assert found.pop(CONFIG) != (wanted := contents(theirs)).pop(CONFIG)
-    assert found == wanted
+    copied = contents(tmp_path / "out")
+    assert copied.pop(CONFIG) != (wanted := contents(saved)).pop(CONFIG)
+    assert copied == wanted
 
 
 def test_import_checkpoint__sharded_folder(tmp_path: Path, sharded: Path):
@@ -77,32 +77,32 @@ def test_import_checkpoint__sharded_folder(tmp_path: Path, sharded: Path):
 
 
 def test_import_checkpoint__only_the_used_weights_are_copied(
-    tmp_path: Path, theirs: Path, sharded: Path
+    tmp_path: Path, saved: Path, sharded: Path
 ):
     """Other weights, an old index and hidden files are left out."""
-    plain = import_checkpoint(theirs, tmp_path / "plain").checkpoint
+    plain = import_checkpoint(saved, tmp_path / "plain").checkpoint
     for name in ("adapter.safetensors", ".hidden.json", "._README.md", "optimizer.pt", "x.bin"):
-        shutil.copy(theirs / WEIGHTS, theirs / name)
-    shutil.copy(sharded / INDEX, theirs / INDEX)
-    (theirs / "pytorch_model.bin.index.json").write_text("{}")
-    (theirs / "onnx").mkdir()
-    (theirs / "README.md").symlink_to("onnx")  # a link to a folder
-    os.mkfifo(theirs / "NOTICE")
-    os.mkfifo(theirs / "LICENSE.md")
-    (theirs / "LICENCE").symlink_to("nowhere")
-    assert import_checkpoint(theirs, tmp_path / "out").checkpoint.files == plain.files
+        shutil.copy(saved / WEIGHTS, saved / name)
+    shutil.copy(sharded / INDEX, saved / INDEX)
+    (saved / "pytorch_model.bin.index.json").write_text("{}")
+    (saved / "onnx").mkdir()
+    (saved / "README.md").symlink_to("onnx")  # a link to a folder
+    os.mkfifo(saved / "NOTICE")
+    os.mkfifo(saved / "LICENSE.md")
+    (saved / "LICENCE").symlink_to("nowhere")
+    assert import_checkpoint(saved, tmp_path / "out").checkpoint.files == plain.files
     assert set(contents(tmp_path / "out")) == {f.name for f in plain.files}
     shutil.copy(sharded / CONFIG, sharded / "other.safetensors")
     import_checkpoint(sharded, tmp_path / "sharded-out")
     assert not (tmp_path / "sharded-out" / "other.safetensors").exists()
 
 
-def test_import_checkpoint__follows_links_of_the_hub_cache(tmp_path: Path, theirs: Path):
+def test_import_checkpoint__follows_links_of_the_hub_cache(tmp_path: Path, saved: Path):
     blobs = tmp_path / "models--facebook--dinov3-vitl16-sat493m" / "blobs"
     blobs.mkdir(parents=True)
     snapshot = blobs.parent / "snapshots" / "0f3a"
     snapshot.mkdir(parents=True)
-    for number, path in enumerate(theirs.iterdir()):
+    for number, path in enumerate(saved.iterdir()):
         path.rename(blobs / str(number)).chmod(0o600)
         (snapshot / path.name).symlink_to(f"../../blobs/{number}")
     done = import_checkpoint(snapshot, tmp_path / "out")
@@ -136,41 +136,41 @@ def test_import_checkpoint__a_second_import_keeps_the_first_origin(tmp_path: Pat
     assert read_json(tmp_path / "third" / CONFIG)["imported_from"] == origin
 
 
-@pytest.mark.parametrize("found", [None, {}, {"size": 224}, {"image_mean": None}])
+@pytest.mark.parametrize("processor", [None, {}, {"size": 224}, {"image_mean": None}])
 def test_import_checkpoint__folder_without_statistics(
-    tmp_path: Path, theirs: Path, found: dict[str, object] | None
+    tmp_path: Path, saved: Path, processor: dict[str, object] | None
 ):
-    if found is not None:
-        change(theirs / PREPROCESSOR, **found)
-    named = theirs.rename(tmp_path / "my-SAT493m")
+    if processor is not None:
+        change(saved / PREPROCESSOR, **processor)
+    named = saved.rename(tmp_path / "my-SAT493m")
     done = import_checkpoint(named, tmp_path / "out")
     assert (done.checkpoint.mean, done.checkpoint.std) == SAT
     assert done.checkpoint.statistics_from == "sat493m, by the name of the folder"
-    assert read_json(tmp_path / "out" / PREPROCESSOR).get("size") == (found or {}).get("size")
+    assert read_json(tmp_path / "out" / PREPROCESSOR).get("size") == (processor or {}).get("size")
 
 
-def test_import_checkpoint__folder_that_was_saved_from_a_named_model(tmp_path: Path, theirs: Path):
-    change(theirs / CONFIG, _name_or_path="facebook/dinov3-vit7b16-pretrain-sat493m")
-    done = import_checkpoint(theirs, tmp_path / "out")
+def test_import_checkpoint__folder_that_was_saved_from_a_named_model(tmp_path: Path, saved: Path):
+    change(saved / CONFIG, _name_or_path="facebook/dinov3-vit7b16-pretrain-sat493m")
+    done = import_checkpoint(saved, tmp_path / "out")
     assert (done.checkpoint.mean, done.checkpoint.statistics_from) == (
         SAT[0], "sat493m, by the name of the model",
     )  # fmt: skip
 
 
-def test_import_checkpoint__statistics_asked_for_a_folder(tmp_path: Path, theirs: Path):
+def test_import_checkpoint__statistics_asked_for_a_folder(tmp_path: Path, saved: Path):
     for number, statistics in enumerate([{}, {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}]):
-        change(theirs / PREPROCESSOR, size=224, **statistics)
-        done = import_checkpoint(theirs, tmp_path / f"out{number}", statistics="sat493m")
+        change(saved / PREPROCESSOR, size=224, **statistics)
+        done = import_checkpoint(saved, tmp_path / f"out{number}", statistics="sat493m")
         assert (done.checkpoint.mean, done.checkpoint.std) == SAT
         assert done.checkpoint.statistics_from == "sat493m, as asked"
         assert read_json(tmp_path / f"out{number}" / PREPROCESSOR)["size"] == 224
 
 
 @pytest.fixture
-def fetched(hub: HubServer, theirs: Path, tmp_path: Path) -> tuple[Path, str]:
+def fetched(hub: HubServer, saved: Path, tmp_path: Path) -> tuple[Path, str]:
     """A fetched copy of the folder without statistics, and its origin."""
-    (theirs / PREPROCESSOR).write_text("{}")
-    commit = hub.add("org/x-sat493m", {path.name: path for path in theirs.iterdir()})
+    (saved / PREPROCESSOR).write_text("{}")
+    commit = hub.add("org/x-sat493m", {path.name: path for path in saved.iterdir()})
     fetch_checkpoint("org/x-sat493m", tmp_path / "dinov3", root=tmp_path)
     return tmp_path / "dinov3", f"org/x-sat493m@{commit}"
 
@@ -187,10 +187,10 @@ def test_import_checkpoint__fetched_folder_names_its_repository(
 
 
 def test_import_checkpoint__fetched_folder_under_a_name_that_misleads(
-    hub: HubServer, tmp_path: Path, theirs: Path
+    hub: HubServer, tmp_path: Path, saved: Path
 ):
-    (theirs / PREPROCESSOR).write_text("{}")
-    hub.add("org/plain", {path.name: path for path in theirs.iterdir()})
+    (saved / PREPROCESSOR).write_text("{}")
+    hub.add("org/plain", {path.name: path for path in saved.iterdir()})
     fetch_checkpoint("org/plain", tmp_path / "beside-sat493m", root=tmp_path)
     done = import_checkpoint(tmp_path / "beside-sat493m", tmp_path / "out")
     assert done.checkpoint.statistics_from == "ImageNet (the checkpoint names none)"
@@ -203,16 +203,16 @@ def test_import_checkpoint__changed_fetched_folder_has_no_commit(
     folder, _ = fetched
     data = (folder / name).read_bytes()
     (folder / name).write_bytes(data[:-1] + b"!" if name == WEIGHTS else data + b" ")
-    found = import_checkpoint(folder, tmp_path / "out").checkpoint
-    assert str(found.imported_from).startswith("Hugging Face, dinov3, sha256 ")
+    checkpoint = import_checkpoint(folder, tmp_path / "out").checkpoint
+    assert str(checkpoint.imported_from).startswith("Hugging Face, dinov3, sha256 ")
 
 
 @pytest.fixture
-def pickled(theirs: Path) -> Path:
-    torch.save(load_file(theirs / WEIGHTS), theirs / "pytorch_model.bin")
-    (theirs / WEIGHTS).unlink()
-    (theirs / "LICENSE").write_text("text")
-    return theirs
+def pickled(saved: Path) -> Path:
+    torch.save(load_file(saved / WEIGHTS), saved / "pytorch_model.bin")
+    (saved / WEIGHTS).unlink()
+    (saved / "LICENSE").write_text("text")
+    return saved
 
 
 @pytest.mark.parametrize("shard_bytes", [10**9, 100_000])
@@ -239,10 +239,10 @@ def test_import_checkpoint__pickled_folder(
 
 
 def test_import_checkpoint__pickled_weights_are_ignored_beside_safetensors(
-    tmp_path: Path, theirs: Path
+    tmp_path: Path, saved: Path
 ):
-    (theirs / "pytorch_model.bin").write_bytes(b"whatever")
-    import_checkpoint(theirs, tmp_path / "out")
+    (saved / "pytorch_model.bin").write_bytes(b"whatever")
+    import_checkpoint(saved, tmp_path / "out")
     assert not (tmp_path / "out" / "pytorch_model.bin").exists()
 
 

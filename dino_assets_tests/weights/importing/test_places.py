@@ -193,12 +193,12 @@ def test_import_checkpoint__replaces_in_one_step(tmp_path: Path):
     def watch() -> None:
         while not is_over.is_set():
             try:
-                found = look(tmp_path / "out")
+                seen_now = look(tmp_path / "out")
             except (OSError, AssertionError, LookupError, ValueError) as err:
                 failures.append(err)
                 return
-            if found:
-                seen.append(found)
+            if seen_now:
+                seen.append(seen_now)
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -250,10 +250,10 @@ def put(folder: Path, name: str) -> None:
 
 
 def contents(folder: Path) -> dict[str, bytes | None]:
-    found = sorted(folder.rglob("*"))
+    paths = sorted(folder.rglob("*"))
     return {
         str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
-        for path in found
+        for path in paths
     }
 
 

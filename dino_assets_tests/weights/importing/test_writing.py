@@ -83,9 +83,9 @@ def test_import_checkpoint__outputs_equal_the_original(name: str, tmp_path: Path
         pixels = torch.randn((2, 3, height, width), generator=torch.Generator().manual_seed(1))
         with torch.no_grad():
             expected = run(original, pixels, heads=heads)
-            found = imported(pixels).last_hidden_state
+            outputs = imported(pixels).last_hidden_state
         assert expected.std() > 0.1
-        torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+        torch.testing.assert_close(outputs, expected, atol=1e-5, rtol=0)
 
     checkpoint = done.checkpoint
     assert checkpoint == read_checkpoint(tmp_path / "out", model=str(tmp_path / "out"))
@@ -117,10 +117,12 @@ def test_import_checkpoint__loads_without_missing_or_unused_tensors(name: str, t
 
     # transformers' own files have equal names and values.
     model.save_pretrained(tmp_path / "theirs")
-    theirs, ours = (load_file(tmp_path / place / WEIGHTS) for place in ("theirs", "out"))
-    assert {name: t.shape for name, t in ours.items()} == {n: t.shape for n, t in theirs.items()}
+    original, converted = (load_file(tmp_path / place / WEIGHTS) for place in ("theirs", "out"))
+    assert {name: t.shape for name, t in converted.items()} == {
+        n: t.shape for n, t in original.items()
+    }
     if not name.startswith("timm"):
-        assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+        assert all(torch.equal(converted[name], original[name]) for name in converted)
     wanted, config = (
         json.loads((tmp_path / place / CONFIG).read_text()) for place in ("theirs", "out")
     )
@@ -200,18 +202,18 @@ def test_import_checkpoint__keeps_half_precision(
 ):
     half = {name: tensor.to(dtype) for name, tensor in state.items()}
     import_checkpoint(write(tmp_path / f"w.{suffix}", half), tmp_path / "out")
-    ours = load_file(tmp_path / "out" / WEIGHTS)
-    assert {tensor.dtype for tensor in ours.values()} == {dtype}
-    assert torch.equal(ours["norm.weight"], half["norm.weight"])
+    converted = load_file(tmp_path / "out" / WEIGHTS)
+    assert {tensor.dtype for tensor in converted.values()} == {dtype}
+    assert torch.equal(converted["norm.weight"], half["norm.weight"])
     assert json.loads((tmp_path / "out" / CONFIG).read_text())["dtype"] == str(dtype)[6:]
 
 
 def test_import_checkpoint__mixed_precision_has_the_wider_dtype(tmp_path: Path, state: State):
     mixed = state | {"blocks.0.norm1.bias": state["blocks.0.norm1.bias"].to(torch.bfloat16)}
     import_checkpoint(write(tmp_path / "w.pth", mixed), tmp_path / "out")
-    ours = load_file(tmp_path / "out" / WEIGHTS)
-    assert ours["layer.0.norm1.bias"].dtype == torch.bfloat16
-    assert torch.equal(ours["layer.0.norm1.weight"], state["blocks.0.norm1.weight"])
+    converted = load_file(tmp_path / "out" / WEIGHTS)
+    assert converted["layer.0.norm1.bias"].dtype == torch.bfloat16
+    assert torch.equal(converted["layer.0.norm1.weight"], state["blocks.0.norm1.weight"])
     assert json.loads((tmp_path / "out" / CONFIG).read_text())["dtype"] == "float32"
 
 
@@ -294,8 +296,8 @@ def test_import_checkpoint__statistics_by_name(tmp_path: Path, state: State):
     source = write(tmp_path / "dinov3_vitl16_pretrain_sat493m.pth", state)
     done = import_checkpoint(source, tmp_path / "out")
     assert (done.checkpoint.mean, done.checkpoint.std) == SAT
-    said = json.loads((tmp_path / "out" / PREPROCESSOR).read_text())["statistics_from"]
-    assert said == done.checkpoint.statistics_from == "sat493m, by the name of the file"
+    origin = json.loads((tmp_path / "out" / PREPROCESSOR).read_text())["statistics_from"]
+    assert origin == done.checkpoint.statistics_from == "sat493m, by the name of the file"
 
 
 def test_import_checkpoint__statistics_as_asked(tmp_path: Path, source: Path):

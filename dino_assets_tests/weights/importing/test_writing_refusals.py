@@ -92,10 +92,10 @@ def test_import_checkpoint__bare_pickle_with_code(tmp_path: Path):
 
 
 @pytest.mark.parametrize("suffix", ["pth", "safetensors"])
-@pytest.mark.parametrize("kept", [0.0, 0.3, 0.999])
-def test_import_checkpoint__truncated(tmp_path: Path, state: State, suffix: str, kept: float):
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.999])
+def test_import_checkpoint__truncated(tmp_path: Path, state: State, suffix: str, share: float):
     path = write(tmp_path / f"w.{suffix}", state)
-    path.write_bytes(path.read_bytes()[: int(kept * path.stat().st_size)])
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
     with raising(InvalidCheckpointError, file=path.name, reason="unreadable"):
         import_checkpoint(path, tmp_path / "out")
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
@@ -221,8 +221,8 @@ def test_import_checkpoint__empty_folder_is_used(tmp_path: Path, source: Path):
 def test_import_checkpoint__other_users_can_read_it(tmp_path: Path, source: Path):
     (tmp_path / "plain").mkdir()
     import_checkpoint(source, tmp_path / "deep" / "in" / "out")
-    found = (tmp_path / "deep" / "in" / "out").stat().st_mode
-    assert found == (tmp_path / "plain").stat().st_mode
+    mode = (tmp_path / "deep" / "in" / "out").stat().st_mode
+    assert mode == (tmp_path / "plain").stat().st_mode
 
 
 def test_import_checkpoint__replaces_when_asked(tmp_path: Path, source: Path):
@@ -325,8 +325,8 @@ def test_import_checkpoint__does_not_disturb_a_concurrent_import(tmp_path: Path,
 
     with raising(ConfigError, value=str(tmp_path / "out"), reason="exists"):
         import_checkpoint(source, tmp_path / "out", on_step=let_another_in)
-    found = read_checkpoint(tmp_path / "out", model="m")
-    assert found.mean == SAT[0]
+    checkpoint = read_checkpoint(tmp_path / "out", model="m")
+    assert checkpoint.mean == SAT[0]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out"]
 
 

@@ -81,14 +81,14 @@ def test_target_folder__offline_is_filled_from_the_cache(
 
 def test_target_folder__offline_with_a_hub_cache_without_links(hub, folder, tmp_path, monkeypatch):
     """Without symbolic links huggingface_hub stores the files themselves, and no blobs."""
-    mine = find_checkpoint(REPO, root=folder.parent)
+    own_folder = find_checkpoint(REPO, root=folder.parent)
     cache = tmp_path / "hf" / "hub"
-    theirs = Path(snapshot_download(REPO, cache_dir=cache, endpoint=hub.endpoint))
-    for link in list(theirs.iterdir()):
+    hub_folder = Path(snapshot_download(REPO, cache_dir=cache, endpoint=hub.endpoint))
+    for link in list(hub_folder.iterdir()):
         blob = link.resolve()
         link.unlink()
         blob.rename(link)
-    shutil.rmtree(mine)
+    shutil.rmtree(own_folder)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     fetch_into(folder)
     assert contents(folder) == version(1)

@@ -257,13 +257,13 @@ def test_fill__hub_cache_without_a_shard(hub, folder, tmp_path, monkeypatch):
 
 def test_find_checkpoint__an_edit_in_the_cache_does_not_change_the_hub_cache(hub, tmp_path):
     cache = tmp_path / "hf" / "hub"
-    theirs = snapshot_download(
+    hub_folder = snapshot_download(
         REPO, cache_dir=cache, endpoint=hub.endpoint, ignore_patterns=["README.md"]
     )
-    mine = find_checkpoint(REPO, root=tmp_path)
-    assert mine != Path(theirs)
-    (mine / NAME).write_bytes(b"edited")
-    assert (Path(theirs) / NAME).read_bytes() == WEIGHTS
+    own_folder = find_checkpoint(REPO, root=tmp_path)
+    assert own_folder != Path(hub_folder)
+    (own_folder / NAME).write_bytes(b"edited")
+    assert (Path(hub_folder) / NAME).read_bytes() == WEIGHTS
 
 
 # --- what is looked at before the weights come ----------------------------------------------

@@ -147,12 +147,12 @@ def test_target_folder__adopts_an_equal_checkpoint_of_unknown_origin(hub, folder
 
 def test_target_folder__keeps_a_different_checkpoint_of_unknown_origin(hub, folder):
     folder.mkdir(parents=True)
-    mine = version(1) | {NAME: WEIGHTS[::-1]}
-    for name, data in mine.items():
+    edited = version(1) | {NAME: WEIGHTS[::-1]}
+    for name, data in edited.items():
         (folder / name).write_bytes(data)
     with raising(ConfigError, setting="folder", value=NAME):
         fetch_into(folder)
-    assert contents(folder) == mine
+    assert contents(folder) == edited
     assert not (folder / RECORD).exists()
     assert leftovers(folder) == []
 
@@ -161,10 +161,10 @@ def test_target_folder__keeps_a_different_checkpoint_of_unknown_origin(hub, fold
 def test_target_folder__ignores_a_record_with_paths_outside(hub, folder, name):
     fetch_into(folder)
     (folder.parent / "elsewhere").write_text("mine")
-    said = json.loads((folder / RECORD).read_bytes())
-    said["files"].append({"name": name, "bytes": 4, "digest": "0" * 64})
-    said["files"].append({"name": "notes.txt", "bytes": 4, "digest": "0" * 64})
-    (folder / RECORD).write_text(json.dumps(said))
+    record = json.loads((folder / RECORD).read_bytes())
+    record["files"].append({"name": name, "bytes": 4, "digest": "0" * 64})
+    record["files"].append({"name": "notes.txt", "bytes": 4, "digest": "0" * 64})
+    (folder / RECORD).write_text(json.dumps(record))
     assert locate_directory("x", folder).commit is None
     (folder / "notes.txt").write_text("mine")
     hub.add(REPO, version(2))
