@@ -28,7 +28,8 @@ def resolve_hub(root: Path | None = None) -> HubSettings:
     )
     if not is_address(env.HF_ENDPOINT) or re.search(r"[\s@?#]", env.HF_ENDPOINT):
         raise ConfigError(
-            "HF_ENDPOINT is not an address like https://huggingface.co, without user and password",
+            "HF_ENDPOINT is not an address: expected one like https://huggingface.co, without user and "
+            "password",
             reason="endpoint",
         )
     is_offline = _is_on(env.HF_HUB_OFFLINE)
