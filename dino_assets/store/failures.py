@@ -101,12 +101,12 @@ def explain(err: Exception, *, verb: str, key: str, store: str, is_local: bool) 
 
 
 def explain_response(
-    status: int, words: str, text: str, *, key: str, store: str, url: str
+    status: int, phrase: str, text: str, *, key: str, store: str, url: str
 ) -> StoreUnavailableError:
     """Make the error for a put that a server refused, possibly only for now."""
     code = match.group(1) if (match := _CODE.search(text)) else ""
     reason = ", ".join(
-        word for word in (_spell_request("PUT", url), f"{status} {words}", code) if word
+        word for word in (_spell_request("PUT", url), f"{status} {phrase}", code) if word
     )
     return _unavailable(f"put {key!r} in store {store!r}", reason, code, store=store, key=key)
 

@@ -106,7 +106,7 @@ def test_get__stalled_response_is_requested_again(is_begun: bool):
     assert waits.get(timeout=60)
 
 
-def break_off(handler, *, after: int, stall_s: float) -> None:
+def interrupt(handler, *, after: int, stall_s: float) -> None:
     answer_range_start = handler.headers.get("Range")
     start = int(answer_range_start[6:].partition("-")[0]) if answer_range_start else 0
     handler.send_response(206 if answer_range_start else 200)
@@ -125,7 +125,7 @@ def break_off(handler, *, after: int, stall_s: float) -> None:
 def test_get__interrupted_body_is_resumed():
     def respond(handler, n):
         if n == 1:
-            break_off(handler, after=7, stall_s=0)
+            interrupt(handler, after=7, stall_s=0)
         else:
             answer_range(handler)
 
@@ -136,7 +136,7 @@ def test_get__interrupted_body_is_resumed():
 
 @pytest.mark.parametrize("stall_s", [0, 0.4])
 def test_get__body_that_never_ends_is_an_error(stall_s: float):
-    with answering(lambda h, n: break_off(h, after=1, stall_s=stall_s)) as server:
+    with answering(lambda h, n: interrupt(h, after=1, stall_s=stall_s)) as server:
         with raising(StoreUnavailableError, key="k", store="s3://some-bucket"):
             open_at(server.endpoint, SHORT).get("k")
         assert 1 < len(server.requests) <= 2 + SHORT.retries

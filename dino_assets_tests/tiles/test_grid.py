@@ -36,7 +36,7 @@ sides = st.one_of(
 large = st.one_of(sides, st.integers(1, 30_000), st.just(MAX_IMAGE_SIDE_PX))
 
 
-def paint(width: int, height: int, windows: np.ndarray) -> int:
+def count_uncovered(width: int, height: int, windows: np.ndarray) -> int:
     """Count the pixels that no window covers, by marking every pixel."""
     canvas = np.zeros((height, width), bool)
     for x, y, w, h in windows.tolist():
@@ -44,7 +44,7 @@ def paint(width: int, height: int, windows: np.ndarray) -> int:
     return int((~canvas).sum())
 
 
-def affordable(width: int, height: int, grid: TileGrid) -> bool:
+def is_small_enough(width: int, height: int, grid: TileGrid) -> bool:
     return count_windows(width, height, grid) <= 20_000
 
 
@@ -124,8 +124,8 @@ def test_is_padded__only_the_short_side():
 @given(width=sides, height=sides, grid=grids)
 @example(width=1025, height=1, grid=GRID)
 def test_cut_windows__covers_every_pixel(width: int, height: int, grid: TileGrid):
-    assume(affordable(width, height, grid))
-    assert paint(width, height, cut_windows(width, height, grid)) == 0
+    assume(is_small_enough(width, height, grid))
+    assert count_uncovered(width, height, cut_windows(width, height, grid)) == 0
 
 
 @MANY
@@ -135,7 +135,7 @@ def test_cut_windows__covers_every_pixel(width: int, height: int, grid: TileGrid
 def test_cut_windows__covers_stays_inside_and_matches_the_formula(
     width: int, height: int, grid: TileGrid
 ):
-    assume(affordable(width, height, grid))
+    assume(is_small_enough(width, height, grid))
     windows = cut_windows(width, height, grid)
     x, y, w, h = windows.T.astype(np.int64)
     assert windows.dtype == np.int32
@@ -156,7 +156,7 @@ def test_cut_windows__covers_stays_inside_and_matches_the_formula(
 @MANY
 @given(width=large, height=large, grid=grids)
 def test_cut_windows__neighbours_overlap_as_configured(width: int, height: int, grid: TileGrid):
-    assume(affordable(width, height, grid))
+    assume(is_small_enough(width, height, grid))
     for column in (0, 1):
         starts = np.unique(cut_windows(width, height, grid)[:, column])
         assert (np.diff(starts)[:-1] == step_px(grid)).all()
@@ -166,7 +166,7 @@ def test_cut_windows__neighbours_overlap_as_configured(width: int, height: int, 
 @MANY
 @given(width=large, height=large, grid=grids)
 def test_cut_windows__rotated_image_has_the_rotated_grid(width: int, height: int, grid: TileGrid):
-    assume(affordable(width, height, grid))
+    assume(is_small_enough(width, height, grid))
     turned = cut_windows(height, width, grid)[:, [1, 0, 3, 2]]
     assert sorted(turned.tolist()) == cut_windows(width, height, grid).tolist()
 
@@ -176,7 +176,7 @@ def test_cut_windows__rotated_image_has_the_rotated_grid(width: int, height: int
 @example(width=MAX_IMAGE_SIDE_PX, height=1, grid=make_grid(99_999))
 @example(width=MAX_IMAGE_SIDE_PX, height=1, grid=make_grid(2048))
 def test_name_tiles__sorted_unique_file_names(width: int, height: int, grid: TileGrid):
-    assume(affordable(width, height, grid))
+    assume(is_small_enough(width, height, grid))
     windows = cut_windows(width, height, grid)
     names = name_tiles("0123456789abcdef" * 4, windows, grid)
     assert names == sorted(set(names))
@@ -207,7 +207,7 @@ def test_uncovered_px__equals_counting_pixels(
     width: int, height: int, windows: list[tuple[int, int, int, int]]
 ):
     array = np.array(windows, np.int32).reshape(-1, 4)
-    assert uncovered_px(width, height, array) == paint(width, height, array)
+    assert uncovered_px(width, height, array) == count_uncovered(width, height, array)
 
 
 @MANY
@@ -216,7 +216,7 @@ def test_uncovered_px__detects_one_wrong_window(width: int, height: int, which: 
     grid = make_grid(512, overlap=0.0)
     windows = cut_windows(width, height, grid).copy()
     windows[which % len(windows), 2] += shift
-    assert uncovered_px(width, height, windows) == paint(width, height, windows)
+    assert uncovered_px(width, height, windows) == count_uncovered(width, height, windows)
 
 
 def test_uncovered_px__independent_of_the_order():
@@ -314,7 +314,7 @@ def test_fit_grid__covers_stays_inside_and_matches_the_formula(
 ):
     assume(side_m / gsd_m > MIN_SPAN_PX)
     grid = fit_grid(make_grid(518, overlap=overlap, side_m=side_m), width, height, gsd_m=gsd_m)
-    assume(affordable(width, height, grid))
+    assume(is_small_enough(width, height, grid))
     windows = cut_windows(width, height, grid)
     assert uncovered_px(width, height, windows) == 0
     assert len(windows) == count_windows(width, height, grid)

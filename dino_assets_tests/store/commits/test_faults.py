@@ -30,7 +30,9 @@ from dino_assets_tests.worlds.store_doubles import Strike, WatchedStore, fail
 pytestmark = pytest.mark.usefixtures("two_rows_per_part")
 
 
-def undisturbed(store: ObjectStore, draft: Callable[[ObjectStore], Draft]) -> dict[str, bytes]:
+def commit_without_faults(
+    store: ObjectStore, draft: Callable[[ObjectStore], Draft]
+) -> dict[str, bytes]:
     """Commit without faults in an emptied store, return the objects, and empty it again."""
     wipe(store)
     commit(store, draft(store))
@@ -45,8 +47,8 @@ def undisturbed(store: ObjectStore, draft: Callable[[ObjectStore], Draft]) -> di
 def test_commit__fault_at_every_call(swept_store: ObjectStore, tmp_path, when: str, has_old: bool):
     store = swept_store
     file = local_file(tmp_path)
-    new = undisturbed(store, lambda s: full_draft(s, file, version="2"))
-    old = undisturbed(store, lambda s: full_draft(s, file)) if has_old else None
+    new = commit_without_faults(store, lambda s: full_draft(s, file, version="2"))
+    old = commit_without_faults(store, lambda s: full_draft(s, file)) if has_old else None
     calls = 0
     for n in itertools.count():
         wipe(store)
@@ -88,7 +90,7 @@ def test_commit__fault_at_every_call_of_a_reuse(store: ObjectStore, tmp_path):
 def test_commit__large_file_faults(store: ObjectStore, tmp_path):
     store.chunk_bytes = 64
     file = local_file(tmp_path)
-    new = undisturbed(store, lambda s: full_draft(s, file))
+    new = commit_without_faults(store, lambda s: full_draft(s, file))
     for when in ("before", "after"):
         strike = Strike(0, fail, verbs=("put_chunks",))
         faulty = WatchedStore(store, **{when: strike})
@@ -227,7 +229,10 @@ def test_commit__two_writers_at_once(
     store = swept_store
     file = local_file(tmp_path)
     versions = ("1", "2") if differ else ("1", "1")
-    wanted = [undisturbed(store, lambda s, v=v: full_draft(s, file, version=v)) for v in versions]
+    wanted = [
+        commit_without_faults(store, lambda s, v=v: full_draft(s, file, version=v))
+        for v in versions
+    ]
     for n in range(6):
         wipe(store)
         # The writers wait for each other at their n-th write.

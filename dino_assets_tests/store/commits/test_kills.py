@@ -86,7 +86,7 @@ def test_commit__killed_at_every_write(settings, tmp_path, when: str, chunk: int
     assert n == 7
 
 
-def names_lie(store: ObjectStore) -> list[str]:
+def find_misnamed_objects(store: ObjectStore) -> list[str]:
     """List the keys whose sha256 differs from the object's content."""
     return [
         info.key
@@ -111,7 +111,7 @@ def test_put__killed_in_the_middle(settings):
             process.join()
         assert list(store.list("parts"))
         assert {info.bytes for info in store.list("parts")} == {size}
-        assert names_lie(store) == []
+        assert find_misnamed_objects(store) == []
         staging = store.folder.rglob("*#*") if store.folder else ()
         half_written = [path for path in staging if path.is_file()]
     if store.folder:

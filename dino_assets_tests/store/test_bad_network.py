@@ -74,15 +74,15 @@ def test_retries__gives_up_a_long_upload_after_five_interruptions():
     clock = Clock()
     retries = Retries(RequestLimits(), clock=clock, sleep=clock.sleep)
 
-    def break_off() -> None:
+    def interrupt() -> None:
         clock.sleep(80)
         retries.note_progress()
         retries.wait(StoreUnavailableError("broken off"), lost_bytes=True)
 
     for _ in range(4):
-        break_off()
+        interrupt()
     with raising(StoreUnavailableError, match="after 5 attempts"):
-        break_off()
+        interrupt()
 
 
 @pytest.mark.parametrize("verb", ["put", "put a large one", "get", "list", "delete"])
