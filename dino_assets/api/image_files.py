@@ -93,8 +93,8 @@ def take_column(table: Any, image_col: str) -> ImageFiles:
     columns = [str(each) for each in table.columns]
     if image_col not in columns:
         raise ConfigError(
-            f"the table has no column {image_col!r}; its columns are {', '.join(columns) or 'none'}. Name "
-            "one with image_col.",
+            f"the table has no column {image_col!r}; its columns are {', '.join(columns) or 'none'}. Rename "
+            "the column of paths.",
             setting="image_col",
             value=image_col,
             reason="column-missing",

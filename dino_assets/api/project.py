@@ -56,7 +56,7 @@ class Project:
         return tuple(sorted(find_drops(self.store)))
 
     def table(self, asset: str, *, space: str | None = None) -> CommittedTable:
-        """Open what is committed of an asset; rows are read when asked for.
+        """Open the committed table of an asset; rows are read on demand.
 
         ``space`` chooses one of several embedding spaces.
 
@@ -65,7 +65,7 @@ class Project:
         ('my-flight',)
 
         Raises:
-            ConfigError: there is no such asset, or several spaces and none is named.
+            ConfigError: the asset does not exist, or it has several spaces and ``space`` is missing.
         """
         if asset not in _TABLES:
             raise ConfigError(
@@ -77,7 +77,7 @@ class Project:
             space = self._choose_space(asset, space)
         elif space is not None:
             raise ConfigError(
-                f"{asset} does not depend on a space: leave space={space!r} out",
+                f"{asset} does not depend on a space; leave space={space!r} out",
                 setting="space",
                 value=space,
             )
@@ -101,7 +101,8 @@ class Project:
 
         Raises:
             NotCommittedError: a named drop has no embeddings in this space.
-            ConfigError: the drop was embedded without that column, or several spaces and none is named.
+            ConfigError: the drop was embedded without that column, or there are several spaces and
+                ``space`` is missing.
         """
         from dino_assets.embeddings.stage.pool import read_pool
 
@@ -115,7 +116,7 @@ class Project:
 
     @property
     def rounds(self) -> "Sequence[ListedRound]":
-        """The rounds of all spaces, with the tiles that each took from every drop."""
+        """The rounds of all spaces, with the number of tiles from each drop."""
         from dino_assets.selections.stage.listing import list_rounds
 
         return tuple(list_rounds(self.store))
@@ -128,7 +129,7 @@ class Project:
         ['rank', 'tile_id']
 
         Raises:
-            NotCommittedError: there is no such round.
+            NotCommittedError: the round does not exist.
         """
         return self.table("selections", space=space).read(name)
 
@@ -145,7 +146,7 @@ class Project:
         return self.table("projections", space=space).read()
 
     def checkpoint(self) -> Path:
-        """Bring the weights that the lineage used into a folder on this machine.
+        """Copy the stored weights into a folder on this machine, and return it.
 
         >>> import dino_assets as da
         >>> (da.open_project().checkpoint() / "config.json").is_file()
@@ -169,7 +170,7 @@ class Project:
         spaces = self.spaces(asset)
         if space is None and len(spaces) > 1:
             raise ConfigError(
-                f"{asset} has outputs in {len(spaces)} spaces; name one, such as space={spaces[0]!r}. "
+                f"{asset} has outputs in {len(spaces)} spaces; give one, for example space={spaces[0]!r}. "
                 f"There are {', '.join(spaces)}",
                 setting="space",
                 value=None,
@@ -191,7 +192,7 @@ def open_project(root: str | Path | None = None) -> Project:
     ('my-flight',)
 
     Raises:
-        ConfigError: there is no project, or a setting cannot work.
+        ConfigError: the folder is not in a project, or a setting is invalid.
         NotCommittedError: nothing has been stored yet.
     """
     settings = load_settings(find_root(Path(root) if root is not None else None))

@@ -93,7 +93,7 @@ class UncertaintySelector(DiverseImageSelector):
 
         ``greedy`` chooses row by row the largest product of uncertainty and distance to the rows chosen
         before. ``topn`` chooses at once the largest products of uncertainty and ``compute_diversity``. It
-        may choose two similar rows that are far from all others, and it never chooses exact copies.
+        may choose both rows of a similar pair, and gives exact copies the score 0.
 
         Raises:
             ConfigError: not one uncertainty per row, a negative or infinite one, or a negative number of

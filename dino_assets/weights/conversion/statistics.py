@@ -16,10 +16,8 @@ from dino_assets.weights.checkpoint import (
 from dino_assets.weights.records import Family, StatisticsName
 
 MEAN, STD = "image_mean", "image_std"
-_HUB_FOLDERS = (
-    "snapshots",
-    "commits",
-)  # parents of folders named by commit: huggingface_hub's, ours
+# Parents of folders named by commit: in huggingface_hub's cache, in this package's cache.
+_HUB_FOLDERS = ("snapshots", "commits")
 
 
 def choose_statistics(
