@@ -62,7 +62,7 @@ KINDS = {
     ),
     "expired": Kind(
         410,
-        "The embedding is past its retention",
+        "The embedding has expired",
         "the embedding expired on 2026-11-29; upload the picture again",
     ),
     "body-too-large": Kind(
@@ -110,7 +110,7 @@ KINDS = {
     "inference-failed": Kind(
         500,
         "The model could not compute this picture",
-        "the model gave numbers that fp16 cannot hold; dtype=fp32 holds them",
+        "the model gave numbers outside the range of fp16; send dtype=fp32",
     ),
     "busy": Kind(
         503,

@@ -50,7 +50,7 @@ class Spool:
         """
         data, at = memoryview(np.ascontiguousarray(values).data).cast("B"), row * self.row_bytes
         if len(data) != self.row_bytes:
-            raise ValueError(f"a row of {len(data)} bytes, {self.row_bytes} expected")
+            raise ValueError(f"the row has {len(data)} bytes; {self.row_bytes} are expected")
         if self._memory is not None:
             self._memory[at : at + self.row_bytes] = data
             return

@@ -152,7 +152,7 @@ def _mlp(prefix: str, rules: Mapping[str, Rule], last: str, **config: object) ->
     )
 
 
-# --- DINOv2 ---------------------------------------------------------------------------------
+# Tables of DINOv2.
 
 _V2_STEM = _stem("patch_embeddings.projection", "layernorm", "1 d")
 _V2_ATTENTION = [f"attention.attention.{which}" for which in ("query", "key", "value")]
@@ -194,7 +194,7 @@ def _v2(
         yield Format(f"{name}{word}", family, parts, has_cls_position=has_cls_position)
 
 
-# --- DINOv3 ---------------------------------------------------------------------------------
+# Tables of DINOv3.
 
 _V3_STEM = _stem("patch_embeddings", "norm", "1 1 d")
 _V3_ATTENTION = [f"attention.{which}" for which in ("q_proj", "k_proj", "v_proj")]
