@@ -242,12 +242,12 @@ def judge_projections(
 def judge_age(maps: CommittedTable, embeddings: CommittedTable, *, space: str) -> Verdict:
     """Warn if a space's map does not show the current embeddings of the drops that it was made of."""
     if not maps.manifests:
-        count = len(choose_pool(embeddings, standing=()).drops)
+        count = len(choose_pool(embeddings, committed=()).drops)
         drops = count_of(count, "drop is", "drops are")
         return Verdict(space, True, f"{drops} embedded and on no map", warns=count > 0)
     recipe = maps.manifest(None).recipe
     settings = from_recipe(MapSettings(), recipe.config)
-    pool = choose_pool(embeddings, drops=settings.drops, tags=settings.tags, standing=())
+    pool = choose_pool(embeddings, drops=settings.drops, tags=settings.tags, committed=())
     mapped = {drop: recipe.inputs[drop] for drop in list_drops(recipe)}
     embedded = hash_inputs(pool)
     differences = {

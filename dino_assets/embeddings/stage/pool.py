@@ -40,21 +40,21 @@ class TilePool:
     def distinct(self) -> "TilePool":
         """Return the pool with each tile once, in its first drop; a picture may be in two drops."""
         _, first = np.unique(np.array(self.tile_ids, object), return_index=True)
-        return self._keep(np.sort(first).tolist())
+        return self._take_rows(np.sort(first).tolist())
 
     def without(self, drops: Collection[str]) -> "TilePool":
         """Return the pool without the tiles of some drops."""
-        return self._keep([row for row, drop in enumerate(self.drops) if drop not in drops])
+        return self._take_rows([row for row, drop in enumerate(self.drops) if drop not in drops])
 
-    def _keep(self, keep: list[int]) -> "TilePool":
-        if len(keep) == len(self):
+    def _take_rows(self, rows: list[int]) -> "TilePool":
+        if len(rows) == len(self):
             return self
         return TilePool(
-            [self.drops[i] for i in keep],
-            [self.tile_ids[i] for i in keep],
-            [self.image_ids[i] for i in keep],
-            self.vectors[keep],
-            [self.thumbs[i] for i in keep],
+            [self.drops[i] for i in rows],
+            [self.tile_ids[i] for i in rows],
+            [self.image_ids[i] for i in rows],
+            self.vectors[rows],
+            [self.thumbs[i] for i in rows],
         )
 
 
@@ -63,11 +63,11 @@ def choose_pool(
     *,
     drops: Collection[str] = (),
     tags: Collection[str] = (),
-    standing: Collection[str] | None = None,
+    committed: Collection[str] | None = None,
 ) -> CommittedTable:
     """Narrow a handle to the drops of a pool: the chosen ones, without retired ones.
 
-    ``standing`` are the drops of a committed result. They stay in the pool even if they are retired or
+    ``committed`` are the drops of a committed result. They stay in the pool even if they are retired or
     renamed, and then nothing is refused.
 
     Raises:
@@ -75,8 +75,8 @@ def choose_pool(
     """
     records = find_drops(embeddings.store)
     existing = {*embeddings.drops, *embeddings.unmade}
-    choose = choose_drops if standing is None else find_chosen
-    chosen = choose(records, existing, drops=drops, tags=tags) | set(standing or ())
+    choose = choose_drops if committed is None else find_chosen
+    chosen = choose(records, existing, drops=drops, tags=tags) | set(committed or ())
     manifests = tuple(m for m in embeddings.manifests if m.recipe.output.drop in chosen)
     unmade = chosen.difference(embeddings.drops)
     return replace(embeddings, manifests=manifests, unmade=tuple(sorted(unmade)))

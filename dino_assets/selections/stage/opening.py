@@ -86,7 +86,7 @@ def open_round(
         committed = rounds.manifest(name)
         own = from_recipe(settings, committed.recipe.config)
         own_drops = list_drops(committed.recipe)
-        pool = choose_pool(embedded, drops=own.drops, tags=own.tags, standing=own_drops)
+        pool = choose_pool(embedded, drops=own.drops, tags=own.tags, committed=own_drops)
         own_paid = [p for p in paid if p.name in committed.recipe.inputs]
         # Its budget was already accepted when it was committed.
         repeated = replace(own, all=True)
