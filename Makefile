@@ -45,7 +45,7 @@ demo: $(READY)  ## two drawn flights through the whole lineage, in a minute
 	@$(BIN)/dino-assets demo
 
 demo-docs: $(READY)  ## the documentation as a site in site/, its links checked
-	$(BIN)/mkdocs build --quiet --strict
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 pictures: $(READY)  ## the documentation's pictures, drawn again from the demo (needs Chromium)
 	$(BIN)/python docs/pictures/renew.py
@@ -56,11 +56,12 @@ ui: $(READY)  ## the Dagster UI of the demo at http://127.0.0.1:3000
 fetch-dinov3: $(READY)  ## the checkpoint that config.json names, whole and verified
 	@$(BIN)/dinov3-fetcher --config '$(CONFIG)' $(if $(MODEL),--model '$(MODEL)')
 
-check: $(READY)  ## format, lint, layers, types, definitions
+check: $(READY)  ## format, lint, layers, types, documentation, definitions
 	@echo "format …"; $(BIN)/ruff format --check --quiet . || { echo "Run: $(BIN)/ruff format ."; exit 1; }
 	@echo "lint …"; $(BIN)/ruff check --quiet .
 	@echo "layers …"; $(BIN)/lint-imports > .import-linter.log 2>&1 || { cat .import-linter.log; exit 1; }; rm -f .import-linter.log
 	@echo "types …"; $(BIN)/mypy
+	@echo "documentation …"; NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --site-dir .site-check; rm -rf .site-check
 	@echo "definitions …"; $(BIN)/python -W ignore -m dagster definitions validate -m dino_assets --log-level error
 
 test: check  ## everything a machine can check, the slow tests left out
@@ -73,7 +74,7 @@ bench: $(READY)  ## measure against named peers
 	$(BIN)/python -m pytest -m bench -s dino_assets_tests/bench
 
 docs: $(READY)  ## the documentation as a site in site/, its links checked
-	$(BIN)/mkdocs build --quiet --strict
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 pictures: $(READY)  ## the documentation's pictures, drawn again from the demo (needs Chromium)
 	$(BIN)/python docs/pictures/renew.py
@@ -88,5 +89,5 @@ locks:  ## the images' packages with hashes (deploy/*.lock); needs uv
 	@for name in build service endpoint; do $(UV) pip compile --quiet --upgrade --generate-hashes --python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-emit-index-url --no-emit-find-links --custom-compile-command 'make locks' --constraints requirements.lock deploy/$$name.in --output-file deploy/$$name.lock; done
 
 clean:  ## remove what was built and cached, not your data
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

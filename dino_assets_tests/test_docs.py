@@ -53,8 +53,21 @@ class Page:
         return any(language in RUN for language, _ in self.blocks)
 
 
-ALL = [Page.read(path) for path in [REPOSITORY / "README.md", *PAGES]]
-WITH_COMMANDS = [page for page in ALL if page.is_run and page.path.name != "README.md"]
+README = Page.read(REPOSITORY / "README.md")
+ALL = [README, Page.read(REPOSITORY / "CONTRIBUTING.md"), *map(Page.read, PAGES)]
+# README is run from the beginning, and CONTRIBUTING sets a machine up: test_makefile.py does that.
+WITH_COMMANDS = [page for page in ALL if page.is_run and page.path.is_relative_to(DOCS)]
+
+
+def make_photos() -> dict[str, bytes]:
+    """Two photographs of a flight, two of a card, and a small one."""
+    folders = {"path/to/photos": 0, "card/DCIM/100MEDIA": 20}
+    photos = {
+        f"{folder}/DJI_{number:04d}.JPG": photo_bytes(1600, 1200, seed=seed + number)
+        for folder, seed in folders.items()
+        for number in range(2)
+    }
+    return {**photos, "photo.jpg": photo_bytes(640, 480, seed=9)}
 
 
 @pytest.fixture(scope="module")
@@ -72,12 +85,7 @@ def guide(hub: None, prepared: Prepared) -> Path:
     folder = prepared.put_back()
 
     def prepare() -> None:
-        photos = {
-            f"path/to/photos/DJI_{number:04d}.JPG": photo_bytes(1600, 1200, seed=number)
-            for number in range(2)
-        }
-        photos["photo.jpg"] = photo_bytes(640, 480, seed=9)
-        make_clone(folder, photos)
+        make_clone(folder, make_photos())
         done = run_script("dino-assets run my-flight --from path/to/photos", folder)
         assert done.returncode == 0, done.stdout + done.stderr
 
@@ -177,6 +185,73 @@ def test_page__pictures_are_small_and_described(page: Page):
     for alternative, target in re.findall(r"!\[([^\]]*)\]\(([^)\s]+)\)", page.text):
         assert len(alternative.split()) >= 3, f"{page.name}: {target}"
         assert (page.path.parent / target).stat().st_size <= 300_000, target
+
+
+def test_readme__first_result(tmp_path: Path):
+    """What a newcomer does after ``make demo``, which test_demo.py runs."""
+    folder = tmp_path / "clone"
+    make_clone(folder, make_photos())
+    (demo, flight), (script,) = (
+        [text for language, text in README.blocks if language == wanted] for wanted in RUN
+    )
+    assert demo == "make demo\n"
+    done = run_script(f"{flight}\npython - <<'END'\n{script}END", folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"^my-flight +images 2 +tiles 48 ", done.stdout, re.MULTILINE)
+    assert done.stdout.splitlines()[-1].startswith("48 ['tile_id', ")
+    for path in ("map/map.html", "round-1/round-map.html", "round-1/contact-sheet.jpg"):
+        assert (folder / "out" / path).is_file()
+    # Only the round that `run` selected: a second one is a decision of the reader's.
+    rounds = run_script("dino-assets rounds --json", folder)
+    assert [each["name"] for each in json.loads(rounds.stdout)] == ["round-0001"]
+
+
+def test_weights__make_runs_the_same_command(tmp_path: Path):
+    """Only planned: make would set the linked .venv up again."""
+    make_clone(tmp_path / "clone", {})
+    plan = run_script("env -u MAKEFLAGS -u MAKELEVEL make -n fetch-dinov3", tmp_path / "clone")
+    assert plan.stdout.splitlines()[-1].strip() == (
+        ".venv/bin/dinov3-fetcher --config 'config.json'"
+    )
+
+
+@pytest.mark.slow
+def test_service__answers_as_the_page_shows(guide: Path):
+    page = Page.read(DOCS / "how-to" / "service.md")
+    (shown,) = [json.loads(text) for language, text in page.blocks if language == "json"]
+    (guide / "photo.jpg").write_bytes(photo_bytes(2048, 1536, quality=30))
+    (line,) = [text for _, text in page.blocks if text.startswith("curl -F file")]
+    with _serve("dino-assets serve", "/ready", guide) as url:
+        done = run_script(line.replace("http://127.0.0.1:8000", url), guide)
+    answer = json.loads(done.stdout)
+    assert "random weights" in answer.pop("caveat")  # of the test's own model
+    assert list(answer) == list(shown)
+    assert list(answer["metadata"]) == list(shown["metadata"])
+    assert answer["metadata"]["original_size"] == shown["metadata"]["original_size"]
+    assert (guide / answer["embedding_uri"]).is_file()
+
+
+def test_dagster__its_own_commands_find_what_doctor_says(guide: Path):
+    page = Page.read(DOCS / "how-to" / "dagster.md")
+    assert any("export DAGSTER_HOME=$PWD\n" in text for _, text in page.blocks)
+    doctor = run_script("dino-assets doctor", guide)
+    assert f"export DAGSTER_HOME={guide}" in doctor.stdout
+
+
+def test_configuration__is_what_settings_read():
+    table = (DOCS / "configuration.md").read_text()
+    named = set(re.findall(r"`([A-Z][A-Z_]+)`", table))
+    settings = set(Environment.model_fields)
+    assert settings - named == set()
+    assert {name for name in named if not name.startswith(("HF_", "DINO_"))} <= settings
+    assert {name for name in named if name.startswith("DINO_")} - {"DINO_"} <= settings
+
+
+def test_pages__name_make_targets_that_exist():
+    makefile = (REPOSITORY / "Makefile").read_text()
+    targets = set(re.findall(r"^([a-z0-9-]+):", makefile, re.MULTILINE))
+    for page in ALL:
+        assert set(re.findall(r"`make ([a-z0-9-]+)`", page.text)) <= targets, page.name
 
 
 def test_readme__is_short():

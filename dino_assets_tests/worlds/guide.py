@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dino_assets.demo.checkpoint import write_demo_checkpoint
 from dino_assets.weights.catalogue import DEFAULT_TEACHER
-from dino_assets_tests.conftest import REPOSITORY, photo_bytes
+from dino_assets_tests.conftest import REPOSITORY
 from dino_assets_tests.worlds.hub_server import HubServer
 from dino_assets_tests.worlds.networks import write_sample
 
@@ -40,10 +40,6 @@ def make_clone(folder: Path, photos: Mapping[str, bytes]) -> None:
     write_demo_checkpoint(folder / "models" / "demo")
     (folder / ".env").write_text("DINO_MODEL_ID=models/demo\n")
     (folder / "out").mkdir()
-    for number in range(2):
-        card = folder / "card" / "DCIM" / "100MEDIA" / f"DJI_{number:04d}.JPG"
-        card.parent.mkdir(parents=True, exist_ok=True)
-        card.write_bytes(photo_bytes(1600, 1200, seed=20 + number))
     for path, data in photos.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_bytes(data)

@@ -1,10 +1,10 @@
 """Draw the documentation's pictures again, from the demo: ``make pictures``.
 
-Needs Chromium (``CHROMIUM`` names it where it is not called so) and ``make demo``.
+Needs Chromium and ``make demo``.
 """
 
 import contextlib
-import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -48,7 +48,9 @@ def photograph(address: str, name: str, *, width: int, height: int, wait_s: int)
         shot = Path(folder) / "shot.png"
         subprocess.run(
             [
-                os.environ.get("CHROMIUM", "chromium"),
+                shutil.which("chromium")
+                or shutil.which("google-chrome")
+                or sys.exit("Install Chromium."),
                 *("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"),
                 *(f"--user-data-dir={folder}/profile", f"--window-size={width},{height}"),
                 *(f"--virtual-time-budget={wait_s * 1000}", "--hide-scrollbars"),
@@ -60,7 +62,6 @@ def photograph(address: str, name: str, *, width: int, height: int, wait_s: int)
         )
         picture = Image.open(shot).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
         picture.save(PICTURES / name, optimize=True)
-    print(f"{name}: {(PICTURES / name).stat().st_size:,} bytes")
 
 
 def save_small(picture: Image.Image, path: Path) -> None:
@@ -71,7 +72,6 @@ def save_small(picture: Image.Image, path: Path) -> None:
         picture.save(path, quality=quality, optimize=True)
         if path.stat().st_size <= MOST_BYTES:
             break
-    print(f"{path.name}: {path.stat().st_size:,} bytes")
 
 
 @contextlib.contextmanager
@@ -90,7 +90,7 @@ def serving_demo() -> Iterator[str]:
         deadline = time.monotonic() + 3 * PATIENCE_S
         while True:
             with contextlib.suppress(OSError):
-                urllib.request.urlopen(f"{address}/server_info", timeout=5).close()  # noqa: S310
+                urllib.request.urlopen(f"{address}/server_info", timeout=5).close()
                 break
             if time.monotonic() > deadline:
                 sys.exit("The demo's UI did not start.")
