@@ -44,13 +44,7 @@ $(READY): requirements.lock pyproject.toml
 demo: $(READY)  ## two drawn flights through the whole lineage, in a minute
 	@$(BIN)/dino-assets demo
 
-demo-docs: $(READY)  ## the documentation as a site in site/, its links checked
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
-
-pictures: $(READY)  ## the documentation's pictures, drawn again from the demo (needs Chromium)
-	$(BIN)/python docs/pictures/renew.py
-
-ui: $(READY)  ## the Dagster UI of the demo at http://127.0.0.1:3000
+demo-ui: $(READY)  ## the Dagster UI of the demo at http://127.0.0.1:3000
 	$(BIN)/dino-assets demo --ui
 
 fetch-dinov3: $(READY)  ## the checkpoint that config.json names, whole and verified

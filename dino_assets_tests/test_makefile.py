@@ -38,6 +38,8 @@ def test_make__prints_help_without_a_target(folder: Path):
         "test",
         "test-all",
         "bench",
+        "docs",
+        "pictures",
         "ui",
         "locks",
         "clean",
