@@ -290,7 +290,16 @@ class UnusableImageError(DinoAssetsError, ValueError):
 
 
 class UnusableImageWarning(UserWarning):
-    """A picture was skipped; ``image_id`` names it, ``reason`` is that of the UnusableImageError."""
+    """A picture was skipped; ``image_id`` names it, ``reason`` is that of the UnusableImageError.
+
+    >>> import warnings
+    >>> from dino_assets import UnusableImageWarning, embed
+    >>> with warnings.catch_warnings(record=True) as caught:
+    ...     warnings.simplefilter("always")
+    ...     result = embed("config.json", model="models/demo", progress=False)
+    >>> caught[0].message.image_id, len(result.vectors)
+    ('config.json', 0)
+    """
 
     def __init__(self, message: str, *, image_id: str = "", reason: str = "") -> None:
         self.image_id = image_id

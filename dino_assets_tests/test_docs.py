@@ -187,6 +187,30 @@ def test_page__pictures_are_small_and_described(page: Page):
         assert (page.path.parent / target).stat().st_size <= 300_000, target
 
 
+EXAMPLES = """
+import doctest, sys, types
+import dino_assets
+
+sys.argv = ["examples"]
+names = [name for name in dino_assets.__all__ if callable(getattr(dino_assets, name))]
+runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
+for name in names:
+    public = getattr(dino_assets, name)
+    tests = doctest.DocTestFinder(exclude_empty=True).find(public, name, module=False)
+    own = [each for each in tests if each.name == name and each.examples]
+    assert own, f"{name} has no example"
+    for each in tests:
+        runner.run(each)
+sys.exit(runner.summarize().failed)
+"""
+
+
+@pytest.mark.slow
+def test_public_names__have_examples_that_run(guide: Path):
+    done = run_script(f"python - <<'END'\n{EXAMPLES}END", guide)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_readme__first_result(tmp_path: Path):
     """What a newcomer does after ``make demo``, which test_demo.py runs."""
     folder = tmp_path / "clone"

@@ -39,6 +39,12 @@ class CachedExtractor(DINOv2Extractor):
     A vector's key is the sha256 of the picture's bytes, with weights, side, precision, and the class if
     it overrides ``extract_batch``. So no vector is ever out of date. Several processes may share the
     folder; a killed one leaves no partial vector. The folder can be deleted at any time.
+
+    >>> from dino_assets import CachedExtractor
+    >>> extractor = CachedExtractor("out/cache", model_name="dinov2-small", progress=False)
+    >>> embeddings, ids = extractor.extract_from_directory("path/to/photos")
+    >>> ids
+    ['DJI_0000.JPG', 'DJI_0001.JPG']
     """
 
     opens_first = False  # if all vectors are cached, no engine is needed

@@ -37,6 +37,11 @@ class EmbeddedTiles:
     ``images`` names the picture of each row: its path, or its number if it has no path. ``windows`` are
     x, y, width and height in the upright picture. ``tile_ids`` are those of the lineage. ``left_out``
     holds the reason for each picture without a row.
+
+    >>> import dino_assets as da
+    >>> result = da.embed("photo.jpg", model="models/demo", progress=False)
+    >>> result.windows.tolist()
+    [[0, 0, 640, 480]]
     """
 
     vectors: NDArray[np.float32]  # (N, D)

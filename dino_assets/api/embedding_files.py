@@ -38,6 +38,11 @@ def save_embeddings(
     ``torch.load(path, weights_only=True)``. ``.npz`` holds the same as arrays, ``.parquet`` a row per
     embedding. Any other ending means the format of ``.pt``.
 
+    >>> import numpy as np
+    >>> from dino_assets import save_embeddings
+    >>> save_embeddings(np.zeros((2, 3), np.float32), ["a.jpg", "b.jpg"], "out/two.npz").name
+    'two.npz'
+
     Raises:
         ConfigError: not as many ids as embeddings.
         TargetError: the file cannot be written.

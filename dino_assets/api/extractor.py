@@ -42,6 +42,11 @@ class DINOv2Extractor:
 
     A subclass may override ``extract_batch``: then every batch goes through it, in order and in the
     caller's thread.
+
+    >>> from dino_assets import DINOv2Extractor
+    >>> extractor = DINOv2Extractor("dinov2-small", progress=False)
+    >>> tuple(extractor.extract_single("photo.jpg").shape) == (extractor.dim,)
+    True
     """
 
     opens_first = True  # open the engine before reading pictures

@@ -77,6 +77,10 @@ def fetch_dinov3(
     not fetched again. An interrupted download is continued. A new checkpoint replaces the old one in one
     step, when it is whole. ``progress`` is called with the bytes so far and in all.
 
+    >>> from dino_assets import fetch_dinov3
+    >>> fetch_dinov3("out/teacher", "dinov3-vitl16").name
+    'teacher'
+
     Raises:
         AuthenticationError: no token, a rejected one, or no access; the message says what to do.
         RepositoryNotFoundError, RevisionNotFoundError: the Hub does not have the repository or revision.
@@ -95,6 +99,10 @@ def validate_dinov3(dino_root: Path | str) -> bool:
 
     Checks the JSON, the length of the safetensors, and that no shard is missing. The shapes must fit the
     config, and every file must be the one that was fetched or imported.
+
+    >>> from dino_assets import validate_dinov3
+    >>> validate_dinov3("models/demo")
+    True
     """
     try:
         check_checkpoint(_read_root(dino_root))

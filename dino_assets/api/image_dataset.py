@@ -28,6 +28,11 @@ class ImageDataset(Dataset[tuple[Any, str]]):
     An item is (picture, id). The picture is an upright uint8 tensor (3, 224, 224); batches of them fit
     ``DINOv2Extractor.extract_batch``. With a ``transform`` it is the transform's result for the upright
     RGB Pillow image. Reading an unusable picture raises UnusableImageError.
+
+    >>> from dino_assets import ImageDataset
+    >>> picture, image_id = ImageDataset("path/to/photos")[0]
+    >>> tuple(picture.shape), image_id
+    ((3, 224, 224), 'DJI_0000.JPG')
     """
 
     def __init__(

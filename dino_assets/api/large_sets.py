@@ -33,6 +33,11 @@ def extract_embeddings(images: Any, **options: Any) -> "Tensor":
     ``images`` is as for ``DINOv2Extractor.extract_batch``; ``options`` are the extractor's arguments. The
     extractor is kept for the next call. CLS and registers are left out; there are no gradients.
 
+    >>> from dino_assets import extract_embeddings
+    >>> patches = extract_embeddings(["photo.jpg"], model_name="dinov2-small", progress=False)
+    >>> patches.shape[:2]
+    torch.Size([1, 256])
+
     Raises:
         UnusableImageError: an item is not a usable picture.
     """
@@ -51,6 +56,10 @@ def extract_multiscale_features(
     A scale is a factor of the extractor's ``image_size``, rounded to a multiple of the model's patch. The
     picture is scaled to a square of that side (112, 224 and 336 px by default). Without an ``extractor``,
     one is made from ``options`` and kept for the next call.
+
+    >>> from dino_assets import extract_multiscale_features
+    >>> extract_multiscale_features("photo.jpg", [0.5, 1.0], model_name="dinov2-small").ndim
+    1
 
     Raises:
         UnusableImageError: not a usable picture.
@@ -77,6 +86,10 @@ def process_large_dataset(
     Only a few pictures are in memory at a time. Unusable ones are left out with a warning.
     ``write_embeddings`` also stores ids, and keeps no embeddings in memory.
 
+    >>> from dino_assets import process_large_dataset
+    >>> len(process_large_dataset("path/to/photos", model_name="dinov2-small", progress=False))
+    2
+
     Raises:
         SourceError, ConfigError: there are no pictures.
     """
@@ -100,6 +113,11 @@ def write_embeddings(
     ``images`` is as for ``extract_in_chunks``. A ``.parquet`` has the columns ``image_id`` and ``embedding``
     and is written in pieces. ``.pt`` and ``.npz``, as ``save_embeddings`` writes them, are collected in
     memory first. With a CachedExtractor an interrupted call continues where it stopped.
+
+    >>> from dino_assets import write_embeddings
+    >>> options = {"model_name": "dinov2-small", "progress": False}
+    >>> write_embeddings("path/to/photos", "out/vectors.parquet", **options)
+    2
 
     Raises:
         SourceError, ConfigError: there are no pictures, or no usable ones.
@@ -154,6 +172,11 @@ def parallel_extract(
 
     Every free device computes the next batch. Without several GPUs there is one extractor, whose threads
     already use the whole CPU.
+
+    >>> from dino_assets import parallel_extract
+    >>> embeddings, paths = parallel_extract(["photo.jpg"], model_name="dinov2-small", progress=False)
+    >>> len(embeddings), paths
+    (1, ['photo.jpg'])
 
     Raises:
         ConfigError: an entry is not a path, or ``n_workers`` is below 1.

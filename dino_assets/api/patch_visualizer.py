@@ -59,6 +59,10 @@ class PatchVisualizer:
     Everything is computed in float32, one picture at a time. Layers and heads count from 0; negative
     numbers count from the last. After an error no partial file remains.
 
+    >>> from dino_assets import PatchVisualizer
+    >>> visualizer = PatchVisualizer("dinov2-small", device="cpu")
+    >>> _ = visualizer.visualize_attention("photo.jpg", "out/attention.png")
+
     Raises:
         CheckpointError: the model cannot be found, fetched or used; the subclasses say why.
         DeviceUnavailableError: this machine does not have the device.

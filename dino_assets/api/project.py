@@ -29,7 +29,13 @@ _TABLES = {asset.name: asset for asset in CATALOGUE if asset.name not in ("weigh
 
 @dataclass(frozen=True, eq=False)
 class TileVectors:
-    """Vectors of tiles, with the tiles' ids and drops in the same order."""
+    """Vectors of tiles, with the tiles' ids and drops in the same order.
+
+    >>> import dino_assets as da
+    >>> vectors = da.open_project().vectors("my-flight")
+    >>> len(vectors.tile_ids) == len(vectors.matrix) == 48
+    True
+    """
 
     matrix: "NDArray[np.float32]"  # (N, D)
     tile_ids: tuple[str, ...]

@@ -17,7 +17,17 @@ Method = Literal["greedy", "topn"]
 
 
 class FewerThanAskedWarning(UserWarning):
-    """Fewer pictures exist than were requested; all are chosen."""
+    """Fewer pictures exist than were requested; all are chosen.
+
+    >>> import warnings
+    >>> import numpy as np
+    >>> from dino_assets import DiverseImageSelector, FewerThanAskedWarning
+    >>> with warnings.catch_warnings(record=True) as caught:
+    ...     warnings.simplefilter("always")
+    ...     chosen = DiverseImageSelector().select(np.eye(3, dtype=np.float32), 10)
+    >>> len(chosen), caught[0].category is FewerThanAskedWarning
+    (3, True)
+    """
 
 
 class DiverseImageSelector:
@@ -25,6 +35,12 @@ class DiverseImageSelector:
 
     Only the direction of an embedding counts, as in the asset ``selections``. For your own strategy,
     subclass and override ``select``.
+
+    >>> import numpy as np
+    >>> from dino_assets import DiverseImageSelector
+    >>> embeddings = np.random.default_rng(0).normal(size=(50, 8)).astype(np.float32)
+    >>> len(DiverseImageSelector().select(embeddings, 10))
+    10
     """
 
     def __init__(self, strategy: StrategyName = "hybrid", random_state: int = 42) -> None:
@@ -73,7 +89,14 @@ class DiverseImageSelector:
 
 
 class UncertaintySelector(DiverseImageSelector):
-    """Selection of pictures that a model is uncertain about and that differ from each other."""
+    """Selection of pictures that a model is uncertain about and that differ from each other.
+
+    >>> import numpy as np
+    >>> from dino_assets import UncertaintySelector
+    >>> embeddings = np.random.default_rng(0).normal(size=(50, 8)).astype(np.float32)
+    >>> len(UncertaintySelector().select(embeddings, np.linspace(0, 1, 50), 5))
+    5
+    """
 
     def __init__(
         self,

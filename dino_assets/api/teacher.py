@@ -33,6 +33,10 @@ class DinoV3Config:
     ``preprocessor_config.json``. The size is rounded down to whole patches. ``dtype`` is ``"fp32"``,
     ``"bf16"``, ``"fp16"``, or a torch dtype.
 
+    >>> from dino_assets import DinoV3Config
+    >>> DinoV3Config("models/demo", side=224).side
+    224
+
     Raises:
         ConfigError: an invalid path, size or precision.
     """
@@ -91,6 +95,12 @@ class DinoV3Teacher(nn.Module):
     always in eval mode, computes no gradients, and keeps its precision under ``half()`` and autocast. It
     follows ``to(device)``. Its weights are in no ``state_dict``, so a student's checkpoint holds only the
     student. Deep copies share them; a pickle stores the path of their folder.
+
+    >>> import torch
+    >>> from dino_assets import DinoV3Config, DinoV3Teacher
+    >>> teacher = DinoV3Teacher(DinoV3Config("models/demo", side=224), "cpu")
+    >>> teacher.extract_feature_map(torch.rand(1, 3, 480, 640)).shape[2:]
+    torch.Size([14, 14])
 
     Raises:
         CheckpointError: the root, or a file in it, is missing, broken, or of another model.

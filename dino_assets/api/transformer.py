@@ -29,6 +29,10 @@ class DINOv2Transformer(
 
     Neither the estimator nor its pickle holds a model. The model is opened for the first picture, and
     shared by all clones in a process.
+
+    >>> from dino_assets import DINOv2Transformer
+    >>> DINOv2Transformer("dinov2-small").transform(["photo.jpg"]).shape[0]
+    1
     """
 
     def __init__(

@@ -46,6 +46,12 @@ class UMAPVisualizer:
     ``projection`` (N, C) and ``embeddings`` (N, D) are None before ``fit_transform``, ``labels`` (N,)
     before ``cluster``. ``reducer`` exists only after ``fit_transform``; its ``transform`` places further
     embeddings.
+
+    >>> import numpy as np
+    >>> from dino_assets import UMAPVisualizer
+    >>> embeddings = np.random.default_rng(0).normal(size=(50, 8)).astype(np.float32)
+    >>> UMAPVisualizer().fit_transform(embeddings).shape
+    (50, 2)
     """
 
     reducer: FittedReducer  # no default: callers check with hasattr whether it exists
@@ -212,7 +218,15 @@ class UMAPVisualizer:
 
 
 class IncrementalUMAP(UMAPVisualizer):
-    """A map that stays fixed while further embeddings are added."""
+    """A map that stays fixed while further embeddings are added.
+
+    >>> import numpy as np
+    >>> from dino_assets import IncrementalUMAP
+    >>> embeddings = np.random.default_rng(0).normal(size=(60, 8)).astype(np.float32)
+    >>> growing = IncrementalUMAP()
+    >>> growing.update(embeddings[:50]).shape, growing.update(embeddings[50:]).shape
+    ((50, 2), (10, 2))
+    """
 
     def update(self, new_embeddings: Any) -> np.ndarray:
         """Place new embeddings (M, D) on the map; return their places. The first call makes the map.
