@@ -1,5 +1,6 @@
 """Fixtures for all tests: no outside environment, real stores, real small files."""
 
+import contextlib
 import gc
 import io
 import os
@@ -9,6 +10,7 @@ import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import numpy as np
@@ -43,6 +45,25 @@ def pytest_collection() -> Iterator[object]:
     finally:
         gc.freeze()
         gc.enable()
+
+
+_LOST: list[str] = []
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """Note how a worker process ended that xdist calls crashed: it says neither signal nor exit code."""
+    if error:
+        process = node.gateway._io.popen
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(10)
+        _LOST.append(f"worker {node.gateway.id} ended with {process.returncode} (below 0: a signal)")
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Print the lost workers at the end, where a cut-off log still shows them."""
+    for line in _LOST:
+        terminalreporter.write_line(line, red=True)
 
 
 @pytest.fixture(autouse=True)

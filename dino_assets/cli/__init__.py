@@ -24,6 +24,7 @@ from dino_assets.cli import (
     serving,
     serving_bench,
     setup,
+    status,
     tiles,
 )
 from dino_assets.cli.parsing import CommandParser
@@ -120,8 +121,11 @@ def make_parser() -> argparse.ArgumentParser:
         description="Choose the few tiles of drone flights that are worth labelling.",
     )
     parser.add_argument("--version", action="version", version=__version__)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    # Without a command: what exists here, and what to do next.
+    parser.set_defaults(run=status.introduce)
+    commands = parser.add_subparsers(metavar="COMMAND")
     for group in (
+        status,
         setup,
         run,
         checkpoints,

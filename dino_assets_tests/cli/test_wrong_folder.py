@@ -22,6 +22,8 @@ COMMANDS = [
     ["run", "--select", "curate"],
     ["select"],
     ["rounds"],
+    ["status"],
+    ["status", "--json"],
     ["rounds", "--json"],
     ["parts", "tiles", "a"],
     ["export", "projections", "--to", "out"],
