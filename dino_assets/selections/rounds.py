@@ -22,7 +22,7 @@ class RoundSettings:
 
     round: int = described(
         1,
-        "Number of the round; tiles of earlier rounds are not chosen again, overlapping tiles may be",
+        "Number of the round; no tile of an earlier round is chosen again, one that overlaps it may be",
         least=FIRST,
         most=LAST,
     )

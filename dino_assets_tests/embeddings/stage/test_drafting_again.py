@@ -150,12 +150,12 @@ def test_draft_embeddings__warns_of_columns_that_are_lost(
 ):
     bench.commit(options=EmbeddingOptions(("cls", "mean"), "fp32", with_patches=True))
     bench.commit(options=BOTH)
-    assert "had patch maps, which this run does not ask for" in caplog.text
+    assert "had patch maps; this run's configuration does not include it" in caplog.text
     bench.commit()
-    assert "had column mean, fp32, which this run does not ask for" in caplog.text
+    assert "had column mean, fp32; this run's configuration does not include it" in caplog.text
     caplog.clear()
     bench.commit(options=BOTH)
-    assert "does not ask for" not in caplog.text
+    assert "does not include it" not in caplog.text
 
 
 def fail_and_resume(six: Bench, calls: Calls, caplog: pytest.LogCaptureFixture, *, at: int) -> None:

@@ -62,7 +62,7 @@ def judge(embeddings: CommittedTable, drop: str, **options: str) -> Verdict:
 def test_compare_drops__warns_and_does_not_block(flown):
     verdict = judge(open_space(flown), "fire")
     assert (verdict.subject, verdict.passed, verdict.warns) == ("fire", True, True)
-    assert "it shows what the 24 other drops compared do not" in verdict.sentence
+    assert "this drop differs from the 24 other drops compared" in verdict.sentence
     assert "look at tile fire-t00" in verdict.sentence
 
 
