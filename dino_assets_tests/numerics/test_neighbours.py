@@ -194,7 +194,7 @@ def test_check_vectors__names_the_first_bad_row(bad: float):
     vectors = np.ones((9000, 3))
     vectors[8500, 2] = vectors[8900, 0] = bad
     with pytest.raises(
-        InvalidVectorsError, match=re.escape(f"row 8500 holds {bad} in dimension 2")
+        InvalidVectorsError, match=re.escape(f"row 8500 has {bad} in dimension 2")
     ) as it:
         check_vectors(vectors)
     assert it.value.row == 8500

@@ -44,7 +44,7 @@ def test_schemes__row_and_opener_add_a_kind_of_storage(google, tmp_path):
 
 
 def test_schemes__messages_list_an_added_kind(google, tmp_path):
-    with pytest.raises(ConfigError, match=r"list, s3://, minio://, az://, gs://$"):
+    with pytest.raises(ConfigError, match=r"begins with s3://, minio://, az://, gs://$"):
         open_source("ftp://card", root=tmp_path)
 
 
