@@ -57,7 +57,9 @@ def pytest_testnodedown(node: Any, error: object) -> None:
         process = node.gateway._io.popen
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(10)
-        _LOST.append(f"worker {node.gateway.id} ended with {process.returncode} (below 0: a signal)")
+        _LOST.append(
+            f"worker {node.gateway.id} ended with {process.returncode} (below 0: a signal)"
+        )
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -17,6 +17,7 @@ from dino_assets.cli import (
     checkpoints,
     drops,
     embedding,
+    examples,
     exporting,
     model_check,
     outputs,
@@ -139,6 +140,8 @@ def make_parser() -> argparse.ArgumentParser:
         serving,
         serving_bench,
         outputs,
+        examples,
     ):
         group.add_commands(commands)
+    examples.add_examples(parser)
     return parser

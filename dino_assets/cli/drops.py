@@ -2,17 +2,17 @@
 
 import argparse
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from dino_assets.cli.drop_list import list_drops
-from dino_assets.cli.flags import add_flags
+from dino_assets.cli.flags import add_flags, add_json
 from dino_assets.cli.registering import (
     find_drop_name,
     find_output_name,
     open_store_here,
     register_here,
 )
-from dino_assets.cli.terminal import name_command, say
+from dino_assets.cli.terminal import name_command, say, write_json
 from dino_assets.cli.ui_events import report_round
 from dino_assets.compute.settings import ComputeSettings
 from dino_assets.counting import count_of
@@ -74,6 +74,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     restore.set_defaults(run=_restore)
     report = drops.add_parser("report", help="list problems of a drop's photographs")
     report.add_argument("name", metavar="NAME", help="name of the drop")
+    add_json(report)
     report.set_defaults(run=_report)
 
     choose = commands.add_parser(
@@ -175,10 +176,14 @@ def _report(options: argparse.Namespace, settings: Settings) -> int:
     name = find_output_name(store, "images", options.name)
     table = open_table(store, "images")
     findings = read_findings(table, name)
+    facts = table.manifest(name).facts
+    if options.json:
+        counts = {each: facts[each] for each in ("usable", "quarantined")}
+        write_json({"drop": name, **counts, "findings": [asdict(each) for each in findings]})
+        return 0
     for finding in findings:
         details = [finding.path, finding.other, finding.detail]
         say(make_printable(f"{finding.kind:<15} {'  '.join(filter(None, details))}"))
-    facts = table.manifest(name).facts
     say(
         f"{facts['usable']} usable, {facts['quarantined']} quarantined, {count_of(len(findings), 'finding')}"
     )

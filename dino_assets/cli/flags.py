@@ -31,3 +31,8 @@ def _show_default(setting: Setting) -> str:
     if setting.type is bool:
         return "yes" if setting.default else "no"
     return "all" if setting.is_list and not setting.default else str(setting.default)
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Add the flag ``--json`` of commands that list or report."""
+    parser.add_argument("--json", action="store_true", help="print JSON, for programs")

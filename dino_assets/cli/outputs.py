@@ -3,16 +3,22 @@
 import argparse
 import sys
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from dino_assets.cli.flags import add_json
 from dino_assets.cli.registering import find_output_name, open_store_here, refuse_sources
-from dino_assets.cli.terminal import say, write_out
+from dino_assets.cli.terminal import say, write_json, write_out
 from dino_assets.counting import count_of
 from dino_assets.drops.records import Drop
 from dino_assets.settings.records import Settings
 from dino_assets.settings.urls import expand_path
-from dino_assets.store.commits.protocol import Manifest
+from dino_assets.store.commits.protocol import Manifest, Part
 from dino_assets.weights.records import spell_caveat
+
+if TYPE_CHECKING:
+    from dino_assets.store.objects import ObjectStore
 
 
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -25,6 +31,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parts.add_argument(
         "--space", metavar="ID", help="the space to list, if there are several (default: all)"
     )
+    add_json(parts)
     parts.set_defaults(run=_parts)
 
     export = commands.add_parser(
@@ -50,12 +57,14 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         action="store_true",
         help="remove damaged outputs from the store, so that the next run makes them again",
     )
+    add_json(verify)
     verify.set_defaults(run=_verify)
 
     collect = commands.add_parser(
         "collect", help="delete stored files that no output uses and that are older than a week"
     )
     collect.add_argument("--dry-run", action="store_true", help="only print what would be deleted")
+    add_json(collect)
     collect.set_defaults(run=_collect)
 
 
@@ -66,14 +75,28 @@ def _parts(options: argparse.Namespace, settings: Settings) -> int:
     drop = options.drop and find_output_name(store, options.asset, options.drop)
     outputs = find_outputs(store, options.asset, drop, space=options.space)
     _warn_of_caveats(outputs)
+    if options.json:
+        write_json([_describe_output(store, manifest) for manifest in outputs])
+        return 0
     for manifest in outputs:
         if len(outputs) > 1:  # vectors of two spaces must not be read together
             space = manifest.recipe.config.get("space", {})
             about = f"{space.get('precision')}, {space.get('side_px')} px: " if space else ""
             say(f"# {about}--space {manifest.recipe.output.space}", to=sys.stderr)
         for part in manifest.parts:
-            write_out(str(store.folder / part.key) if store.folder else f"{store.url}/{part.key}")
+            write_out(_locate(store, part))
     return 0
+
+
+def _describe_output(store: "ObjectStore", manifest: Manifest) -> dict[str, Any]:
+    """Describe an output and its files, for programs."""
+    output = manifest.recipe.output
+    parts = [{"path": _locate(store, each), **asdict(each)} for each in manifest.parts]
+    return {**asdict(output), "rows": manifest.rows, "parts": parts}
+
+
+def _locate(store: "ObjectStore", part: Part) -> str:
+    return str(store.folder / part.key) if store.folder else f"{store.url}/{part.key}"
 
 
 def _export(options: argparse.Namespace, settings: Settings) -> int:
@@ -112,13 +135,19 @@ def _verify(options: argparse.Namespace, settings: Settings) -> int:
     from dino_assets.store.upkeep.verifying import verify
 
     store = open_store_here(settings)
-    faults = 0
+    sentences: list[str] = []
     bad_drops = [each for each in find_drops(store).values() if not isinstance(each, Drop)]
     for fault in (*bad_drops, *verify(store, should_repair=options.repair)):
-        faults += 1
-        say(str(fault))
-    say(count_of(faults, "fault") if faults else "everything that is committed is intact")
-    return int(faults > 0)
+        sentences.append(str(fault))
+        if not options.json:
+            say(str(fault))
+    if options.json:
+        write_json({"faults": sentences})
+        return int(bool(sentences))
+    say(
+        count_of(len(sentences), "fault") if sentences else "everything that is committed is intact"
+    )
+    return int(bool(sentences))
 
 
 def _collect(options: argparse.Namespace, settings: Settings) -> int:
@@ -126,9 +155,12 @@ def _collect(options: argparse.Namespace, settings: Settings) -> int:
     from dino_assets.store.upkeep.collecting import collect
 
     store = open_store_here(settings, may_be_new=True)
-    if not store.is_there:
+    if not store.is_there and not options.json:
         say(describe_missing_store(store))
     done = collect(store, is_dry_run=options.dry_run)
+    if options.json:
+        write_json(asdict(done))
+        return 0
     verb = "would delete" if options.dry_run else "deleted"
     say(
         f"{verb} {count_of(len(done.parts), 'part')} ({done.bytes / 1e6:.1f} MB), "

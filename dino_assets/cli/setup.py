@@ -1,8 +1,10 @@
 """Commands for the set-up: ``demo``, ``doctor``, ``ui``."""
 
 import argparse
+from dataclasses import asdict
 
-from dino_assets.cli.terminal import name_command, say
+from dino_assets.cli.flags import add_json
+from dino_assets.cli.terminal import name_command, say, write_json
 from dino_assets.settings.project import check_project
 from dino_assets.settings.records import Settings
 
@@ -23,6 +25,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     doctor.add_argument(
         "--create-bucket", action="store_true", help="create the store's bucket if it is missing"
     )
+    add_json(doctor)
     doctor.set_defaults(run=_doctor, says_unknown=True)
 
     ui = commands.add_parser("ui", help="open the Dagster UI for this folder")
@@ -76,7 +79,12 @@ def _doctor(options: argparse.Namespace, settings: Settings) -> int:
     from dino_assets.doctor import examine
 
     worst = 0
-    for finding in examine(settings, may_create_bucket=options.create_bucket):
+    findings = examine(settings, may_create_bucket=options.create_bucket)
+    if options.json:
+        verdicts = list(findings)
+        write_json([asdict(each) for each in verdicts])
+        return int(not all(each.passed for each in verdicts))
+    for finding in findings:
         word = "FAIL" if not finding.passed else "WARN" if finding.warns else "ok"
         say(f"{word:<4} {finding.subject:<11} {finding.sentence}")
         worst |= not finding.passed

@@ -1,14 +1,13 @@
 """The command ``status``: what is set up, what exists, and what to do next."""
 
 import argparse
-import json
-import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from dino_assets.cli.flags import add_json
 from dino_assets.cli.registering import open_store_here
-from dino_assets.cli.terminal import name_command, say, write_out
+from dino_assets.cli.terminal import name_command, say, write_json
 from dino_assets.counting import count_of
 from dino_assets.drops.records import Drop
 from dino_assets.errors import ConfigError
@@ -19,13 +18,6 @@ if TYPE_CHECKING:
     from dino_assets.store.objects import ObjectStore
 
 _MOST_NAMES = 5
-_EXAMPLES = """
-    examples:
-      dino-assets status
-      dino-assets status --json
-
-    `dino-assets` alone prints the same.
-"""
 
 
 @dataclass(frozen=True)
@@ -52,10 +44,10 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     status = commands.add_parser(
         "status",
         help="show what is set up, what exists, and what to do next",
-        epilog=textwrap.dedent(_EXAMPLES),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Show what is set up, what exists, and what to do next. `dino-assets` alone prints the "
+        "same.",
     )
-    status.add_argument("--json", action="store_true", help="print JSON, for programs")
+    add_json(status)
     status.set_defaults(run=show_status)
 
 
@@ -76,7 +68,7 @@ def show_status(options: argparse.Namespace, settings: Settings) -> int:
     """Print the status of the project, as lines or as JSON."""
     status = read_status(open_store_here(settings, may_be_new=True), settings)
     if getattr(options, "json", False):
-        write_out(json.dumps(asdict(status), indent=1))
+        write_json(asdict(status))
         return 0
     for name, sentence in _describe(status):
         say(f"{name:<8} {sentence}")

@@ -1,6 +1,7 @@
 """Output to a terminal: lines, progress bars, and commands written so that they can be pasted."""
 
 import contextlib
+import json
 import logging
 import os
 import re
@@ -27,6 +28,11 @@ def write_out(text: str) -> None:
     """Print a line for programs at once, unchanged."""
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
+
+
+def write_json(value: object) -> None:
+    """Print JSON for programs; arrays and tuples become lists, paths and times become strings."""
+    write_out(json.dumps(value, indent=1, ensure_ascii=False, default=str))
 
 
 def name_commands(text: str, command: str | None = None) -> str:

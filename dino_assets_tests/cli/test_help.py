@@ -2,12 +2,17 @@
 
 import argparse
 import re
+import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import get_args
 
 import pytest
 
 from dino_assets.cli import main, make_parser
+from dino_assets.cli.examples import list_commands
 from dino_assets.selections.rounds import RoundSettings
 from dino_assets.selections.strategies.names import StrategyName
 from dino_assets.settings.described import list_settings
@@ -63,3 +68,29 @@ def test_help__defaults_of_a_round_are_those_of_the_stage():
         default = "all" if setting.is_list else setting.default
         default = {True: "yes", False: "no"}[default] if setting.type is bool else default
         assert helps[setting.name].endswith(f"(default: {default})")
+
+
+COMMANDS = list(list_commands(make_parser()))
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda each: each.prog)
+def test_help__every_command_has_examples_that_parse(command: argparse.ArgumentParser):
+    lines = [line.strip() for line in command.format_help().splitlines()]
+    examples = [
+        line for line in lines if line.startswith(f"{command.prog} ") or line == command.prog
+    ]
+    assert examples
+    for line in examples:
+        words = shlex.split(line.partition(" > ")[0].partition("   ")[0], comments=True)
+        make_parser().parse_args(words[1:])
+
+
+def test_completion__bash_offers_commands_and_options():
+    script = (
+        f"source <({Path(sys.executable).parent}/dino-assets completion bash)\n"
+        'complete_word() { COMP_WORDS=(dino-assets "$@"); COMP_CWORD=$#; '
+        "$(complete -p dino-assets | sed -E 's/.*-F ([^ ]+).*/\\1/'); echo \"${COMPREPLY[@]}\"; }\n"
+        "complete_word sel\ncomplete_word select --bud\n"
+    )
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
+    assert done.stdout.split() == ["select", "--budget"], done.stderr

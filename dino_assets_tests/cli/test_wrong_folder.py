@@ -44,6 +44,7 @@ ANYWHERE = {
     "attention",
     "bench-serve",
     "check-model",
+    "completion",
     "embed",
     "fetch",
     "import",

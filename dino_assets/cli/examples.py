@@ -1,0 +1,106 @@
+"""Examples in the help of commands, and shell completion."""
+
+import argparse
+from collections.abc import Iterator
+
+from dino_assets.cli.terminal import write_out
+from dino_assets.errors import MissingExtraError
+from dino_assets.settings.records import Settings
+
+SHELLS = ("bash", "zsh", "tcsh")
+# For commands whose module has no longer text of its own.
+EXAMPLES: dict[str, tuple[str, ...]] = {
+    "status": ("status", "status --json"),
+    "demo": ("demo", "demo --ui"),
+    "doctor": ("doctor", "doctor --create-bucket", "doctor --json"),
+    "ui": ("ui", "ui --port 3001"),
+    "run": (
+        "run my-flight --from /media/sd-card",
+        "run my-flight ridge",
+        "run my-flight --select tiles,embeddings",
+        "run --select curate",
+    ),
+    "fetch": ("fetch --model dinov3-vitl16 --to dinov3", "fetch --config config.json"),
+    "import": ("import dinov3_vits16_pretrain.pth", "import path/to/folder --to models/mine"),
+    "samples checkpoint": ("samples checkpoint models/tiny",),
+    "drops register": (
+        "drops register my-flight --from /media/sd-card --tag fire",
+        "drops register archive --from s3://bucket/prefix",
+    ),
+    "drops list": ("drops list", "drops list --json"),
+    "drops tag": ("drops tag my-flight fire 2026", "drops tag my-flight fire --remove ridge"),
+    "drops retire": ("drops retire my-flight",),
+    "drops restore": ("drops restore my-flight",),
+    "drops report": ("drops report my-flight", "drops report my-flight --json"),
+    "select": ("select --round 2 --budget 50", "select --round 2 --tag fire --strategy fps"),
+    "rounds": ("rounds", "rounds --json"),
+    "tiles preview": ("tiles preview photo.jpg", "tiles preview photo.jpg --tile-m 20"),
+    "footprints": (
+        "footprints images my-flight --to images.gpkg",
+        "footprints selections round-0001 --to round.geojson",
+    ),
+    "export-model": (
+        "export-model dinov2-base --to out/dinov2-base",
+        "export-model dinov2-base --to out/dinov2-base --triton out/repository",
+    ),
+    "parts": ("parts tiles my-flight", "parts embeddings my-flight --json"),
+    "export": (
+        "export images my-flight --to out/flight",
+        "export selections round-0001 --to out/round",
+    ),
+    "verify": ("verify", "verify --repair"),
+    "collect": ("collect --dry-run", "collect"),
+    "completion": ("completion bash > ~/.local/share/bash-completion/completions/dino-assets",),
+}
+
+
+def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command ``completion``."""
+    completion = commands.add_parser(
+        "completion",
+        help="print a script with which the shell completes commands and options",
+        description="Print a script with which the shell completes commands and options. Save it where your "
+        "shell looks for completions, then open a new terminal.",
+    )
+    completion.add_argument("shell", choices=SHELLS, help="name of the shell")
+    completion.set_defaults(run=_print_completion)
+
+
+def _print_completion(options: argparse.Namespace, settings: Settings) -> int:
+    from dino_assets.cli import make_parser
+
+    try:
+        import shtab
+    except ImportError as err:
+        raise MissingExtraError("Shell completion", extra="completion") from err
+    write_out(shtab.complete(make_parser(), options.shell))
+    return 0
+
+
+def add_examples(parser: argparse.ArgumentParser) -> None:
+    """Add the examples to the help of every command below a parser."""
+    for command in list_commands(parser):
+        name = command.prog.removeprefix(f"{parser.prog} ")
+        if name in EXAMPLES:
+            lines = [f"  {parser.prog} {each}" for each in EXAMPLES[name]]
+            command.epilog = "\n".join(filter(None, [command.epilog, "examples:", *lines]))
+            command.formatter_class = _HelpFormatter
+
+
+def list_commands(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    """List the parsers of all commands that can be run."""
+    groups = [each for each in parser._actions if isinstance(each, argparse._SubParsersAction)]
+    for group in groups:
+        for command in group.choices.values():
+            yield from list_commands(command)
+    if not groups:
+        yield parser
+
+
+class _HelpFormatter(argparse.HelpFormatter):
+    """Help in which a description is wrapped, and lines of examples stay as they are."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        if "examples:" in text or "\n" in text:
+            return "\n".join(f"{indent}{line}" for line in text.splitlines())
+        return super()._fill_text(text, width, indent)
