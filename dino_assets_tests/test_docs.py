@@ -4,6 +4,7 @@ import contextlib
 import json
 import re
 import shlex
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,8 +118,10 @@ def _serve(command: str, path: str, folder: Path) -> Iterator[str]:
     url = f"http://{HOST}:{port}"
     program = ["bash", "-c", f"source .venv/bin/activate && exec {command} --port {port}"]
     with running(program, url=f"{url}/", log=folder / "log", cwd=folder) as process:
-        while httpx.get(f"{url}{path}").status_code != 200:
-            assert process.poll() is None, (folder / "log").read_text()
+        with httpx.Client(base_url=url, timeout=60) as client:
+            while client.get(path).status_code != 200:
+                assert process.poll() is None, (folder / "log").read_text()
+                time.sleep(0.1)
         yield url
 
 
