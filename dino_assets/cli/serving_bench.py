@@ -101,4 +101,4 @@ def _read_clients(text: str) -> tuple[int, ...]:
 def _bench(options: argparse.Namespace, settings: Settings) -> int:
     from dino_assets.cli.serving_load import run_loads
 
-    return run_loads(options)
+    return run_loads(options, drawn_px=DRAWN_PX)

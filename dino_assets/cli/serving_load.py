@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from dino_assets.cli.serving_bench import DRAWN_PX
 from dino_assets.cli.terminal import LiveLine, quote_words, say, write_out
 from dino_assets.errors import ConfigError
 from dino_assets.serving.bench.figures import Figures, format_figures
@@ -23,7 +22,7 @@ from dino_assets.serving.bench.session import (
 from dino_assets.settings.urls import expand_path
 
 
-def run_loads(options: argparse.Namespace) -> int:
+def run_loads(options: argparse.Namespace, *, drawn_px: tuple[int, int]) -> int:
     """Run the loads of a command; return the exit status.
 
     Raises:
@@ -32,7 +31,7 @@ def run_loads(options: argparse.Namespace) -> int:
     """
     named = f"127.0.0.1{options.url}" if options.url.startswith(":") else options.url
     url = check_address(named, may_be_remote=options.remote)
-    key, pictures = _read_key(options.key), _read_pictures(options.picture)
+    key, pictures = _read_key(options.key), _read_pictures(options.picture, drawn_px)
     about = look_at_service(url)
     made: dict[str, None] = {}
     steps: list[Figures] = []
@@ -82,11 +81,11 @@ def _read_key(option: str) -> str:
     return key
 
 
-def _read_pictures(files: Sequence[str]) -> list[LoadPicture]:
+def _read_pictures(files: Sequence[str], drawn_px: tuple[int, int]) -> list[LoadPicture]:
     if not files:
         from dino_assets.drawing.photographs import draw_photo
 
-        width, height = DRAWN_PX
+        width, height = drawn_px
         return [LoadPicture("drawn.jpg", draw_photo(0, width=width, height=height))]
     paths = [expand_path(file) for file in files]
     return [LoadPicture(_clean(path.name), path.read_bytes()) for path in paths]
