@@ -67,7 +67,8 @@ def test_doctor__no_store(absent, capsys):
     main(["doctor"])
     (line,) = [line for line in capsys.readouterr().out.splitlines() if " store " in line]
     assert line.startswith("WARN" if absent.name == "typo" else "ok")
-    assert "nothing is " in line
+    expected = "nothing is at " if absent.name == "typo" else "does not exist yet"
+    assert expected in line
 
 
 def test_tiles_preview__creates_no_store(absent, write_photo):

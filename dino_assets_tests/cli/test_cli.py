@@ -353,7 +353,7 @@ def test_doctor__everything_wrong(project, capsys, impatient, monkeypatch):
     }
     assert "free at least 1000000000 GB" in lines["disk"]
     assert "device 'cuda' was asked for" in lines["device"]
-    assert "does not answer" in lines["store"]
+    assert "the store cannot be reached" in lines["store"]
     assert lines["checkpoint"].startswith("FAIL")
     assert lines["instance"].startswith("FAIL")
     assert "minioadmin" not in "".join(lines.values())

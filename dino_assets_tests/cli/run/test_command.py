@@ -194,7 +194,7 @@ def test_run__a_model_that_changed_is_refused_until_it_is_accepted(
         in capsys.readouterr().err
     )
     assert main(["doctor"]) == 1
-    assert re.search(r"^FAIL checkpoint +'mine' is not", capsys.readouterr().out, re.MULTILINE)
+    assert re.search(r"^FAIL checkpoint +'mine' has changed", capsys.readouterr().out, re.MULTILINE)
     # The old files are in the store, and the new ones can be accepted.
     assert main(["export", "weights", "--to", "before"]) == 0
     assert (cards / "before" / "model.safetensors").read_bytes() == data
