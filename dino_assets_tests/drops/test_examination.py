@@ -154,7 +154,7 @@ def test_examine_drops__list_with_missing_files(
         commit(store, draft_images(drop, open_source(drop.source, root=tmp_path), threads=1))
     (verdict,) = examine_drops(store, root=tmp_path).verdicts
     assert (verdict.passed, verdict.warns) == (True, True)
-    assert verdict.sentence.startswith("1 of the 2 files in its list is not there, '2.jpg' first")
+    assert verdict.sentence.startswith("1 of the 2 files in its list is missing, '2.jpg' first")
 
 
 def test_examine_drops__stops_after_the_budget(store: ObjectStore, tmp_path: Path, write_photo):

@@ -105,7 +105,7 @@ def write_geopackage(path: Path, layers: Mapping[str, pa.Table]) -> None:
             path.parent,
             _EMPTY_GEOPACKAGE_BYTES + sum(rows.nbytes for rows in full.values()),
             what=f"{str(path)!r}",
-            advice="Make room, or choose a folder on another disk",
+            advice="Free some, or choose a folder on another disk",
         )
         aside.touch()  # an error of the operating system is more precise than GDAL's
         aside.unlink()

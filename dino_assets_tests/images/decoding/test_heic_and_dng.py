@@ -63,7 +63,7 @@ def test_decode_image__heic_followed_by_a_truncated_box():
 
 
 @pytest.mark.parametrize(
-    ("pictures", "says"), [(1, "picture: it"), (2, "only others beside it: it")]
+    ("pictures", "says"), [(1, "picture: it"), (2, "only other pictures in the file: it")]
 )
 def test_decode_image__heic_whose_primary_picture_is_gone(pictures, says):
     """Without its codec's settings libheif leaves a picture out, and the next would stand for it."""

@@ -189,7 +189,7 @@ def test_open_mosaic__tags_that_all_point_at_the_same_megabyte(tmp_path):
         with pytest.raises(UnusableImageError) as err:
             ask(path)
         assert err.value.reason == "undecodable"
-        assert err.value.detail.startswith("tags of 100,000,024 bytes")
+        assert err.value.detail.startswith("tags declare 100,000,024 bytes")
 
 
 def test_is_mosaic__reads_a_long_directory_up_to_a_limit(tmp_path):

@@ -160,7 +160,7 @@ LOCAL = 'LOCAL_CS["Local",UNIT["metre",1],AXIS["Easting",EAST],AXIS["Northing",N
         ({"crs": LOCAL}, "not placed: its coordinate system cannot be converted to WGS 84"),
         (
             {"transform": Affine(0.05, 0, 1e9, 0, -0.05, 1e9)},
-            "not placed: its coordinate system does not",
+            "not placed: its coordinate system cannot be converted",
         ),
         ({"crs": "EPSG:4326"}, "not placed: its corners are outside"),
         ({"transform": Affine(1, 1, 0, 1, 1, 5)}, "not placed: its pixels have no area"),

@@ -100,7 +100,7 @@ def test_find_problems__one_planted_fault(change: dict, kind: str):
         (180, "turned", "180°"),
         (90, "turned", "90°"),
         (0, "edited", "not turned"),
-        (None, "edited", "doubt"),
+        (None, "edited", "may be wrong"),
     ],
 )
 def test_find_problems__edited_pictures(turned_deg: int | None, kind: str, word: str):
@@ -234,8 +234,8 @@ def test_find_problems__thermal_pictures_are_not_judged_by_their_light():
 def test_find_problems__near_duplicates():
     found = find_problems(flight(), gaps=[], roll_overs=[], near=[(4, 3), (5, 6)])
     assert [(f.path, f.other, f.detail) for f in found] == [
-        ("DJI_0004.JPG", "DJI_0003.JPG", "the first that looks the same, 5 s apart"),
-        ("DJI_0006.JPG", "DJI_0005.JPG", "the first that looks the same, 5 s apart"),
+        ("DJI_0004.JPG", "DJI_0003.JPG", "similar to this earlier picture, 5 s apart"),
+        ("DJI_0006.JPG", "DJI_0005.JPG", "similar to this earlier picture, 5 s apart"),
     ]
     same = flight(_3=shot(3, image_id=shot(4).image_id))
     assert problems(same, near=[(3, 4)]) == [("duplicate", "DJI_0004.JPG")]  # told once
@@ -249,7 +249,7 @@ def test_find_problems__gaps_and_restarts():
     assert [(f.kind, f.path, f.other, f.detail) for f in found] == [
         ("gap", "100MEDIA", None, "1,200 numbers, 0010 to 1209, are missing from DJI_"),
         ("gap", "100MEDIA", None, "number 0006 is missing from DJI_"),
-        ("roll-over", "101MEDIA", "100MEDIA", "after 0999 the counter of DJI_ went on at 0001"),
+        ("roll-over", "101MEDIA", "100MEDIA", "after 0999 the counter of DJI_ continued at 0001"),
     ]  # fmt: skip
 
 

@@ -274,7 +274,7 @@ def test_draft_images__no_photographs_among_other_files(memory: ObjectStore, tmp
     (tmp_path / "f").mkdir()
     for name in ("a.mrk", "b.lrf", "c.LRF", "d"):
         (tmp_path / "f" / name).write_bytes(b"x")
-    message = r"It lists only files that are not read \(2 \.lrf, 1 \.mrk, 1 no suffix\); nothing"
+    message = r"it lists only files that are not read \(2 \.lrf, 1 \.mrk, 1 no suffix\)\. Check"
     with pytest.raises(CommitRefusedError, match=message):
         commit_images(memory, "d", tmp_path / "f")
     with pytest.raises(NotCommittedError):
