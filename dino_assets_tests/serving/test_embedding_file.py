@@ -73,7 +73,7 @@ def test_spool__file_system_without_unnamed_files(tmp_path: Path):
     spool.write(0, np.frombuffer(b"abc", np.uint8))
     assert b"".join(spool.pieces()) == b"abcdef"
     spool.close()
-    with pytest.raises(ValueError, match="a row of 2 bytes"):
+    with pytest.raises(ValueError, match="the row has 2 bytes; 3 are expected"):
         Spool(1, 3, tmp_path).write(0, np.zeros(2, np.uint8))
 
 

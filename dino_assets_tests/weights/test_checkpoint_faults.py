@@ -213,7 +213,7 @@ def test_read_checkpoint__message_shows_both_sides_of_a_contradiction(single: Pa
     with pytest.raises(
         InvalidCheckpointError,
         match=r"^'the/model': config.json describes patch embedding \(32, 3, 16, 16\), but the weights have "
-        r"\(16, 3, 16, 16\). The files belong to different models.$",
+        r"\(16, 3, 16, 16\). The files belong to different models. Fetch or",
     ):
         read(single)
 

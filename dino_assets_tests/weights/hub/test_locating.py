@@ -452,7 +452,7 @@ def test_find_checkpoint__hub_out_of_reach(hub, find, waits, monkeypatch, caplog
     folder = find()
     break_it()
     assert find() == folder
-    assert "as last fetched" in caplog.text
+    assert "using the last fetched" in caplog.text
 
 
 def test_find_checkpoint__wrong_bytes_twice(hub, find):

@@ -211,7 +211,7 @@ def test_import_checkpoint__warns_about_a_folder_without_licence(tmp_path: Path,
 def test_import_checkpoint__warns_about_a_file_without_licence(tmp_path: Path, state: State):
     torch.save(state, tmp_path / "w.pth")
     (warning,) = import_checkpoint(tmp_path / "w.pth", tmp_path / "out").warnings
-    assert "with 'w.pth'. DINOv3's licence must travel" in warning
+    assert "'w.pth' has no licence text. DINOv3's licence must travel" in warning
     assert "put its LICENSE.md beside the file and import again with --replace" in warning
 
 

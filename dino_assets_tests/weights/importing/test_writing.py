@@ -191,7 +191,7 @@ def test_import_checkpoint__leftovers_have_reasons(tmp_path: Path, state: State)
     }  # fmt: skip
     assert "bias_mask sets to zero" in done.leftovers["blocks.0.attn.qkv.bias"]
     assert "small crops of training" in done.leftovers["local_cls_norm.bias"]
-    assert "head of pre-training" in done.leftovers["dino_head.last_layer.weight"]
+    assert "pre-training head" in done.leftovers["dino_head.last_layer.weight"]
     assert "computes the rotary periods itself" in done.leftovers["rope_embed.periods"]
 
 
