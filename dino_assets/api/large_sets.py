@@ -170,8 +170,7 @@ def parallel_extract(
 ) -> "tuple[Tensor, list[str]]":
     """Embed pictures on up to ``n_workers`` GPUs; return embeddings (N, d) and the paths, in order.
 
-    Every free device computes the next batch. Without several GPUs there is one extractor, whose threads
-    already use the whole CPU.
+    A device that becomes free takes the next batch. On a CPU, one extractor already uses all cores.
 
     >>> from dino_assets import parallel_extract
     >>> embeddings, paths = parallel_extract(["photo.jpg"], model_name="dinov2-small", progress=False)

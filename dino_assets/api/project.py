@@ -206,7 +206,7 @@ def open_project(root: str | Path | None = None) -> Project:
     store = open_store(settings.storage)
     if not store.is_there:
         raise NotCommittedError(
-            f"{describe_missing_store(store)} Make everything of a flight with `dino-assets run NAME --from FOLDER`.",
+            f"{describe_missing_store(store)} To process a flight: `dino-assets run NAME --from FOLDER`.",
             reason="no-store",
         )
     return Project(settings, store)

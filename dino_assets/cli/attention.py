@@ -219,7 +219,7 @@ def _choose_view(
     debias: "Debias | None",
     line: LiveLine,
 ) -> "Callable[[AttentionJob], PatchView]":
-    """Choose the function that makes the file of a job."""
+    """Return a function that draws the requested view into the file of an ``AttentionJob``."""
     layer = options.layer
 
     def draw(job: AttentionJob) -> "PatchView":

@@ -54,5 +54,5 @@ def values_of(config: dg.Config, record: type) -> dict[str, Any]:
 
 
 def name_drops(values: Mapping[str, Any], store: ObjectStore) -> dict[str, Any]:
-    """Return the values with each drop under its name in the store; folder names are looked up."""
+    """Return the values with each entry of ``drops`` replaced by the drop's name in the store. An entry may be a folder's original name."""
     return {**values, "drops": find_names(store, values["drops"])}

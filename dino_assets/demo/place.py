@@ -18,7 +18,7 @@ _FILES = (INSTANCE, "workspace.yaml")
 
 
 def settings_of_demo(settings: Settings) -> Settings:
-    """Make the demo's settings; only the device is taken from a person's settings."""
+    """Make the demo's settings; only the root folder and the device come from the user's settings."""
     root = settings.root if is_demo(settings.root) else settings.root / FOLDER
     return Settings(
         root=root,

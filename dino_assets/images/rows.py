@@ -137,7 +137,9 @@ def place_turned(file: InspectedFile, turned_deg: int, *, proof: str) -> Inspect
     """Place a photograph again that was turned by ``turned_deg`` after the shot, as another one proves."""
     facts = file.row.facts
     if file.view is None or facts is None:
-        raise ValueError(f"cannot place {file.row.path!r} again: it has no camera view")
+        raise ValueError(
+            f"cannot place {file.row.path!r} again: its camera's position and direction are not known"
+        )
     view = replace(file.view, turned_deg=turned_deg)
     row = replace(file.row, turned_deg=turned_deg)
     placed = _complete(row, facts, geo.judge_view(view), view)

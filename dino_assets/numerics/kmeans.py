@@ -109,7 +109,7 @@ def _seed_centres(points: np.ndarray, n_clusters: int, rng: np.random.Generator)
 
 
 def run_lloyd(points: np.ndarray, centres: np.ndarray, n_clusters: int, *, passes: int) -> Clusters:
-    """Move centres (K, D) to the means of their rows until a pass gains too little.
+    """Move centres (K, D) to the means of their rows until the inertia hardly falls, in at most ``passes`` passes.
 
     Missing centres are added until there are ``n_clusters``.
     """

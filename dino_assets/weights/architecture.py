@@ -82,7 +82,7 @@ def read_object(path: Path, model: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InvalidCheckpointError(
             f"{model!r}: {path.name} holds a JSON {type(value).__name__}; an object is expected. Fetch or "
-            "copy it again.",
+            "copy this file again.",
             file=path.name,
             reason="unsupported",
         )
@@ -235,7 +235,7 @@ def _impossible(model: str, key: str, sentence: str) -> InvalidCheckpointError:
 
 
 def read_family(config: Mapping[str, Any], model: str) -> Family:
-    """Read the family from a config.
+    """Read the model family, such as ``dinov2``, from the object in ``config.json``.
 
     Raises:
         InvalidCheckpointError: the family is not supported.

@@ -42,7 +42,9 @@ class FolderSource:
             return sorted(self._walk(), key=attrgetter("path"))
         except OSError as err:
             raise SourceError(
-                f"cannot list {self.shown!r}: {err.strerror}", reason="unlistable", path=self.shown
+                f"cannot list the folder {self.shown!r}: {err.strerror}. Check that it exists and can be read.",
+                reason="unlistable",
+                path=self.shown,
             ) from err
 
     def _walk(self) -> list[SourceEntry]:

@@ -281,7 +281,11 @@ class ListSource:
 
     def _placed(self, path: str) -> tuple[FolderSource, str]:
         if PurePosixPath(path).is_absolute() or (place := self._place(find_name(path))) is None:
-            raise cannot_read(path, "it leads out of the folder", reason="outside")
+            raise cannot_read(
+                path,
+                "the path leads out of the list's folder; move the file, or set DINO_IMAGE_ROOTS",
+                reason="outside",
+            )
         folder, name = place
         return folder, show_name(name)
 

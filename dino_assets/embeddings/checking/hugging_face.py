@@ -87,7 +87,7 @@ def _read_processor(folder: Path) -> tuple[np.float32, NDArray[np.float32], NDAr
         return np.float32(factor), middle, spread
     except (TypeError, ValueError) as err:
         raise InvalidModelFileError(
-            f"{folder.name}: rescale_factor, image_mean or image_std in {PREPROCESSOR} are not numbers. "
-            "Copy the file again.",
+            f"{folder.name}: in {PREPROCESSOR}, rescale_factor is not a number, or image_mean or "
+            f"image_std is not three numbers. Copy {PREPROCESSOR} again.",
             file=folder.name,
         ) from err

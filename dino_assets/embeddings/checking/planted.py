@@ -1,4 +1,4 @@
-"""Planted faults: the reference, changed so that it computes what a faulty model computes.
+"""Faults built into the reference network on purpose, so that it computes what a faulty model computes.
 
 Each fault is a context manager that changes the network and restores it at the end.
 """

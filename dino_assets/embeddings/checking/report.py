@@ -21,7 +21,7 @@ class SizeReport:
 
 @dataclass(frozen=True)
 class ModelReport:
-    """The result of a model check: description of the file, reports per size, and faults."""
+    """The result of a model check: description of the file, a report per input size, and faults."""
 
     file: str
     kind: str

@@ -94,7 +94,7 @@ class PastDrops:
     read: dict[str, Vectors | None] = field(default_factory=dict)
 
     def names(self) -> list[str]:
-        """List all drops with enough tiles, in an order that does not depend on their contents."""
+        """List all drops with at least ``MIN_TILES`` tiles, in the order of a hash of their names."""
         names = [
             str(m.recipe.output.drop) for m in self.embeddings.manifests if m.rows >= MIN_TILES
         ]
@@ -133,8 +133,8 @@ def _compare(embeddings: CommittedTable, drop: str, past: PastDrops) -> DropDrif
     if other_sizes:
         raise InvalidVectorsError(
             f"drop {other_sizes[0]!r} has vectors of {others[other_sizes[0]].shape[1]} dimensions, drop {drop!r} in the same "
-            f"space has {vectors.shape[1]}: one of them was not written by dino_assets. Materialise "
-            "`embeddings` again for that drop.",
+            f"space has {vectors.shape[1]}: one of them was not written by dino_assets. Run "
+            "`dino-assets verify` to find it, then materialise its `embeddings` again.",
             dims=(others[other_sizes[0]].shape[1], vectors.shape[1]),
         )
     return _describe(drop, measure_drift(vectors, list(others.values())), table)

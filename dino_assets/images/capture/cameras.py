@@ -123,7 +123,7 @@ def _read_cameras() -> dict[str, list[tuple[float | None, float]]]:
 
 
 def is_thermal_lens(model: str | None, focal_mm: float | None) -> bool:
-    """Check whether camera and lens are in the table, with a thermal sensor."""
+    """Check whether ``cameras.csv`` gives a thermal sensor for this camera and focal length."""
     return find_sensor_mm(model, focal_mm) in _THERMAL_SENSORS_MM
 
 

@@ -31,8 +31,8 @@ def read_findings(images: CommittedTable, drop: str) -> list[Finding]:
     part = next((part for part in images.manifest(drop).parts if part.name == TABLE), None)
     if part is None:
         raise NotCommittedError(
-            f"images/{drop} was made by an earlier version, without a report. Materialise `images` of "
-            "this drop again."
+            f"the images of drop {drop!r} were made by an earlier version of dino_assets, without a report. "
+            "Materialise `images` of this drop again."
         )
     return read_findings_csv(read_part(images.store, part))
 

@@ -104,9 +104,9 @@ def _wanted(repo: str, commit: str, siblings: "list[RepoSibling]") -> Listing:
         pickled = [name for name in sorted(names) if name.endswith(PICKLED)]
         raise InvalidCheckpointError(
             f"{repo!r} has only pickled weights ({pickled[0]}), which can run code when loaded. Name a "
-            "repository with model.safetensors, or convert them with `dino-assets import`."
+            "repository with model.safetensors. Or download the weights yourself and convert them: `dino-assets import FILE`."
             if pickled
-            else f"{repo!r} has no weights: model.safetensors or its shards are expected. Name another "
+            else f"{repo!r} has no weights: model.safetensors, in one file or several, is expected. Name another "
             "repository."
         )
     return Listing(repo, commit, files)

@@ -266,8 +266,8 @@ class TargetFolder:
         if self.folder.parent.is_dir() and not os.access(self.folder.parent, os.W_OK):
             raise self._refusal(
                 "parent closed",
-                f"the parent folder of {self.name!r} cannot be written, so {self.name!r} cannot be exchanged "
-                "in one step. Give a folder inside it.",
+                f"the parent folder of {self.name!r} cannot be written, so the new files cannot replace "
+                f"{self.name!r} in one step. Give a folder inside {self.name!r}.",
             )
 
     def _refusal(self, reason: str, text: str) -> ConfigError:

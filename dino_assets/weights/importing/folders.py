@@ -1,4 +1,4 @@
-"""Import plans of folders: Hugging Face's, timm's, or a folder with a single file of weights."""
+"""Plans for importing a folder: in Hugging Face's layout, in timm's layout, or with one file of weights."""
 
 import json
 import tempfile
