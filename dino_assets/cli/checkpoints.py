@@ -168,7 +168,8 @@ def _read_path(options: argparse.Namespace, name: str) -> Path:
     text = str(getattr(options, name))
     if not text.strip():
         shown = f"--{name}" if name in ("to", "config") else name.upper()
-        raise ConfigError(f"{shown} is empty: name a {'file' if name == 'config' else 'folder'}.")
+        kind = {"config": "file", "source": "file or folder"}.get(name, "folder")
+        raise ConfigError(f"{shown} has no value: name a {kind}.")
     return expand_path(text)
 
 

@@ -1,4 +1,4 @@
-"""Threads that compute ahead of the consumer, and the number of PyTorch's own threads."""
+"""Threads that compute results before the consumer asks for them, and a limit on PyTorch's own threads."""
 
 import sys
 from collections import deque

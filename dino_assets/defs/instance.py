@@ -68,7 +68,7 @@ def _opened(root: Path, home: Path) -> Iterator[dg.DagsterInstance]:
         raise ConfigError(
             f"Dagster's instance in {str(home)!r} cannot be opened ({type(err).__name__}: {why}). Check "
             "dagster.yaml. If the database is damaged, move the folder .dagster away and run "
-            "`dino-assets doctor`: committed results stay, only the history of runs is lost.",
+            "`dino-assets doctor`: committed results stay; the history of runs, and which sensors are on, are lost.",
             reason="instance",
         ) from err
     with instance:

@@ -54,7 +54,7 @@ def register_named_drop(
     added = add_drop_keys(context.instance, [drop.name])
     observe_drop(context.instance, store, drop, root=find_root())
     verb = "registered" if has_changed or added else "already registered"
-    context.log.info(f"{drop.name}: {verb}, {drop.source}")
+    context.log.info(f"{drop.name}: {verb}, its photographs are at {drop.source}")
     if warning := warn_of_duplicates(store, drop):
         context.log.warning(f"{drop.name}: {warning}")
 

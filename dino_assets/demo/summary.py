@@ -45,7 +45,7 @@ def describe(
     command: str,
     ui: DemoUi,
 ) -> list[str]:
-    """Write the summary's lines."""
+    """Return the lines of the demo's summary."""
     table = {
         report.drop: [*(getattr(report, name) for name in COLUMNS), len(report.bad_files)]
         for report in reports

@@ -257,7 +257,7 @@ def _parse(values: dict[str, Any]) -> Drop | None:
 
 def _unknown(store: ObjectStore, name: str) -> UnknownDropError:
     return UnknownDropError(
-        f"no drop {name!r} is registered in store {store.url!r}. Register it with: dino-assets "
+        f"no drop {name!r} is registered in store {store.url!r}. `dino-assets drops list` shows all names. To register this one: dino-assets "
         f"drops register {shlex.quote(name)} --from FOLDER",
         drop=name,
     )

@@ -62,7 +62,7 @@ def make_settings(**values: Any) -> RoundSettings:
 def check_budget(
     settings: RoundSettings, *, pool: int, paid: int, left_out: Collection[str] = ()
 ) -> None:
-    """Refuse a budget that is probably a mistake: more than the tiles left, or more than half of the pool.
+    """Refuse a budget above the tiles left or above half of the pool, unless ``settings.all`` permits it.
 
     ``paid`` tiles of the pool are already chosen. ``settings.all`` allows any budget. A small budget may be
     more than half of the pool, and the default budget takes what is left. The message names the drops

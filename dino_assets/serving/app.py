@@ -1,6 +1,6 @@
 """HTTP routes of the embedding service: ``uvicorn dino_assets.serving.app:app``.
 
-Pictures are uploaded as files; the service never fetches an address.
+Pictures are uploaded as files; the service never opens a URL from a request.
 """
 
 import asyncio

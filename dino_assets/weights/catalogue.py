@@ -13,7 +13,7 @@ _DINOV3 = re.compile(r"dinov3-(?P<size>vit[a-z0-9]+?)(?:-pretrain)?(?:-(?P<data>
 
 @dataclass(frozen=True)
 class Published:
-    """The model in one of Meta's repositories."""
+    """Family, sizes and number of parameters of the model in one of Meta's repositories."""
 
     family: str
     dim: int

@@ -111,7 +111,7 @@ def read_checkpoint(folder: Path, *, model: str, published_as: str | None = None
 
 
 def stamp_files(folder: Path, checkpoint: Checkpoint) -> tuple[Stamp | None, ...]:
-    """Return size, times and inode of a checkpoint's files; another stamp means a changed file."""
+    """Return size, times and inode of a checkpoint's files; a file whose stamp is unchanged is taken as unchanged."""
     return tuple(_stamp(folder / file.name) for file in checkpoint.files)
 
 

@@ -127,7 +127,7 @@ def read_located(located: Located, folder: Path) -> Checkpoint:
 
 
 def of_commit(checkpoint: Checkpoint, located: Located) -> Checkpoint:
-    """Return the checkpoint with the repository and commit of ``located``, if they are known."""
+    """Return the checkpoint with the repository and commit of ``located``; unchanged if the commit is unknown."""
     if located.commit is None:
         return checkpoint
     return replace(checkpoint, revision=located.commit, repo=located.repo, commit=located.commit)

@@ -136,7 +136,7 @@ def find_engines(compute: ComputeSettings, *, machine: Machine | None = None) ->
     if first is None:
         raise ConfigError(
             f"engine {compute.engine!r} is not installed here or does not run on "
-            f"{compute.device!r}; use engine: auto, which chooses one that does",
+            f"{compute.device!r}; set `engine: auto` of the resource `compute`, which chooses an engine that runs here",
             setting="engine",
             value=compute.engine,
         )

@@ -122,8 +122,8 @@ def _embed(
     if not np.isfinite(vectors).all():
         row = int(np.flatnonzero(~np.isfinite(vectors).reshape(len(tiles), -1).all(axis=1))[0])
         raise InvalidVectorsError(
-            "the model gave NaN or infinity; finite numbers are expected. Try precision fp32, or check the "
-            "checkpoint with `dino-assets check-model`.",
+            "the model gave NaN or infinity; finite numbers are expected. Try precision fp32. To check a "
+            "checkpoint folder: `dino-assets check-model FOLDER --reference MODEL`.",
             row=row,
         )
     remaining = iter(vectors)

@@ -72,8 +72,7 @@ def cut_shards(
 ) -> list[Shard]:
     """Group a drop's tiles (sorted by id) into shards of whole images.
 
-    With ``is_placed`` a shard's place is part of its id. Its vectors do not depend on the place, but the
-    names of patch map files do.
+    With ``is_placed`` the shard's first row is part of its id, because patch map files are named by row.
     """
     ids = tiles["image_id"].to_numpy(zero_copy_only=False)
     if not len(ids):

@@ -108,7 +108,7 @@ def count_findings(findings: Iterable[Finding]) -> dict[Kind, int]:
 
 
 def list_kinds(findings: Iterable[Finding], *, paths: Collection[str]) -> dict[str, list[Kind]]:
-    """List the kinds of findings of each path, each once, in the report's order."""
+    """List which kinds of findings each of ``paths`` has, without repeats, in the order of ``findings``."""
     kinds: dict[str, dict[Kind, None]] = {}
     for finding in findings:
         if finding.path in paths:

@@ -37,7 +37,7 @@ def describe_round(
     left_out = facts.get("left_out", {})
     named = list_drops(manifest.recipe)
     drops = [drop for drop in named if drop not in left_out]
-    paid = f", {facts['paid_before']} of them chosen before" if facts["paid_before"] else ""
+    paid = f", of which earlier rounds chose {facts['paid_before']}" if facts["paid_before"] else ""
     yield (
         f"{name}: {'reused' if committed.was_reused else 'chosen'}, {count_of(facts['picked'], 'tile')} of a pool "
         f"of {facts['pool']}{paid}, from {join_names(drops)}, by {model}"

@@ -185,8 +185,8 @@ def _reopen(
     def refuse(_: OutputWriter) -> None:
         raise CommitRefusedError(
             f"{name} is damaged, and what it was chosen from has changed, so it cannot be restored. "
-            "`dino-assets verify` names the damaged files. If it is the last round, `dino-assets select "
-            "--replace` chooses it again."
+            "`dino-assets verify` names the damaged files. If it is the last round: `dino-assets "
+            f"select --round {own.round} --replace`. Otherwise `dino-assets rounds --set-aside {name}` moves it away."
         )
 
     other = [

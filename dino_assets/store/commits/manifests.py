@@ -151,7 +151,7 @@ def content_hash(manifest: Manifest) -> str:
 
 
 def dump_manifest(manifest: Manifest) -> bytes:
-    """Write a manifest as canonical JSON with its own sha256."""
+    """Return a manifest as JSON bytes, with the sha256 of everything else in them."""
     return seal(
         recipe_fields(manifest.recipe)
         | {

@@ -45,8 +45,8 @@ def collect(
 
     Writers may run meanwhile, but only one collection at a time. Unreferenced parts older than ``min_age``
     are moved aside. Then references are read again, and parts that a writer has used meanwhile are moved
-    back. A writer checks its parts after putting its manifest, so one of the two always sees the other. The
-    age only avoids needless work.
+    back. A writer checks its parts after putting its manifest, and the collector reads manifests after moving
+    parts: one of them notices a conflict. ``min_age`` only avoids needless moves.
 
     Raises:
         CorruptObjectError: a manifest cannot be read, so its parts are unknown. Nothing is deleted.

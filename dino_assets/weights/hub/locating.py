@@ -149,7 +149,12 @@ def _bring(record: Record, place: Destination, fetch: FetchFile, watch: Watch) -
         place.remember(record)
     except OSError as err:
         # The files are whole, but the disk is full or read-only: the next run needs one more request.
-        log.warning("%s: writing its commit failed (%s)", record.listing.repo, err.strerror)
+        log.warning(
+            "%s: the files are complete, but their commit could not be noted on the disk (%s); the next run asks "
+            "the Hub again",
+            record.listing.repo,
+            err.strerror,
+        )
     return folder
 
 
@@ -168,8 +173,8 @@ def _explained(repo: str, place: Destination) -> Iterator[None]:
             "stopped."
         )
     raise CheckpointNotFoundError(
-        f"{repo!r} cannot be written {place.where} ({os.strerror(number)}). Give a folder that can be "
-        "written; for the cache, set HF_HOME."
+        f"{repo!r} cannot be written {place.where}: {os.strerror(number)}. Name another folder; if it is "
+        "the cache, set HF_HOME to a folder that can be written."
     )
 
 

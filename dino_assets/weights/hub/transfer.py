@@ -68,7 +68,7 @@ class TransferRetries:
     def run(
         self, call: Callable[[], T], *, what: object, count_bytes: Callable[[], int] = lambda: 0
     ) -> T:
-        """Call a function, and repeat it after failures that may pass; ``what`` names it in the log.
+        """Call a function; repeat it after failures that are probably temporary. ``what`` names the call in the log.
 
         Raises:
             Interrupted: too many failures in a row, or wrong bytes twice.
