@@ -104,9 +104,8 @@ class _Queue:
             if min(others) < own or self.is_too_late:
                 return False
             time.sleep(self.poll_every_s)
-            self.store.put(
-                own, b"{}\n"
-            )  # renews its time, which is compared with other claims' times
+            # Renew its time, which is compared with those of other claims.
+            self.store.put(own, b"{}\n")
         return True
 
     def _list_others(self, own: str) -> list[str]:
