@@ -411,10 +411,10 @@ def test_main__invalid_paths_are_explained(project, refuse, command, text):
 @pytest.mark.parametrize(
     ("command", "sentence"),
     [
-        (["fetch", "--to"], "--to is empty: name a folder."),
-        (["fetch", "--config"], "--config is empty: name a file."),
-        (["import"], "SOURCE is empty: name a folder."),
-        (["import", "w.pth", "--to"], "--to is empty: name a folder."),
+        (["fetch", "--to"], "--to has no value: name a folder."),
+        (["fetch", "--config"], "--config has no value: name a file."),
+        (["import"], "SOURCE has no value: name a file or folder."),
+        (["import", "w.pth", "--to"], "--to has no value: name a folder."),
         (["samples", "checkpoint"], "FOLDER is empty: name a folder."),
     ],
 )
