@@ -80,7 +80,9 @@ def register_here(
         )
     doubt = ""
     if not state.photos:
-        doubt = f"none of the {count_of(state.files, 'file')} there has the name of a photograph; check the path"
+        doubt = (
+            f"of {count_of(state.files, 'file')}, none has the name of a photograph; check the path"
+        )
     return Registration(drop, bool(has_changed or added), new, doubt)
 
 

@@ -64,12 +64,12 @@ def test_select__warns_that_another_model_is_configured(lineage, monkeypatch, ca
     line, errors = choose(2)
     assert line.endswith(f", by {stored}")
     assert errors.startswith("WARNING: ")
-    assert "configured is 'models/dinvo2', but" in errors
-    assert f"are those of {stored!r}," in errors
+    assert "the configured model is 'models/dinvo2', but" in errors
+    assert f"are of {stored!r}" in errors
     assert f": {name_command()} run NAME --select weights,images,tiles,embeddings;" in errors
     # The asset warns as well, in the run's log.
     assert Lineage(lineage.instance).run(only=["selections"], selections={"round": 3}).success
-    assert "configured is 'models/dinvo2', but" in capsys.readouterr().err
+    assert "the configured model is 'models/dinvo2', but" in capsys.readouterr().err
     # Another path to the same folder is the same model; a copy is another model.
     shutil.copytree(stored, lineage.settings.root / "models" / "other")
     (lineage.settings.root / "models" / "linked").symlink_to(stored)
