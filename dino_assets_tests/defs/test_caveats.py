@@ -54,7 +54,7 @@ def has_red(data: bytes, *, top: int, rows: int) -> bool:
     pixels = np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(int)[top : top + rows]
     is_red = (pixels[..., 0] > 140) & (pixels[..., 1:] < 110).all(axis=-1)
     is_white = (pixels > 230).all(axis=-1)
-    return bool(is_red.sum() > 20 and is_white.mean() > 0.5)
+    return bool(is_red.sum() > 20 and is_white.mean() > 0.6)
 
 
 def test_lineage__random_weights_are_in_all_metadata_and_in_the_log_once_a_step(lineage: Lineage):
