@@ -76,7 +76,7 @@ def test_select__warns_that_another_model_is_configured(lineage, monkeypatch, ca
     monkeypatch.setenv("DINO_MODEL_ID", "models/linked")
     assert choose(4)[1] == ""
     monkeypatch.setenv("DINO_MODEL_ID", "models/other")
-    assert "configured is 'models/other', but" in choose(5)[1]
+    assert "the configured model is 'models/other', but" in choose(5)[1]
 
 
 def test_select__left_out_drops_are_tried_again(lineage, capsys, refuse):
