@@ -415,7 +415,7 @@ def test_main__invalid_paths_are_explained(project, refuse, command, text):
         (["fetch", "--config"], "--config has no value: name a file."),
         (["import"], "SOURCE has no value: name a file or folder."),
         (["import", "w.pth", "--to"], "--to has no value: name a folder."),
-        (["samples", "checkpoint"], "FOLDER is empty: name a folder."),
+        (["samples", "checkpoint"], "FOLDER has no value: name a folder."),
     ],
 )
 @pytest.mark.parametrize("text", ["", " "])
