@@ -119,7 +119,7 @@ def test_embed__second_command_uses_the_cache(folder, capsys):
         (["photos", "-o", "e.pt", "--batch-size", "0"], ConfigError, "batch_size"),
         (["photos", "-o", "e.pt", "--image-size", "225"], ConfigError, "16"),
         (["photos", "-o", "e.pt", "--device", "tpu"], ConfigError, "tpu"),
-        (["list.csv", "-o", "e.pt"], SourceError, "the columns file"),
+        (["list.csv", "-o", "e.pt"], SourceError, "Its columns: file"),
     ],
 )
 def test_embed__invalid_arguments(folder, refuse, command, kind, named):
