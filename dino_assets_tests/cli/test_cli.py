@@ -226,7 +226,7 @@ def test_select__prints_the_round_and_its_pool(project, write_photo, instance, c
         assert main(["select", *second_round, *options]) == 0
         printed = capsys.readouterr().out
         assert (
-            f"{verb}, 21 tiles of a pool of 24, 3 of them chosen before, from flight-1, {by}\n"
+            f"{verb}, 21 tiles of a pool of 24, of which earlier rounds chose 3, from flight-1, {by}\n"
             in printed
         )
         assert printed.endswith(
