@@ -50,7 +50,7 @@ from dino_assets.verdicts import Verdict
 from dino_assets.weights.records import facts_of_caveat, spell_caveat
 
 Coordinates = NDArray[np.float32]
-CODE_VERSION = "3"
+CODE_VERSION = "4"
 PICTURE, PAGE = "map.png", "map.html"
 # With more tiles the page is slow to open and is not made; the table and the picture have all tiles.
 PAGE_TILES = 20_000

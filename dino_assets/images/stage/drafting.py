@@ -39,7 +39,7 @@ from dino_assets.store.commits.protocol import (
 )
 
 log = logging.getLogger(__name__)
-CODE_VERSION = "6"
+CODE_VERSION = "7"
 BATCH_ROWS = 1024
 LOG_EVERY_S = 5.0
 MAX_SUFFIXES = 20

@@ -32,7 +32,7 @@ from dino_assets.store.commits.protocol import (
 from dino_assets.store.commits.reading import CommittedTable
 from dino_assets.weights.records import facts_of_caveat, spell_caveat
 
-CODE_VERSION = "4"
+CODE_VERSION = "5"
 # A damaged round of one of these versions can be made again with equal content. Contact sheets of version
 # 3 have no title; everything else is equal.
 REPEATABLE = (UNTITLED[-1], CODE_VERSION)
