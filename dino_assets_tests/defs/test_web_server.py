@@ -168,7 +168,7 @@ def test_link__refuses_damaged_files(committed: Committed, store: ObjectStore, p
     status, headers, data = ask(port, link)
     assert (status, headers["cache-control"]) == (410, "no-store")
     assert b"<script>" not in data
-    assert f"run `{shlex.join([*find_program(), 'verify', '--repair'])}`." in data.decode()
+    assert f"Run `{shlex.join([*find_program(), 'verify', '--repair'])}`." in data.decode()
     store.delete(page.key)
     assert ask(port, link)[0] == 404
 
