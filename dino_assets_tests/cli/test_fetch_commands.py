@@ -189,10 +189,22 @@ def test_dinov3_fetcher__a_revision(hub, config, checkpoint_dir, capsys):
         ("{", "'{path}' is not JSON"),
         ('{"train": {}}', "'{path}': train.dino_root is ''; a text is expected"),
         ('{"train": {"dino_root": 7}}', "'{path}': train.dino_root is 7; a text is expected"),
-        ('{"train": {"dino_root": "\\u0000"}}', "'{path}': train.dino_root: '\\x00' cannot be used as a path"),
-        ('{"train": {"dino_root": "~none"}}', "'{path}': train.dino_root: '~none' cannot be used as a path"),
-        ('{"train": {"dino_root": "d", "dino_model": "\\u0000"}}', "'\\x00' cannot be used as a path"),
-        ('{"train": {"dino_root": "d", "dino_model": "\\ud800"}}', "'\\ud800' cannot be used as a path"),
+        (
+            '{"train": {"dino_root": "\\u0000"}}',
+            "'{path}': train.dino_root: '\\x00' cannot be used as a path",
+        ),
+        (
+            '{"train": {"dino_root": "~none"}}',
+            "'{path}': train.dino_root: '~none' cannot be used as a path",
+        ),
+        (
+            '{"train": {"dino_root": "d", "dino_model": "\\u0000"}}',
+            "'\\x00' cannot be used as a path",
+        ),
+        (
+            '{"train": {"dino_root": "d", "dino_model": "\\ud800"}}',
+            "'\\ud800' cannot be used as a path",
+        ),
     ],
 )
 def test_dinov3_fetcher__invalid_config_file(hub, config, capsys, content, text):

@@ -279,7 +279,10 @@ def test_find_checkpoint__warns_if_the_commit_cannot_be_written(hub, find, monke
     (folder.parents[1] / "refs" / "main").unlink()
     let_fail(monkeypatch, os, "fsync", OSError(errno.ENOSPC, "full", "/some/where"))
     assert find() == folder
-    assert f"{REPO}: the files are complete, but their commit could not be noted on the disk (full)" in caplog.text
+    assert (
+        f"{REPO}: the files are complete, but their commit could not be noted on the disk (full)"
+        in caplog.text
+    )
     assert "/some/where" not in caplog.text
 
 
