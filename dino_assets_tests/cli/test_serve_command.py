@@ -21,7 +21,7 @@ COMMAND = [str(Path(sys.executable).parent / "dino-assets"), "serve"]
 
 
 def answers(url: str) -> bool:
-    """Whether an address answers; by urllib, since httpx reads all certificates for each call."""
+    """Check whether an address answers, by urllib: httpx reads all certificates for each call."""
     try:
         with urllib.request.urlopen(url, timeout=5) as answer:
             return answer.status == 200
