@@ -4,14 +4,17 @@ A request is logged as one line of JSON. The line holds the picture's file name,
 holds pixels, API keys or paths of this machine.
 """
 
+import contextlib
 import json
 import logging
+import queue
 import sys
+import threading
 import time
 import traceback
 import uuid
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from typing import Any, TextIO
 
 from dino_assets.serving.metrics import Metrics
 from dino_assets.serving.problems import MEDIA_TYPE, Problem
@@ -24,6 +27,8 @@ ABOUT = "dino_assets.about"  # in a request's scope: further keys of its log lin
 SCOPE_ID = "dino_assets.request_id"
 # An answer that failed after its start. The server closes the connection, so the client sees the failure.
 CUT_OFF = "cut-off"
+MOST_LINES = 10_000  # some 3 MB that wait to be written
+FLUSH_S = 5.0  # at the end of the process
 _ALWAYS = [
     (b"x-content-type-options", b"nosniff"),
     (b"cache-control", b"no-store"),
@@ -34,7 +39,7 @@ _ALWAYS = [
 def open_log() -> None:
     """Send the log lines to stdout unchanged, unless the logger has a handler already."""
     if not log.handlers:
-        handler = logging.StreamHandler(sys.stdout)
+        handler = LineWriter(sys.stdout)
         handler.setFormatter(logging.Formatter("%(message)s"))
         log.addHandler(handler)
     log.setLevel(logging.INFO)
@@ -45,6 +50,50 @@ def open_log() -> None:
     access.propagate = False
     # The client's answer says what is wrong with a form: no second log line.
     logging.getLogger("python_multipart").setLevel(logging.ERROR)
+
+
+class LineWriter(logging.Handler):
+    """Handler that writes its lines in a thread: a reader of stdout that stalls blocks no request.
+
+    A pipe takes 64 KiB, 300 lines; written by the event loop itself, the next line would stop the service.
+    If more than ``most_lines`` wait, further ones are left out, and their number is logged later.
+    """
+
+    def __init__(self, stream: TextIO, *, most_lines: int = MOST_LINES) -> None:
+        super().__init__()
+        self._stream = stream
+        self._lines: queue.Queue[str] = queue.Queue(most_lines)
+        self._left_out = 0
+        self._counting = threading.Lock()  # not the handler's own, which is held during `flush`
+        threading.Thread(target=self._write, name="request-log", daemon=True).start()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Pass a line to the thread."""
+        try:
+            self._lines.put_nowait(self.format(record))
+        except queue.Full:
+            with self._counting:
+                self._left_out += 1
+
+    def flush(self) -> None:
+        """Wait until all lines are written, but not long for a reader that stalls."""
+        deadline = time.monotonic() + FLUSH_S
+        while self._lines.unfinished_tasks and time.monotonic() < deadline:
+            time.sleep(0.005)
+
+    def _write(self) -> None:
+        while True:
+            line = self._lines.get()
+            with self._counting:
+                left_out, self._left_out = self._left_out, 0
+            if left_out:
+                lost = {"time": spell_now(), "event": "lines-left-out", "count": left_out}
+                line = f"{json.dumps(lost)}\n{line}"
+            # A closed pipe must not end the thread: the queue would fill up.
+            with contextlib.suppress(OSError, ValueError):
+                self._stream.write(f"{line}\n")
+                self._stream.flush()
+            self._lines.task_done()
 
 
 def log_event(event: str, **about: Any) -> None:

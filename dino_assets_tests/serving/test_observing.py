@@ -3,8 +3,10 @@
 import io
 import json
 import logging
+import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import httpx
@@ -12,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dino_assets.serving.observing import describe_error
+from dino_assets.serving.observing import LineWriter, describe_error
 from dino_assets.settings.records import StorageSettings
 from dino_assets.store.objects import open_store
 from dino_assets_tests.conftest import photo_bytes
@@ -52,6 +54,31 @@ def test_log__one_json_line_per_request(serve: Serve):
     assert first["how"] == "computed"
     assert (second["status"], second["slug"]) == (422, "unusable-picture")
     assert all("\n" not in json.dumps(line) for line in lines)
+
+
+def test_log__stalled_reader_blocks_no_request():
+    """What the reader of stdout does not take waits; what is too much is counted, and no call waits."""
+    reading, writing = (os.fdopen(end, mode) for end, mode in zip(os.pipe(), "rw", strict=True))
+    writer = LineWriter(writing, most_lines=1000)
+    log = logging.Logger("stalled")
+    log.addHandler(writer)
+    for number in range(5000):
+        log.info("%s", f"{number} {'x' * 200}")
+    taken: list[str] = []
+    reader = threading.Thread(target=lambda: taken.extend(reading))
+    reader.start()
+    writer.flush()
+    log.info("%s", "the last one")
+    writer.flush()
+    writing.close()
+    reader.join(60)
+    reading.close()
+    numbers = [int(line.split()[0]) for line in taken if "x" in line]
+    counts = [json.loads(line)["count"] for line in taken if "lines-left-out" in line]
+    assert numbers == list(range(len(numbers)))
+    assert 1000 <= len(numbers) < 5000
+    assert sum(counts) == 5000 - len(numbers)
+    assert taken[-1] == "the last one\n"
 
 
 def test_outputs__show_no_pixels_paths_or_secrets(serve: Serve, tmp_path: Path, capsys):
