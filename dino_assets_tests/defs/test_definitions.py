@@ -30,7 +30,7 @@ ASSETS = {
     # key: (group, kinds, owners, code version, partitions, upstream)
     "weights": ("ingest", {"huggingface", "safetensors"}, ["team:vision"], "3", None, set()),
     "inbox": ("ingest", set(), [], None, "drops", set()),
-    "images": ("ingest", {"parquet"}, ["team:imagery"], "6", "drops", {"inbox"}),
+    "images": ("ingest", {"parquet"}, ["team:imagery"], "7", "drops", {"inbox"}),
     "tiles": ("ingest", {"parquet"}, ["team:imagery"], "2", "drops", {"images", "weights"}),
     "embeddings": (
         "ingest",
@@ -44,7 +44,7 @@ ASSETS = {
         "curate",
         {"umap", "parquet"},
         ["team:vision"],
-        "3",
+        "4",
         None,
         {"embeddings", "tiles", "weights"},
     ),
@@ -52,7 +52,7 @@ ASSETS = {
         "curate",
         {"python", "parquet"},
         ["team:imagery"],
-        "4",
+        "5",
         None,
         {"embeddings", "projections", "tiles", "weights"},
     ),

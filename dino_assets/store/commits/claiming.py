@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 # half of this time gives up its turn.
 STALE = timedelta(minutes=2)
 POLL_EVERY_S = 0.2
+MOST_LOSSES = 8  # after which the pause grows no more
 
 
 class Turn:
@@ -60,6 +61,7 @@ def take_turn(
     """
     stale = STALE if stale is None else stale
     queue = _Queue(store, name, stale, poll_every_s)
+    losses = 0
     while True:
         begun = time.monotonic()
         own = f"{_prefix(name)}{uuid.uuid4().hex}.json"
@@ -76,7 +78,12 @@ def take_turn(
                 f"{2 * stale.total_seconds():.0f} s. Run again.",
                 reason="others-first",
             )
-        time.sleep(2 * poll_every_s)  # longer than the waiting writer's pause, which goes first
+        # Longer than the pause of the waiting writer, which goes first, and longer with every loss: where
+        # requests are slow and writers many, somebody's claim would always be in sight.
+        losses += 1
+        round_s = poll_every_s + (time.monotonic() - begun) / queue.looks
+        jitter = 0.7 + 0.6 * (uuid.uuid4().int % 1000) / 1000
+        time.sleep((2 + min(losses, MOST_LOSSES)) * round_s * jitter)
 
 
 @dataclass
@@ -89,6 +96,7 @@ class _Queue:
     poll_every_s: float
     began: float = field(default_factory=time.monotonic)
     has_logged: bool = False
+    looks: int = 1  # listings of the present claim
 
     @property
     def is_too_late(self) -> bool:
@@ -97,6 +105,7 @@ class _Queue:
 
     def wait(self, own: str) -> bool:
         """Wait while this claim has the lowest name. Return whether it got the turn."""
+        self.looks = 1
         while others := self._list_others(own):
             if not self.has_logged:
                 log.info("waiting: another writer is committing to %r", self.name)
@@ -104,6 +113,7 @@ class _Queue:
             if min(others) < own or self.is_too_late:
                 return False
             time.sleep(self.poll_every_s)
+            self.looks += 1
             # Renew its time, which is compared with those of other claims.
             self.store.put(own, b"{}\n")
         return True

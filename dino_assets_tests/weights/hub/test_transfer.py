@@ -223,8 +223,11 @@ def test_fetch_file__a_refused_range_keeps_received_bytes(line, hub, kind):
     hub.misbehave(NAME, "reset", after=1_000_000)
     line.fetch()
     assert line.part.read_bytes() == DATA
-    # The refused range is not requested again, and a broken connection is resumed as usual.
-    assert line.ranges == ["bytes=2000000-", None, None, "bytes=1000000-"]
+    # The refused range is not requested again, and a broken connection is resumed as usual. A reset may
+    # throw away bytes that were sent and not read yet.
+    *before, last = line.ranges
+    assert before == ["bytes=2000000-", None, None]
+    assert last is None or 0 < int(last.removeprefix("bytes=").removesuffix("-")) <= 1_000_000
 
 
 @pytest.mark.parametrize("there", [b"x" * 1000, b"x" * SIZE, DATA + b"x"])
