@@ -72,18 +72,20 @@ def make_photos() -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """The Hub that the pages' models come from."""
     place = tmp_path_factory.mktemp("hub")
     with pytest.MonkeyPatch.context() as patch, hub_for_test(patch, place) as server:
         fill_hub(server, place)
-        yield
+        yield {"HF_ENDPOINT": server.endpoint, "HF_HOME": str(place / "hf")}
 
 
 @pytest.fixture
-def guide(hub: None, prepared: Prepared) -> Path:
+def guide(hub: dict[str, str], prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project in which ``dino-assets run my-flight`` has run, and a photograph beside it."""
     folder = prepared.put_back()
+    for name, value in hub.items():  # after the fixture that clears the environment of every test
+        monkeypatch.setenv(name, value)
 
     def prepare() -> None:
         make_clone(folder, make_photos())

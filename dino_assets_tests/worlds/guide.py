@@ -40,6 +40,7 @@ def make_clone(folder: Path, photos: Mapping[str, bytes]) -> None:
     write_demo_checkpoint(folder / "models" / "demo")
     (folder / ".env").write_text("DINO_MODEL_ID=models/demo\n")
     (folder / "out").mkdir()
+    write_sample(folder / "path" / "to" / "checkpoint", "dinov2")
     for path, data in photos.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_bytes(data)
