@@ -132,7 +132,7 @@ class Project:
 
         >>> import dino_assets as da
         >>> da.open_project().round("round-0001").column_names[:2]
-        ['rank', 'tile_id']
+        ['round', 'rank']
 
         Raises:
             NotCommittedError: the round does not exist.
