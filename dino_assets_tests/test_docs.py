@@ -295,6 +295,6 @@ def test_pages__name_commands_that_exist():
     for page in ALL:
         for _, text in (block for block in page.blocks if block[0] == "bash"):
             for line in text.splitlines():
-                words = shlex.split(line, comments=True)
+                words = shlex.split(line.partition(" > ")[0], comments=True)
                 if words and words[0].endswith("dino-assets") and len(words) > 1:
                     parser.parse_args(words[1:])
