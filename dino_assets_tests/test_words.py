@@ -15,81 +15,18 @@ from dino_assets_tests.conftest import REPOSITORY
 
 PACKAGE = REPOSITORY / "dino_assets"
 # A name says what it holds, not that something was done to it.
-VAGUE_NAMES = frozenset(
-    [
-        "found",
-        "said",
-        "told",
-        "known",
-        "kept",
-        "mine",
-        "ours",
-        "theirs",
-        "heard",
-        "handed",
-        "meant",
-        "thing",
-        "things",
-        "stuff",
-    ]
-)
+VAGUE_NAMES = frozenset({
+    "found", "said", "told", "known", "kept", "mine", "ours", "theirs", "heard", "handed",
+    "meant", "thing", "things", "stuff",
+})  # fmt: skip
 # A function's first line begins with what it does: "List tiles …", not "The tiles …" or "Whether …".
-NO_VERBS = frozenset(
-    [
-        "a",
-        "an",
-        "the",
-        "this",
-        "these",
-        "that",
-        "those",
-        "what",
-        "whether",
-        "where",
-        "when",
-        "how",
-        "who",
-        "whose",
-        "which",
-        "why",
-        "all",
-        "every",
-        "each",
-        "both",
-        "some",
-        "any",
-        "no",
-        "none",
-        "one",
-        "two",
-        "only",
-        "it",
-        "its",
-        "they",
-        "their",
-        "he",
-        "she",
-        "if",
-        "as",
-        "at",
-        "by",
-        "for",
-        "from",
-        "in",
-        "of",
-        "on",
-        "to",
-        "with",
-        "without",
-        "and",
-        "or",
-        "not",
-        "but",
-        "so",
-        "such",
-        "same",
-    ]
-)
+NO_VERBS = frozenset({
+    "a", "an", "the", "this", "these", "that", "those", "what", "whether", "where", "when",
+    "how", "who", "whose", "which", "why", "all", "every", "each", "both", "some", "any", "no",
+    "none", "one", "two", "only", "it", "its", "they", "their", "he", "she", "if", "as", "at",
+    "by", "for", "from", "in", "of", "on", "to", "with", "without", "and", "or", "not", "but",
+    "so", "such", "same",
+})  # fmt: skip
 # Code is no person.
 PERSONIFYING = re.compile(r"\b(nobody's|somebody's|is told|are told|is heard|hears of|whoever)\b")
 MOST_WORDS = 30  # of a sentence

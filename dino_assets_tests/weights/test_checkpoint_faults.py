@@ -95,7 +95,7 @@ def test_read_checkpoint__padded_weights(single: Path):
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"\1", b"\0" * 8, b"\xff" * 200, b"\x40\0\0\0\0\0\0\0{}", b"<html>not changed</html>"],
+    [b"", b"\1", b"\0" * 8, b"\xff" * 200, b"\x40\0\0\0\0\0\0\0{}", b"<html>not found</html>"],
 )
 def test_read_shapes__not_safetensors(tmp_path: Path, data: bytes):
     path = tmp_path / WEIGHTS

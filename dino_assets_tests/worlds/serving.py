@@ -215,8 +215,8 @@ def serving(
         thread.join(30)
 
 
-def wait_until(is_so: Callable[[], object], *, limit_s: float = 240) -> None:
-    """Wait for what has to come, also where other work has the processors."""
+def wait_until(is_so: Callable[[], object], *, limit_s: float = 60) -> None:
+    """Wait for what has to come."""
     deadline = time.monotonic() + limit_s
     while not is_so():
         assert time.monotonic() < deadline

@@ -180,7 +180,7 @@ def test_report__of_a_drop_made_by_an_earlier_version(memory: ObjectStore, tmp_p
     )
     commit(memory, old)
     table = open_table(memory, "images")
-    with pytest.raises(NotCommittedError):
+    with pytest.raises(NotCommittedError, match="earlier version"):
         read_findings(table, "d")
     verdict = judge_findings(table, "d", today=TODAY)
     assert (verdict.passed, verdict.warns) == (True, True)
