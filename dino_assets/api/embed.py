@@ -4,7 +4,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dino_assets.api.constants import DEFAULT_NUM_WORKERS
 from dino_assets.api.given_pictures import to_picture
 from dino_assets.api.image_files import find_images
 from dino_assets.api.left_out import warn_left_out
@@ -25,9 +24,12 @@ from dino_assets.embeddings.run.embed_images import embed_prepared
 from dino_assets.embeddings.run.pictures import Prepared, read_picture, read_pixels
 from dino_assets.embeddings.space import make_space, name_space
 from dino_assets.errors import UnusableImageError
+from dino_assets.images.records import MAX_IMAGE_SIDE_PX
 from dino_assets.tiles.grid import TileGrid, cut_tiles, cut_windows, is_whole, make_grid, name_tiles
 
 _BATCH = 32  # tiles per call of an accelerator
+# Threads that decode. A photograph of 20 MP is 60 MB of pixels and hundreds of tiles, so few suffice.
+_READERS = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,17 +111,19 @@ def embed(
     checkpoint = opened_model.checkpoint
     (compute,) = resolve_devices(device, precision=precision, batch_size=_BATCH)
     grid = make_grid(checkpoint.tile_px, patch_px=checkpoint.patch_px)
+    if whole:  # every picture is small enough to be one tile
+        grid = replace(grid, whole_max_px=MAX_IMAGE_SIDE_PX)
     engines = Engines(opened_model, (compute,), side_px=grid.side_px, outputs=(column,))
     pictures = _list_pictures(images)
-    engines.open()  # what is wrong with an engine is raised before a picture is read
+    engines.open()  # raises an engine's error before a picture is read
     rows: list[_Place] = []
     left_out: dict[str, str] = {}
     vectors: list[NDArray[np.float32]] = []
-    read = partial(_open_picture, grid=grid, whole=whole)
+    read = partial(_open_picture, grid=grid)
     with (
         showing_bar("embedding", total=len(pictures), unit="image", progress=progress) as count,
         one_torch_thread(),
-        closing(map_ahead(read, pictures, threads=DEFAULT_NUM_WORKERS)) as opened,
+        closing(map_ahead(read, pictures, threads=_READERS)) as opened,
         closing(
             embed_prepared(
                 _list_tiles(opened, rows, left_out, count),
@@ -162,7 +166,7 @@ def _is_single(images: Any) -> bool:
     )
 
 
-def _open_picture(named: tuple[str, Any], *, grid: TileGrid, whole: bool) -> _OpenedPicture:
+def _open_picture(named: tuple[str, Any], *, grid: TileGrid) -> _OpenedPicture:
     """Decode a picture and list its tiles; a picture that cannot be used has a reason instead."""
     name, image = named
     try:
@@ -172,11 +176,9 @@ def _open_picture(named: tuple[str, Any], *, grid: TileGrid, whole: bool) -> _Op
     except UnusableImageError as err:
         return _OpenedPicture(name, refusal=err)
     height, width = pixels.shape[:2]
-    is_one = whole or is_whole(width, height, grid)
-    windows = (
-        np.array([[0, 0, width, height]], np.int32) if is_one else cut_windows(width, height, grid)
-    )
-    # The lineage names an image by its file; pixels without a file have no such name.
+    windows = cut_windows(width, height, grid)
+    span_px = 0 if is_whole(width, height, grid) else grid.side_px
+    # The lineage names an image by the hash of its file. Pixels without a file are hashed themselves.
     image_id = hashlib.sha256(
         content if isinstance(content, bytes) else pixels.tobytes()
     ).hexdigest()
@@ -184,7 +186,7 @@ def _open_picture(named: tuple[str, Any], *, grid: TileGrid, whole: bool) -> _Op
     return _OpenedPicture(
         name,
         tuple(
-            _Tile(_Place(name, tuple(window), tile_id), pixels, 0 if is_one else grid.side_px)
+            _Tile(_Place(name, tuple(window), tile_id), pixels, span_px)
             for window, tile_id in zip(windows.tolist(), tile_ids, strict=True)
         ),
     )
@@ -196,7 +198,7 @@ def _list_tiles(
     left_out: dict[str, str],
     count: Callable[[], object],
 ) -> Iterator[_Tile]:
-    """Give the tiles of all pictures; note each row's place and each picture that is left out."""
+    """Yield the tiles of all pictures; record each row's place and each picture that is left out."""
     for picture in opened:
         if picture.refusal is not None:
             left_out[picture.name] = str(picture.refusal)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
+    from dino_assets.embeddings.space import EmbeddingColumn
     from dino_assets.selections.stage.listing import ListedRound
 
 # Weights and deployments are files, not tables.
@@ -75,7 +76,7 @@ class Project:
         """
         if asset not in _TABLES:
             raise ConfigError(
-                f"no table is called {asset!r}. There are {', '.join(_TABLES)}",
+                f"no table is called {asset!r}. Give one of {', '.join(_TABLES)}.",
                 setting="asset",
                 value=asset,
             )
@@ -98,7 +99,9 @@ class Project:
         """
         return tuple(list_spaces(self.store, asset))
 
-    def vectors(self, *drops: str, column: str = "cls", space: str | None = None) -> TileVectors:
+    def vectors(
+        self, *drops: str, column: "EmbeddingColumn" = "cls", space: str | None = None
+    ) -> TileVectors:
         """Read the vectors of some drops, or of all, into one matrix.
 
         >>> import dino_assets as da
@@ -116,7 +119,7 @@ class Project:
         if drops:
             names = [find_name(self.store, drop) for drop in drops]
             table = replace(table, manifests=tuple(table.manifest(name) for name in names))
-        pool = read_pool(table, column)  # type: ignore[arg-type]
+        pool = read_pool(table, column)
         assert table.space is not None
         return TileVectors(pool.vectors, tuple(pool.tile_ids), tuple(pool.drops), table.space)
 

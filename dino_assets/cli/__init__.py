@@ -15,6 +15,7 @@ from dino_assets import __version__
 from dino_assets.cli import (
     attention,
     checkpoints,
+    completion,
     drops,
     embedding,
     examples,
@@ -140,7 +141,7 @@ def make_parser() -> argparse.ArgumentParser:
         serving,
         serving_bench,
         outputs,
-        examples,
+        completion,
     ):
         group.add_commands(commands)
     examples.add_examples(parser)

@@ -1,7 +1,7 @@
 """The command ``status``: what is set up, what exists, and what to do next."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -99,7 +99,15 @@ def read_status(store: "ObjectStore", settings: Settings) -> ProjectStatus:
         asset: sum(each.rows for states in drops.values() for each in states if each.asset == asset)
         for asset in ("tiles", "embeddings")
     }
-    maps, rounds = _list_manifests(store, "projections"), _list_manifests(store, "selections")
+    # Maps and rounds of other weights do not count, once embeddings of the present ones exist.
+    spaces = {
+        each.manifest.recipe.output.space
+        for states in drops.values()
+        for each in states
+        if each.asset == "embeddings" and each.state == "made" and each.manifest
+    }
+    maps = _list_manifests(store, "projections", spaces)
+    rounds = _list_manifests(store, "selections", spaces)
     last_round = str(rounds[-1].recipe.output.drop) if rounds else ""
     return ProjectStatus(
         folder=str(settings.root),
@@ -118,14 +126,16 @@ def read_status(store: "ObjectStore", settings: Settings) -> ProjectStatus:
     )
 
 
-def _list_manifests(store: "ObjectStore", asset: str) -> "list[Manifest]":
-    """List the manifests of an asset in all spaces, by their outputs' names."""
+def _list_manifests(
+    store: "ObjectStore", asset: str, spaces: Collection[str | None]
+) -> "list[Manifest]":
+    """List an asset's manifests by name: those in ``spaces``, or in every space if these have none."""
     from dino_assets.store.commits.listing import list_spaces
     from dino_assets.store.commits.manifests import list_manifests
 
-    manifests = [
-        each for space in list_spaces(store, asset) for each in list_manifests(store, asset, space)
-    ]
+    every = list_spaces(store, asset)
+    chosen = [space for space in every if space in spaces] or every
+    manifests = [each for space in chosen for each in list_manifests(store, asset, space)]
     return sorted(manifests, key=lambda each: str(each.recipe.output.drop))
 
 

@@ -55,8 +55,8 @@ def open_log() -> None:
 class LineWriter(logging.Handler):
     """Handler that writes its lines in a thread: a reader of stdout that stalls blocks no request.
 
-    A pipe takes 64 KiB, 300 lines; written by the event loop itself, the next line would stop the service.
-    If more than ``most_lines`` wait, further ones are left out, and their number is logged later.
+    A pipe holds 64 KiB, about 300 lines. Written by the event loop, the next line would block every request.
+    If ``most_lines`` are waiting, further lines are left out, and their number is logged later.
     """
 
     def __init__(self, stream: TextIO, *, most_lines: int = MOST_LINES) -> None:
@@ -76,7 +76,7 @@ class LineWriter(logging.Handler):
                 self._left_out += 1
 
     def flush(self) -> None:
-        """Wait until all lines are written, but not long for a reader that stalls."""
+        """Wait until all lines are written, at most ``FLUSH_S``."""
         deadline = time.monotonic() + FLUSH_S
         while self._lines.unfinished_tasks and time.monotonic() < deadline:
             time.sleep(0.005)

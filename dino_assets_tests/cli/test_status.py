@@ -7,6 +7,8 @@ import pytest
 
 from dino_assets.cli import main
 from dino_assets.cli.status import ProjectStatus, read_status
+from dino_assets.defs.resources.compute import ComputeResource
+from dino_assets.store.commits.listing import list_spaces
 from dino_assets_tests.defs.conftest import Lineage
 from dino_assets_tests.worlds.prepared import Prepared
 from dino_assets_tests.worlds.ui import LINEAR
@@ -59,6 +61,18 @@ def test_status__a_map_and_a_round_come_after_the_drops(lineage: Lineage):
     status = status_of(lineage)
     assert (status.drops, status.unfinished) == (1, ())
     assert status.next.endswith(" run --select curate")
+
+
+def test_status__counts_the_rounds_of_the_drops_own_space(lineage: Lineage):
+    assert main(["drops", "retire", "b"]) == 0
+    results = {"projections": MAP, "selections": {"budget": 5}}
+    assert lineage.run("a", **results).success
+    float32 = {"compute": ComputeResource(precision="fp32")}
+    assert lineage.run("a", resources=float32, projections=MAP, selections={"budget": 3}).success
+    spaces = list_spaces(lineage.store, "selections")
+    assert len(spaces) == 2
+    status = status_of(lineage)
+    assert (status.rounds, status.last_round) == (1, "round-0001")
 
 
 def test_status__a_damaged_record_is_named(lineage: Lineage):

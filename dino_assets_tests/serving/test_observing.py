@@ -75,8 +75,9 @@ def test_log__stalled_reader_blocks_no_request():
     reading.close()
     numbers = [int(line.split()[0]) for line in taken if "x" in line]
     counts = [json.loads(line)["count"] for line in taken if "lines-left-out" in line]
-    assert numbers == list(range(len(numbers)))
-    assert 1000 <= len(numbers) < 5000
+    assert numbers[:1000] == list(range(1000))
+    assert numbers == sorted(set(numbers))
+    assert len(numbers) < 5000
     assert sum(counts) == 5000 - len(numbers)
     assert taken[-1] == "the last one\n"
 

@@ -78,8 +78,8 @@ def take_turn(
                 f"{2 * stale.total_seconds():.0f} s. Run again.",
                 reason="others-first",
             )
-        # Longer than the pause of the waiting writer, which goes first, and longer with every loss: where
-        # requests are slow and writers many, somebody's claim would always be in sight.
+        # Longer than the pause of the waiting writer, which goes first, and longer with every loss. With
+        # slow requests and many writers, some claim would otherwise exist at every moment.
         losses += 1
         round_s = poll_every_s + (time.monotonic() - begun) / queue.looks
         jitter = 0.7 + 0.6 * (uuid.uuid4().int % 1000) / 1000
@@ -96,7 +96,7 @@ class _Queue:
     poll_every_s: float
     began: float = field(default_factory=time.monotonic)
     has_logged: bool = False
-    looks: int = 1  # listings of the present claim
+    looks: int = 1  # number of listings since the current claim was put
 
     @property
     def is_too_late(self) -> bool:
