@@ -51,7 +51,7 @@ class RecordingWriter:
         self.batches.append(batch)
 
     def part(self, part: "Part") -> None:
-        """Keep a part that is stored already."""
+        """Keep the description of a part, without checking that it is stored."""
         self.parts.append(part)
 
     def file(self, name: str, data: bytes) -> None:

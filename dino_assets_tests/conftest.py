@@ -47,25 +47,34 @@ def pytest_collection() -> Iterator[object]:
         gc.enable()
 
 
-_LOST: list[str] = []
+class _TellAtOnce:
+    """Print failed tests and lost workers when they happen: a run that is stopped never prints its summary."""
+
+    def __init__(self, terminal: Any) -> None:
+        self.terminal = terminal
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            lines = report.longreprtext.splitlines()[-20:]
+            self.terminal.write_line(f"\nFAILED {report.nodeid} ({report.when})", red=True)
+            self.terminal.write_line("\n".join(lines))
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any, error: object) -> None:
+        """Print how a worker process ended that xdist calls crashed: it says neither signal nor exit code."""
+        if error:
+            process = node.gateway._io.popen
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(10)
+            code = process.returncode
+            self.terminal.write_line(f"\n{node.gateway.id} ended with {code} (below 0: a signal)")
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_testnodedown(node: Any, error: object) -> None:
-    """Note how a worker process ended that xdist calls crashed: it says neither signal nor exit code."""
-    if error:
-        process = node.gateway._io.popen
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(10)
-        _LOST.append(
-            f"worker {node.gateway.id} ended with {process.returncode} (below 0: a signal)"
-        )
-
-
-def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Print the lost workers at the end, where a cut-off log still shows them."""
-    for line in _LOST:
-        terminalreporter.write_line(line, red=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Register the printing of failures in the process that has the terminal, not in xdist's workers."""
+    terminal = session.config.pluginmanager.get_plugin("terminalreporter")
+    if terminal and not hasattr(session.config, "workerinput"):
+        session.config.pluginmanager.register(_TellAtOnce(terminal))
 
 
 @pytest.fixture(autouse=True)

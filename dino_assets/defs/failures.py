@@ -71,7 +71,7 @@ def advise(name: str, text: str) -> str:
 
 
 def _explain_drop(text: str, drop: str | None) -> str:
-    """Explain the failure of one drop in a step's error; return the whole text if several are meant."""
+    """Explain one drop's failure; return the step's whole error text if ``drop`` is None or not in it."""
     named = _find_drop(text, drop)
     if drop is None or named is None:
         return text

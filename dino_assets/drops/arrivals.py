@@ -239,7 +239,10 @@ def explain_wait(past: PastRuns, *, now_s: float) -> str | None:
 
 
 def plan_launch(drop: str, content: str, past: PastRuns) -> Launch:
-    """Plan the next attempt under an unused run key; earlier runs may be missing from the history."""
+    """Plan the next run of a drop, under a run key that no known run has used.
+
+    Counting runs is not enough for that, because earlier ones may be missing from the history.
+    """
     launch = Launch(drop, content, past.ended + 1, past.ended + 1)
     while launch.run_key in past.keys:
         launch = replace(launch, number=launch.number + 1)

@@ -147,10 +147,10 @@ def place_turned(file: InspectedFile, turned_deg: int, *, proof: str) -> Inspect
 
 
 def _inspect_large(row: ImageRow, source: Source) -> InspectedFile | None:
-    """Inspect a large file without reading it whole, if it is a mosaic; None if it is not.
+    """Inspect a large mosaic block by block; return None for another file within the limit.
 
     Raises:
-        UnusableImageError: too-large: the file is not a mosaic and exceeds the limit.
+        UnusableImageError: too-large: the file is not a mosaic and exceeds ``MAX_FILE_BYTES``.
     """
     if PurePosixPath(row.path).suffix.lower() in _TIFF:
         file = _inspect_mosaic(row, source)

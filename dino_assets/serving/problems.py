@@ -42,7 +42,8 @@ KINDS = {
     "foreign-page": Kind(
         403,
         "Web pages of other origins may not call the service",
-        "the request comes from a page of 'https://example.org'; add it to DINO_CORS_ORIGINS",
+        "a web page of 'https://example.org' sent the request, but DINO_CORS_ORIGINS does not list "
+        "this origin; add it there to allow the page",
     ),
     "no-such-page": Kind(
         404, "There is nothing at this address", "the service has no address '/embedd'"
@@ -79,7 +80,8 @@ KINDS = {
     "not-a-form": Kind(
         415,
         "The body has to be multipart/form-data",
-        "the content type is 'application/json'; send `curl -F file=@photo.jpg`",
+        "the content type is 'application/json', expected multipart/form-data; "
+        "send the file as `curl -F file=@photo.jpg` does",
     ),
     "range-not-satisfiable": Kind(
         416, "The range starts after the end of the file", "the file has 2,108,440 bytes"

@@ -71,7 +71,7 @@ class Requests:
     def put(self, key: str, data: bytes, *, mode: str) -> None:
         """Put an object in one request, so that a killed writer leaves no partial object.
 
-        Multipart uploads and streams are not atomic on a local disk (a ``name#1`` remains).
+        Multipart uploads and streams are not atomic: on a local disk, a killed one leaves a file ``name#1``.
         """
         options = {"mode": mode, "use_multipart": False}
         if not self._is_bucket or len(data) <= QUICK_BYTES or mode != "overwrite":
@@ -181,7 +181,7 @@ class Requests:
         return self._of_pieces
 
     def _upload(self, key: str, data: bytes, retries: Retries) -> bool:
-        """Put through a signed address; return False where obstore has to make the request instead."""
+        """Put an object through a signed address; return False if obstore has to put it instead."""
         try:
             url = obstore.sign(self.backend, "PUT", key, _SIGNED_FOR)
         except (obstore_errors.BaseError, NotImplementedError, TypeError, ValueError):

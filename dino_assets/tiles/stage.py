@@ -165,10 +165,12 @@ def _fit_grids(images: Sequence[ImageToCut], grid: TileGrid) -> tuple[list[TileG
             own = replace(grid, side_m=None)
         if image.is_mosaic and own.side_px > MAX_MOSAIC_SPAN_PX:
             share = MAX_MOSAIC_SPAN_PX / own.side_px
-            most = f"tile_m={grid.side_m * share:.3g}" if grid.side_m else "a smaller tile_px"
+            most = (
+                f"at most tile_m={grid.side_m * share:.3g}" if grid.side_m else "a smaller tile_px"
+            )
             raise ConfigError(
-                f"{image.path!r}: a tile would be {own.side_px:,} px, and at most "
-                f"{MAX_MOSAIC_SPAN_PX:,} px of a mosaic are read at once: use at most {most}",
+                f"{image.path!r}: a tile would have a side of {own.side_px:,} px, and at most "
+                f"{MAX_MOSAIC_SPAN_PX:,} px of a mosaic are read at once. Use {most}",
                 setting="tile_m" if grid.side_m else "tile_px",
                 value=grid.side_m or grid.side_px,
             )

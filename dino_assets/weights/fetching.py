@@ -63,7 +63,9 @@ def fetch_checkpoint(
     except (LocalEntryNotFoundError, AuthenticationError) as err:
         if own is None or not _is_as_published(own, repo, folder):
             raise
-        log.warning("%s: keeping the files; not compared with the Hub: %s", folder, err)
+        log.warning(
+            "%s: keeping this checkpoint; it could not be compared with the Hub: %s", folder, err
+        )
         return own
     if seen:
         return of_commit(seen[-1], located)  # just hashed

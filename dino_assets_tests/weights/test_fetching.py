@@ -192,7 +192,7 @@ def test_fetch_checkpoint__keeps_a_manual_copy_if_the_hub_refuses(
     assert fetch().commit is None
     assert contents(folder) == before
     assert not (folder / RECORD).exists()
-    assert "keeping the files; not compared with the Hub" in caplog.text
+    assert "keeping this checkpoint; it could not be compared with the Hub" in caplog.text
 
 
 @pytest.mark.parametrize("is_known", [True, False])

@@ -37,7 +37,7 @@ class BucketSource:
         self.measure_free = measure_free
 
     def entries(self) -> list[SourceEntry]:
-        """List all objects below the prefix. A folder marker looks like an empty file without suffix.
+        """List all objects below the prefix; a folder's marker is listed as an empty file without suffix.
 
         Raises:
             SourceError: one key cannot be a path; obstore then lists nothing at all.

@@ -45,8 +45,8 @@ def measure_bias(maps: Iterable[Vectors], *, origin: str) -> PositionBias:
             total = np.zeros(features.shape)
         if features.shape != total.shape:
             raise InvalidVectorsError(
-                f"reference features {count} have the shape {features.shape}, earlier ones {total.shape}: "
-                "one shape is expected",
+                f"reference features at index {count} have the shape {features.shape}, earlier ones have "
+                f"{total.shape}. Give features that all have the same shape.",
                 row=count,
             )
         total += features

@@ -62,9 +62,9 @@ class Question:
 
 
 def match_as_it_should_be(question: Question) -> Explanation | None:
-    """Find the form of pixels and the readings without faults that are closest to the reference.
+    """Find how to feed the model and to read its outputs, so that they differ least from the reference.
 
-    Return None if no output has a shape that tokens have.
+    No fault is assumed. Return None if no output has a shape that tokens have.
     """
     return _match(question, question.right, with_faults=False)
 

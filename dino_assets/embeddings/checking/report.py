@@ -35,7 +35,10 @@ class ModelReport:
 
     @property
     def grade(self) -> PrecisionClass | None:
-        """The strictest class whose limits it meets at all sizes and in every way of computing."""
+        """The strictest precision class whose limits the model meets, or None if it meets none.
+
+        The limits must be met at all sizes and in every way of computing.
+        """
         grades = {size.grade for size in self.sizes}
         if None in grades or not grades:
             return None

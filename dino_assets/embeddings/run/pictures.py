@@ -60,7 +60,7 @@ def read_pixels(picture: Picture) -> NDArray[np.uint8]:
             )
         if not picture.size:
             raise UnusableImageError(
-                "empty", f"pixels are {picture.shape}; at least one pixel is expected"
+                "empty", f"the array has the shape {picture.shape}; at least one pixel is expected"
             )
         return picture
     return decode_image(picture if isinstance(picture, bytes) else read_picture(picture))

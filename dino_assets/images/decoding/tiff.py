@@ -243,7 +243,8 @@ def read_samples(data: bytes, page: TiffPage) -> Samples:
     if chunk_width * chunk_height > page.most_chunk_pixels:
         raise UnusableImageError(
             "undecodable",
-            f"tiles of {chunk_width}×{chunk_height} px in a picture of {width}×{height} px",
+            f"a strip or tile has {chunk_width}×{chunk_height} px, expected at most "
+            f"{page.most_chunk_pixels:,} pixels in a picture of {width}×{height} px",
         )
     across, down = -(-width // chunk_width), -(-height // chunk_height)
     is_planar = page.is_planar

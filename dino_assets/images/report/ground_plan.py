@@ -22,7 +22,10 @@ MAX_SHEETS = 2000
 
 @dataclass(frozen=True)
 class Ground:
-    """Footprints (N, 4, 2) in metres east and north, in the order of flight; ``far`` are left out."""
+    """Footprints on a plane: ``corners`` (N, 4, 2) in metres east and north, in the order of flight.
+
+    ``rows`` are the indices of their shots. ``far`` are the indices of shots too far away to be included.
+    """
 
     rows: list[int]
     corners: np.ndarray

@@ -44,7 +44,7 @@ def word_area(area_m2: float) -> str:
 
 
 def word_bytes(count: int) -> str:
-    """Write bytes in powers of 1000, the units of card makers."""
+    """Word a number of bytes in kB, MB or GB: powers of 1000, as on memory cards."""
     for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if count >= size:
             return f"{count / size:.1f} {unit}"

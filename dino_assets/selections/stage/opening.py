@@ -47,9 +47,9 @@ def open_round(
     """Open a round in the space of a checkpoint and tile side; 0 px is the side of the model's family.
 
     Committed rounds are immutable, because somebody may be labelling them. If the round is committed, it is
-    returned as it is, for any settings and pool. Only with ``may_replace`` it is chosen again, and only if
-    no later round depends on it. Tiles of other spaces' rounds are not chosen either; rounds of other
-    spaces that were made later do not change a committed round.
+    returned as it is, for any settings and pool. With ``may_replace`` it is chosen again, but only if no
+    later round depends on it. Tiles that a round of another space has chosen are not chosen again. If that
+    round was made later, the committed round stays unchanged.
 
     Raises:
         NotCommittedError: nothing is embedded in that space.

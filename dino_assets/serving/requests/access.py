@@ -71,7 +71,8 @@ def _check_page(headers: Mapping[str, str], settings: ServingSettings) -> None:
     if urlsplit(origin).netloc != headers.get("host", ""):
         raise Problem(
             "foreign-page",
-            f"the request comes from a page of {origin[:100]!r}; add it to DINO_CORS_ORIGINS",
+            f"a web page of {origin[:100]!r} sent the request, but DINO_CORS_ORIGINS does not list "
+            "this origin; add it there to allow the page",
         )
 
 

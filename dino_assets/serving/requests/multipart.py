@@ -47,7 +47,8 @@ class FormReader:
         if kind != b"multipart/form-data":
             raise Problem(
                 "not-a-form",
-                f"the content type is {content_type[:80]!r}; send `curl -F file=@photo.jpg`",
+                f"the content type is {content_type[:80]!r}, expected multipart/form-data; "
+                "send the file as `curl -F file=@photo.jpg` does",
             )
         self._fault = FormParserError
         self._parse_options = parse_options_header

@@ -27,7 +27,10 @@ class DropDrafts:
         *,
         around: Callable[[], AbstractContextManager[object]] = nullcontext,
     ) -> None:
-        """Take the drops and how to draft one. ``around`` is a context for all commits together."""
+        """Take the drops, and the function ``make`` that drafts the output of one drop.
+
+        ``around`` makes a context that stays open while all drops are drafted and committed.
+        """
         self.drops = tuple(sorted(set(drops)))
         self.make = make
         self.around = around

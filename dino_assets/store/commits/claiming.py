@@ -100,7 +100,10 @@ class _Queue:
 
     @property
     def is_too_late(self) -> bool:
-        """Whether the wait is so long that claims of killed writers are gone: live writers are ahead."""
+        """Whether this writer has waited too long.
+
+        Claims of killed writers are deleted by then, so live writers are ahead of it.
+        """
         return time.monotonic() - self.began > 2 * self.stale.total_seconds()
 
     def wait(self, own: str) -> bool:

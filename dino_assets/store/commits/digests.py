@@ -52,7 +52,10 @@ def list_objects(store: ObjectStore, *prefixes: str) -> list[ObjectInfo]:
 
 @contextmanager
 def collecting_later() -> Iterator[None]:
-    """Delay Python's garbage collection until the block ends: it takes half of the time for 10,000 records."""
+    """Delay Python's garbage collection until the block ends.
+
+    Otherwise it would take half of the time in which 10,000 records are read.
+    """
     was_enabled = gc.isenabled()
     gc.disable()
     try:
