@@ -4,10 +4,10 @@ from dino_assets.errors import ConfigError
 
 
 def check_word(name: str, value: str, choices: tuple[str, ...], *, subject: str = "") -> None:
-    """Check that a word is among the choices; ``subject`` is put before its name in the message.
+    """Check that a setting is one of the choices; messages put ``subject`` before the setting's name.
 
     Raises:
-        ConfigError: it is not among the choices.
+        ConfigError: the value is not one of the choices.
     """
     if value not in choices:
         raise ConfigError(
@@ -28,11 +28,14 @@ def check_range(
     """Check that a number is within its limits.
 
     Raises:
-        ConfigError: it is outside, or NaN.
+        ConfigError: the number is outside its limits, or NaN.
     """
     # With NaN every comparison is False.
     if (least is None or value >= least) and (most is None or value <= most):
         return
-    limits = f"{least:.10g} or more" if most is None else f"{least:.10g} to {most:.10g}"
+    if most is None:
+        limits = f"{least:.10g} or more"
+    else:
+        limits = f"at most {most:.10g}" if least is None else f"{least:.10g} to {most:.10g}"
     about = f" ({meaning})" if meaning else ""
     raise ConfigError(f"{name}={value}: expected {limits}{about}", setting=name, value=value)

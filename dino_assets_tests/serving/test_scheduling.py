@@ -143,7 +143,7 @@ def test_scheduler__computes_every_tile_once(tiles, threads, shapes):
     assert all(sorted(work.kept[str(n)]) == list(range(count)) for n, count in enumerate(tiles))
     assert sorted(work.released) == sorted(map(str, range(len(tiles))))
     assert work.discarded == []
-    assert scheduler.waiting == 0
+    assert (scheduler.waiting, scheduler.computed) == (0, sum(tiles))
 
 
 def test_give_up__starts_no_further_tile(scheduled):

@@ -50,7 +50,7 @@ class PictureJob:
     kept: int = 0
     running: int = 0
     is_over: bool = False  # finished, failed or given up
-    has_failed: bool = False  # or was given up
+    has_failed: bool = False  # also True if the job was given up
 
     @property
     def waiting(self) -> int:
@@ -97,7 +97,7 @@ class Scheduler:
     def give_up(self, job: PictureJob) -> bool:
         """Cancel a job; return False if all its tiles were computed already.
 
-        Running calls end by themselves. No further tile is started, and stored tokens are discarded.
+        Running calls are not interrupted. No further tile is started, and the job's tokens are discarded.
         """
         with self._changed:
             if not job.is_over:
@@ -106,7 +106,7 @@ class Scheduler:
         return job.has_failed
 
     def close(self) -> None:
-        """End the threads once no tile waits; hanging threads are left, since they are daemons."""
+        """End the threads once no tile waits; a thread that hangs is left, and ends with the process."""
         with self._changed:
             self._is_closing = True
             self._changed.notify_all()
@@ -120,7 +120,7 @@ class Scheduler:
             try:
                 tiles = np.stack([job.cut(number) for job, number in batch])
                 tokens = self.computer.encode(tiles)
-                self._measure((time.monotonic() - started) / len(batch))
+                self._measure(len(batch), time.monotonic() - started)
                 fault = None
             except Exception as err:  # noqa: BLE001 - the jobs' futures raise it
                 fault = err
@@ -136,7 +136,7 @@ class Scheduler:
                 self._finish(job, fault)
 
     def _take(self, me: int) -> list[tuple[PictureJob, int]]:
-        """Take the next tiles, one of each job in turn, to fill the smallest shape that holds all waiting tiles."""
+        """Take tiles, one of each job in turn, to fill the smallest shape that holds all waiting tiles."""
         with self._changed:
             while not self._turns:
                 if self._is_closing:
@@ -156,9 +156,10 @@ class Scheduler:
             self._calls[me] = time.monotonic()
             return batch
 
-    def _measure(self, tile_s: float) -> None:
+    def _measure(self, tiles: int, seconds: float) -> None:
+        tile_s = seconds / tiles
         with self._changed:
-            self.computed += 1
+            self.computed += tiles
             self.tile_s = tile_s if not self.tile_s else 0.9 * self.tile_s + 0.1 * tile_s
 
     def _finish(self, job: PictureJob, fault: Exception | None) -> None:
