@@ -1,33 +1,271 @@
-"""Exact farthest-point sampling."""
+"""Exact farthest-point sampling, by bounds that are brought up to date only where they can decide.
+
+The definition is: pick the row whose smallest squared distance to all earlier picks, measured by direct
+differences in float64, is largest; ties go to the lowest row. Measuring every row after every pick would read
+all vectors once per pick. Instead every row has bounds of its smallest distance to the picks that it has seen.
+More picks can only make the distance smaller, so the upper bound stays true for a row that has not seen the
+last picks. A row far below the largest distance never has to see them.
+
+A small *pool* of the rows with the largest upper bounds is kept up to date. Picks are made inside the pool while
+one of its rows is certainly above every row outside.
+"""
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
-from dino_assets.numerics.neighbours import find_nearest, fold_in
+from dino_assets.numerics.distance_bounds import (
+    PICKED,
+    Bounds,
+    Frame,
+    Projected,
+    make_frame,
+    square_rows,
+)
+from dino_assets.numerics.neighbours import PAIR_FLOATS, TINY, blocks, measure_squared
+from dino_assets.numerics.rows import Rows, as_rows
+
+# Rows that are kept up to date together: 6 MiB at 768 dimensions, which a last-level cache holds.
+POOL_ROWS = 2048
+WINDOW = 16  # pools in a window, where the next pools are searched instead of among all rows
+CHUNK_ROWS = 256  # rows per product; sorted, so that all have seen nearly the same picks
+FIRST_SEEN = 32  # of the rows chosen before, those that are shown to every row
+SEARCHED = 64  # rows whose nearest centre is searched together
+USEFUL = 0.8  # share of a pool's rows that may still be picked, below which the others are left out
+
+
+class Walk(NamedTuple):
+    """Picked rows in order, int64, and the distance of each to the nearest earlier pick, float64."""
+
+    indices: np.ndarray
+    distances: np.ndarray
 
 
 def walk_farthest(
-    points: np.ndarray, count: int, *, chosen: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Pick ``count`` farthest points; return indices int64 and distances to the nearest earlier pick, float64.
+    points: np.ndarray | Rows, count: int, *, chosen: np.ndarray, pool_rows: int = POOL_ROWS
+) -> Walk:
+    """Pick ``count`` farthest points among finite rows; at least as many are not ``chosen``.
 
     Every pick is the row farthest from all chosen and picked rows; ties go to the lowest index. The result
-    equals the naive definition. If nothing is chosen, the first pick is the row farthest from the mean: unlike
-    row 0, it does not depend on the order of the pool.
+    equals the naive definition, for every ``pool_rows``. If nothing is chosen, the first pick is the row
+    farthest from the mean: unlike row 0, it does not depend on the order of the rows.
     """
-    indices, distances = np.empty(count, np.int64), np.empty(count)
-    squared = np.full(len(points), math.inf)
-    if len(chosen):
-        squared = find_nearest(points, points[chosen]).squared
-        squared[chosen] = -1
-    elif count:
-        fold_in(squared, points, points.mean(axis=0, dtype=np.float64))
-    for step in range(count):
-        row = int(squared.argmax())
-        indices[step], distances[step] = row, math.sqrt(squared[row])
-        if step == 0 and not len(chosen):
-            squared[:] = math.inf  # the mean was only needed for the first pick
-        fold_in(squared, points, points[row])
-        squared[row] = -1  # never picked again, even among duplicates at distance 0
-    return indices, distances
+    rows = as_rows(points)
+    if not count:
+        return Walk(np.empty(0, np.int64), np.empty(0))
+    frame = make_frame(rows)
+    walker = _Walker(rows, frame, capacity=len(chosen) + count, pool_rows=pool_rows)
+    start, squared = (None, math.inf) if len(chosen) else _find_farthest_from_mean(rows, frame)
+    walker.add_centres(np.asarray(chosen if start is None else [start], np.int64))
+    walker.show_all(FIRST_SEEN)
+    while walker.count < walker.capacity:
+        walker.pick_some()
+    squares = walker.measure_centres(len(chosen))
+    if start is not None:
+        squares[0] = squared
+    return Walk(walker.order[len(chosen) :], np.sqrt(squares))
+
+
+def _find_farthest_from_mean(rows: Rows, frame: Frame) -> tuple[int, float]:
+    """Find the lowest row with the largest squared distance to the mean, and that distance."""
+    best, largest, start = 0, -1.0, 0
+    centre = frame.project(frame.mean.astype(np.float64))
+    for block in rows.blocks():
+        projected = frame.project(block)
+        squares = square_rows(projected)
+        middle = squares - 2 * (projected @ centre)
+        error = frame.margin * (squares + centre @ centre) + TINY
+        least = (middle - error).max()
+        for row in np.flatnonzero(middle + error >= least):
+            squared = float(measure_squared(block[row], frame.mean))
+            if squared > largest:
+                best, largest = start + int(row), squared
+        start += len(block)
+    return best, largest
+
+
+class _Walker:
+    """Bounds of every row and the centres, which are chosen and picked rows. Distances are in the frame's scale.
+
+    A row's bounds are about the first ``seen`` centres. ``exact`` is the smallest squared distance to the
+    first ``exact_seen`` centres, for the few rows where the nearest centre had to be searched.
+    """
+
+    def __init__(self, rows: Rows, frame: Frame, *, capacity: int, pool_rows: int) -> None:
+        count, dims = rows.shape
+        self.rows, self.frame = rows, frame
+        self.capacity, self.pool_rows = capacity, pool_rows
+        self.bounds, self.seen = Bounds.unknown(count), np.zeros(count, np.int32)
+        self.exact, self.exact_seen = np.full(count, math.inf), np.zeros(count, np.int32)
+        self.order, self.count = np.empty(capacity, np.int64), 0
+        self.factors = np.empty((capacity, dims), np.float32)  # projected centres, times -2
+        self.squares = np.empty(capacity, np.float32)  # their squared lengths
+        self.window = np.empty(0, np.int64)
+        self.window_limit = math.inf  # no row outside the window has a larger upper bound
+
+    def add_centres(self, which: np.ndarray) -> None:
+        """Add rows to the centres."""
+        for block in blocks(len(which), CHUNK_ROWS):
+            self._append(which[block], self._project(which[block]))
+
+    def _append(self, which: np.ndarray, projected: Projected) -> None:
+        added = slice(self.count, self.count + len(which))
+        np.multiply(projected.rows, -2, out=self.factors[added])
+        self.squares[added] = projected.squares
+        self.order[added] = which
+        self.bounds.close(which)
+        self.count = added.stop
+
+    def show_all(self, most: int) -> None:
+        """Show the first ``most`` centres to every row."""
+        shown = min(self.count, most)
+        for block in blocks(self.rows.shape[0], CHUNK_ROWS):
+            self._show(block, slice(0, shown))
+
+    def pick_some(self) -> None:
+        """Pick rows, or bring the bounds of the first rows up to date."""
+        pool, outside = self._choose_pool()
+        stale = pool[self.seen[pool] < self.count]
+        if len(stale):
+            stale = stale[np.argsort(self.seen[stale], kind="stable")]
+            for block in blocks(len(stale), CHUNK_ROWS):
+                which = stale[block]
+                self._show(which, slice(int(self.seen[which[0]]), self.count))
+        elif self.bounds.high[pool].max() <= 0:  # only copies of centres are left
+            left = np.flatnonzero(self.bounds.high > PICKED)
+            self.add_centres(left[: self.capacity - self.count])
+        else:
+            self._pick_inside(np.sort(pool), outside)
+
+    def _choose_pool(self) -> tuple[np.ndarray, float]:
+        """Choose the rows with the largest upper bounds, and find the largest bound of all others."""
+        high = self.bounds.high[self.window]
+        if not len(high) or high.max() <= self.window_limit:
+            most = WINDOW * self.pool_rows
+            self.window, self.window_limit = _take_largest(self.bounds.high, most)
+            high = self.bounds.high[self.window]
+        places, outside = _take_largest(high, self.pool_rows)
+        if outside < self.window_limit:
+            places, outside = np.flatnonzero(high > self.window_limit), self.window_limit
+        return self.window[places], outside
+
+    def _project(self, which: slice | np.ndarray) -> Projected:
+        projected = self.frame.project(self.rows.read(which))
+        return Projected(projected, square_rows(projected))
+
+    def _show(self, which: slice | np.ndarray, centres: slice) -> None:
+        """Lower the bounds of rows by some centres; all centres before them were shown already."""
+        bounds = self.bounds.take(which)
+        bounds.lower(self._bound(self._project(which), centres))
+        self.bounds.put(which, bounds)
+        self.seen[which] = centres.stop
+
+    def _bound_pairs(self, projected: Projected, centres: slice) -> np.ndarray:
+        """Bound the squared distances (n, centres) of rows from some centres from below, in float32."""
+        least = projected.rows @ self.factors[centres].T
+        least += (1 - self.frame.margin) * self.squares[centres] - TINY
+        least += (1 - self.frame.margin) * projected.squares[:, None]
+        return np.maximum(least, 0, out=least)
+
+    def _bound(self, projected: Projected, centres: slice) -> Bounds:
+        """Bound the smallest squared distances of rows from some centres."""
+        pairs, each = self._bound_pairs(projected, centres), np.arange(len(projected.rows))
+        nearest = pairs.argmin(axis=1) if pairs.shape[1] > 1 else np.zeros(len(each), np.int64)
+        low = pairs[each, nearest]
+        error = self._spread(projected.squares, self.squares[centres][nearest])
+        pairs[each, nearest] = math.inf
+        others = pairs.min(axis=1)
+        return Bounds(low, low + error, (nearest + centres.start).astype(np.int32), others)
+
+    def _spread(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """Bound the difference between the lower bounds of squared distances and the distances."""
+        return np.asarray(2 * self.frame.margin * (a + b) + 2 * TINY)
+
+    def _pick_inside(self, pool: np.ndarray, outside: float) -> None:
+        """Pick rows from an up-to-date pool while the best one is above every row outside."""
+        projected, bounds = self._project(pool), self.bounds.take(pool)
+        while self.count < self.capacity:
+            place = self._find_largest(pool, projected, bounds, outside)
+            if place is None:
+                break
+            self._append(pool[[place]], projected.take([place]))
+            bounds.lower(self._bound(projected, slice(self.count - 1, self.count)))
+            bounds.close(place)
+            is_useful = bounds.high > outside
+            if np.count_nonzero(is_useful) < USEFUL * len(pool):
+                self._keep(pool, bounds)
+                pool, projected = pool[is_useful], projected.take(is_useful)
+                bounds = bounds.take(is_useful)
+                if not len(pool):
+                    break
+        self._keep(pool, bounds)
+
+    def _keep(self, pool: np.ndarray, bounds: Bounds) -> None:
+        self.bounds.put(pool, bounds)
+        self.seen[pool] = self.count
+
+    def _find_largest(
+        self, pool: np.ndarray, projected: Projected, bounds: Bounds, outside: float
+    ) -> int | None:
+        """Find the place of the row with the largest distance, if it is certainly above ``outside``."""
+        low, high = bounds.low, bounds.high
+        while True:
+            rivals = np.flatnonzero(high >= low.max())
+            if len(rivals) == 1 and low[rivals[0]] > outside:
+                return int(rivals[0])
+            unsure = rivals[low[rivals] < high[rivals]]
+            if not len(unsure):
+                best = int(rivals[high[rivals].argmax()])
+                return best if high[best] > max(outside, 0) else None
+            values = self._measure_pairs(pool[unsure], self.order[bounds.nearest[unsure]])
+            if (values > bounds.others[unsure]).any():
+                # Another centre may be nearer. Searching some rows costs little more than searching one, and
+                # the next largest ones are the rivals of the next picks.
+                unsure = np.flatnonzero(low < high)
+                unsure = unsure[_take_largest(high[unsure], SEARCHED)[0][: 2 * SEARCHED]]
+                values = self._search(pool[unsure], projected.take(unsure))
+            low[unsure] = high[unsure] = values
+
+    def _search(self, which: np.ndarray, projected: Projected) -> np.ndarray:
+        """Measure all centres that may be the nearest one of a row, of those added since the last time."""
+        values, start = self.exact[which], int(self.exact_seen[which].min())
+        centres = slice(start, self.count)
+        least = self._bound_pairs(projected, centres)
+        most = least + self._spread(projected.squares[:, None], self.squares[centres])
+        i, j = np.nonzero(least <= np.minimum(values, most.min(axis=1))[:, None])
+        np.minimum.at(values, i, self._measure_pairs(which[i], self.order[start + j]))
+        self.exact[which], self.exact_seen[which] = values, self.count
+        return np.asarray(values)
+
+    def _measure_pairs(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """Measure squared distances of pairs of rows in float64, in the frame's scale."""
+        squared = np.empty(len(a))
+        for block in blocks(len(a), max(1, PAIR_FLOATS // self.rows.shape[1])):
+            squared[block] = measure_squared(self.rows.read(a[block]), self.rows.read(b[block]))
+        return squared * self.frame.scale**2
+
+    def measure_centres(self, first: int) -> np.ndarray:
+        """Measure the squared distance of every centre from ``first`` on to its nearest earlier one."""
+        squared = np.full(self.count - first, math.inf)
+        for block in blocks(len(squared), CHUNK_ROWS):
+            own = np.arange(first + block.start, first + block.stop)
+            projected, centres = self._project(self.order[own]), slice(0, int(own[-1]))
+            if not centres.stop:
+                continue
+            least = self._bound_pairs(projected, centres)
+            least[np.arange(centres.stop) >= own[:, None]] = math.inf
+            most = least + self._spread(projected.squares[:, None], self.squares[centres])
+            i, j = np.nonzero((least <= most.min(axis=1)[:, None]) & (least < math.inf))
+            exact = self._measure_pairs(self.order[own[i]], self.order[j])
+            np.minimum.at(squared, block.start + i, exact)
+        return squared / self.frame.scale**2
+
+
+def _take_largest(values: np.ndarray, count: int) -> tuple[np.ndarray, float]:
+    """Take the places of the ``count`` largest values and of all equal to the last; find the next smaller one."""
+    if len(values) <= count:
+        return np.arange(len(values)), -math.inf
+    limit = np.partition(values, len(values) - count)[len(values) - count]
+    rest = values[values < limit]
+    return np.flatnonzero(values >= limit), float(rest.max()) if len(rest) else -math.inf
