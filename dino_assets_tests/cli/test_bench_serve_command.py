@@ -13,7 +13,7 @@ import pytest
 from dino_assets.cli import main
 from dino_assets_tests.conftest import REPOSITORY, photo_bytes
 from dino_assets_tests.worlds.serving import wait_until
-from dino_assets_tests.worlds.serving_process import serving_process
+from dino_assets_tests.worlds.serving_process import forked_service
 
 KEYS = "all:0123456789abcdef:embed+read+delete,sender:fedcba9876543210:embed"
 
@@ -26,7 +26,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def url(folder: Path) -> Iterator[str]:
     environment = {"DINO_API_KEYS": KEYS, "DINO_MODEL_ID": "small"}
-    with serving_process(folder, environment=environment, call_s=0.01) as (_, url):
+    with forked_service(folder, environment=environment, call_s=0.01) as (_, url):
         yield url
 
 

@@ -18,7 +18,7 @@ from dino_assets.tiles.grid import cut_tiles
 from dino_assets_tests.conftest import photo_bytes
 from dino_assets_tests.serving.conftest import Place
 from dino_assets_tests.worlds.serving import SMALL, paint
-from dino_assets_tests.worlds.serving_process import POINTS, serving_process
+from dino_assets_tests.worlds.serving_process import POINTS, forked_service
 
 PHOTO = photo_bytes(40, 40, kind="PNG")
 PLAN = plan_upload(PHOTO, EmbedOptions(), SMALL)
@@ -43,11 +43,11 @@ def is_right(data: bytes) -> bool:
 def test_kill__leaves_a_whole_embedding_or_none(place: Place, tmp_path: Path, point: str):
     store, environment = place.store, place.environment
     order = {"tiles": PLAN.tiles, "small_pieces": True}
-    with serving_process(tmp_path, environment=environment, point=point, **order) as (killed, url):
+    with forked_service(tmp_path, environment=environment, point=point, **order) as (killed, url):
         with pytest.raises(httpx.HTTPError):
             post(url)
         assert killed.wait(30) == -signal.SIGKILL
-    with serving_process(tmp_path, environment=environment, **order) as (process, url):
+    with forked_service(tmp_path, environment=environment, **order) as (process, url):
         path = f"{url}/embeddings/{PLAN.id}"
         before = httpx.get(path)
         is_committed = POINTS.index(point) >= POINTS.index("after put json")
@@ -71,7 +71,7 @@ def test_kill__during_a_deletion(tmp_path: Path, n: int):
     """After the audit record, the sidecar or the file: the next try completes the deletion."""
     store = open_store(StorageSettings(url="data", root=tmp_path))
     point = ("before delete json", "before delete npz", "after delete npz")[n - 1]
-    with serving_process(tmp_path, point=point) as (killed, url):
+    with forked_service(tmp_path, point=point) as (killed, url):
         assert post(url).status_code == 200
         with pytest.raises(httpx.HTTPError):
             httpx.delete(f"{url}/embeddings/{PLAN.id}")
@@ -79,7 +79,7 @@ def test_kill__during_a_deletion(tmp_path: Path, n: int):
     assert [
         info.key for info in store.list("audit") if "-delete-" in info.key
     ]  # the audit record comes first
-    with serving_process(tmp_path) as (_, url):
+    with forked_service(tmp_path) as (_, url):
         path = f"{url}/embeddings/{PLAN.id}"
         assert httpx.get(path).status_code == (200 if n == 1 else 404)
         assert httpx.delete(path).status_code == (404 if n == 3 else 204)

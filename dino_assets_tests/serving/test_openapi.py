@@ -118,7 +118,7 @@ def test_as_headers__keeps_given_headers():
     assert Problem("no-file").as_headers() == {}
 
 
-@pytest.mark.parametrize("requests", [40, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("requests", [40, pytest.param(300, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("mode", list(GenerationMode))
 def test_schemathesis__no_500_and_nothing_undocumented(serve: Serve, mode, requests):
     """Valid and invalid requests, to a service that has an embedding."""

@@ -21,7 +21,7 @@ from dino_assets.store.objects import open_store
 from dino_assets_tests.conftest import photo_bytes
 from dino_assets_tests.serving.conftest import Place, Serve
 from dino_assets_tests.worlds.servers import HOST
-from dino_assets_tests.worlds.serving_process import serving_process
+from dino_assets_tests.worlds.serving_process import forked_service
 
 PHOTO = photo_bytes(16, 16, kind="PNG")
 
@@ -35,7 +35,7 @@ def curl(*arguments: str) -> bytes:
 def test_curl__published_commands_on_every_store(place: Place, tmp_path: Path):
     photo = tmp_path / "sample.png"
     photo.write_bytes(photo_bytes(640, 480, kind="PNG"))
-    with serving_process(tmp_path, environment=place.environment) as (_, url):
+    with forked_service(tmp_path, environment=place.environment) as (_, url):
         health = json.loads(curl(f"{url}/health"))
         assert list(health) == ["status", "model", "device", "storage"]
         assert health["storage"] == {"data": "local", "az": "azure"}.get(

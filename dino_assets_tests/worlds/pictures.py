@@ -14,12 +14,12 @@ NAMES = ("class1/img1.jpg", "class1/img2.JPG", "class2/img1.jpg", "class2/deep/i
 
 
 def write_pictures(folder: Path, names: Iterable[str] = NAMES) -> Path:
-    """Seeded pictures of several sizes, each its own."""
+    """Seeded pictures of up to sixteen sizes, each its own."""
     for number, name in enumerate(names):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         kind = "PNG" if name.lower().endswith("png") else "JPEG"
-        path.write_bytes(photo_bytes(300 + 40 * number, 240, seed=number, kind=kind))
+        path.write_bytes(photo_bytes(300 + 40 * (number % 16), 240, seed=number, kind=kind))
     return folder
 
 

@@ -11,8 +11,15 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Protocol
 
 HOST = "127.0.0.1"
+
+
+class Process(Protocol):
+    """What is asked of a server's process while it starts."""
+
+    def poll(self) -> int | None: ...
 
 
 def free_port() -> int:
@@ -38,7 +45,7 @@ def running(
             command, stdout=out, stderr=out, env=env, cwd=cwd, start_new_session=True
         )
     try:
-        _wait_until_it_answers(process, url, log, timeout_s)
+        wait_until_it_answers(process, url, log, timeout_s)
         yield process
     finally:
         with contextlib.suppress(ProcessLookupError):
@@ -50,9 +57,7 @@ def running(
         process.wait()
 
 
-def _wait_until_it_answers(
-    process: "subprocess.Popen[bytes]", url: str, log: Path, timeout_s: float
-) -> None:
+def wait_until_it_answers(process: Process, url: str, log: Path, timeout_s: float = 90) -> None:
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         if process.poll() is not None:

@@ -95,8 +95,7 @@ def finish(project: Path) -> str:
 
 
 @pytest.mark.parametrize(
-    ("number", "as_a_terminal"),
-    [(signal.SIGINT, False), (signal.SIGINT, True), (signal.SIGTERM, False)],
+    ("number", "as_a_terminal"), [(signal.SIGINT, True), (signal.SIGTERM, False)]
 )
 def test_run__interrupted_and_continued(slow_project: Path, strike, number, as_a_terminal):
     code, out, err = strike(number, as_a_terminal=as_a_terminal)

@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import itertools
-import multiprocessing
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -20,6 +19,7 @@ from dino_assets.store.objects import ObjectStore, open_store
 from dino_assets.store.upkeep.collecting import collect
 from dino_assets.store.upkeep.verifying import verify
 from dino_assets_tests.conftest import s3_settings
+from dino_assets_tests.worlds.forks import PROCESSES
 from dino_assets_tests.worlds.outputs import (
     OUTPUT,
     full_draft,
@@ -32,10 +32,6 @@ from dino_assets_tests.worlds.writer_process import write
 
 pytestmark = pytest.mark.usefixtures("two_rows_per_part")
 OLD = timedelta(days=1)
-# Every writer is forked from one process that has imported all modules and opened no store.
-PROCESSES = multiprocessing.get_context("forkserver")
-# pyarrow imports pandas with its first table, 0.3 s in every one of them.
-PROCESSES.set_forkserver_preload(["dino_assets_tests.worlds.writer_process", "pandas"])
 
 
 @pytest.fixture(params=["local", pytest.param("s3", marks=pytest.mark.slow)])
