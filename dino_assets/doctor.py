@@ -75,7 +75,7 @@ def _python() -> Verdict:
 def _disk(settings: Settings) -> Verdict:
     free = shutil.disk_usage(settings.root).free
     enough = free >= MIN_FREE_BYTES
-    advice = "" if enough else f"; free at least {MIN_FREE_BYTES / 1e9:.0f} GB"
+    advice = "" if enough else f"; expected at least {MIN_FREE_BYTES / 1e9:.0f} GB: delete files"
     return Verdict("disk", enough, f"{free / 1e9:.1f} GB free in the project's folder{advice}")
 
 
@@ -98,7 +98,7 @@ def _store(settings: Settings, *, may_create_bucket: bool) -> str | Verdict:
     store = _open_store(settings)
     if not store.is_there:
         is_usual = settings.storage.url == DEFAULT_STORAGE
-        sentence = f"{store.url}: does not exist yet, the first run makes it"
+        sentence = f"{store.url}: does not exist yet; the first run makes it"
         return Verdict(
             "store", True, sentence if is_usual else describe_missing_store(store), not is_usual
         )
@@ -117,9 +117,14 @@ def _round_trip(store: ObjectStore) -> None:
     store.put(key, data)
     try:
         if store.get(key) != data:
-            raise StoreError(f"store {store.url!r} returned other bytes than were written")
+            raise StoreError(
+                f"store {store.url!r} returned other bytes than were written. Check its disk or its server."
+            )
         if key not in {info.key for info in store.list("doctor")}:
-            raise StoreError(f"store {store.url!r} does not list an object that was written")
+            raise StoreError(
+                f"store {store.url!r} does not list an object that was just written. Check its disk or its "
+                "server."
+            )
     finally:
         store.delete(key)
 
@@ -132,7 +137,7 @@ def _checkpoint(settings: Settings) -> Verdict:
     if stored:
         checkpoint, where = checkpoint_of(stored), "in the store"
         folder = resolve_path(settings.root / expand_path(settings.model))
-        # Only for a folder: to check a branch of the Hub takes a request, and every run does it.
+        # Only a folder is checked here. Checking a branch of the Hub takes a request; every run does that.
         if folder.is_dir() and not settings.model_revision:
             located = locate_directory(settings.model, folder)
             if files := find_changed_files(stored, read_located(located, folder)):
@@ -166,9 +171,12 @@ def _instance(settings: Settings) -> str:
         drops = len(instance.get_dynamic_partitions("drops"))
         runs = instance.get_runs_count()
     home = instance_home(settings.root)
-    # Our commands find the folder; without the variable, Dagster's own commands keep no history.
+    # Our commands find the folder themselves. Without the variable, Dagster's own commands keep no history.
     advice = f". For Dagster's own commands: export DAGSTER_HOME={shlex.quote(str(home))}"
-    sentence = f"dagster.yaml of {home}, data in {settings.root}: {count_of(drops, 'drop')}, {count_of(runs, 'run')}"
+    sentence = (
+        f"dagster.yaml of {home}, data in {settings.root}: {count_of(drops, 'drop')}, "
+        f"{count_of(runs, 'run')}"
+    )
     return sentence if dagster_home() else sentence + advice
 
 

@@ -4,50 +4,51 @@
     ├── ConfigError (ValueError)            a setting or an argument is invalid
     │   └── DeviceUnavailableError          a named compute device is not available
     ├── DeviceMemoryError (MemoryError)     not even one tile fits into the device's memory
-    ├── EngineRefusedError                  no engine gives the same numbers as the reference
-    ├── WorkerLostError                     a process that computed shards was killed
+    ├── EngineRefusedError                  no engine's results agree with PyTorch's in float32
+    ├── WorkerLostError                     a worker process ended unexpectedly
     ├── MissingExtraError (ImportError)     an optional dependency is not installed
     ├── StoreError (OSError)                the object store refused or failed
     │   ├── ObjectNotFoundError (FileNotFoundError)
-    │   ├── ObjectExistsError (FileExistsError)   create-if-absent, and the key is taken
+    │   ├── ObjectExistsError (FileExistsError)   a new object cannot be created: its key is in use
     │   ├── StoreAccessError (PermissionError)    credentials missing, wrong or insufficient
     │   ├── StoreFullError                  no space left
     │   └── StoreUnavailableError           unreachable, or still failing after all retries
     ├── CorruptObjectError                  bytes in the store differ from what was committed
-    ├── NotCommittedError (LookupError)     a requested output is not committed
+    ├── NotCommittedError (LookupError)     a requested output has not been committed to the store
     ├── CommitRefusedError                  an output is invalid, so nothing was committed
     ├── MixedSpacesError (ValueError)       vectors of different spaces cannot be combined
-    ├── DropError (ValueError)
+    ├── DropError (ValueError)              a drop is invalid or cannot be processed
     │   ├── InvalidDropNameError
     │   ├── UnknownDropError                the drop is not registered
     │   ├── DropConflictError               the name belongs to another source already
     │   ├── DropBlockedError                a check of this run stopped the drop
     │   └── DropUnusableError               too few of the drop's files are usable photographs
     ├── DropsFailedError                    some drops of a run failed; the others are committed
-    ├── SourceError (OSError)               an inbox cannot be listed or read
-    ├── InvalidVectorsError (ValueError)    embeddings are not finite numbers (N, D)
+    ├── SourceError (OSError)               a folder or list of photographs, or a file in it, cannot be read
+    ├── InvalidVectorsError (ValueError)    embeddings are not a matrix (N, D) of finite numbers
     ├── NotFittedError (ValueError)         a map was used before it was fitted
-    ├── UnusableImageError (ValueError)     one file is not a usable photograph (a row, not a failure)
+    ├── UnusableImageError (ValueError)     one file is not a usable photograph; a run quarantines it
     ├── DiskFullError (OSError)             a disk of this machine has too little free space
     ├── TargetError (OSError)               an output file cannot be written
-    ├── ServiceError (OSError)              an embedding service is unreachable, not ready, or refuses
-    ├── InvalidModelFileError (ValueError)  a model file to be checked cannot be opened or run
-    └── CheckpointError
+    ├── ServiceError (OSError)              an embedding service does not answer, is not ready, or refuses
+    ├── InvalidModelFileError (ValueError)  a model file cannot be checked: it cannot be opened or run
+    └── CheckpointError                     a checkpoint cannot be used
         ├── CheckpointNotFoundError (FileNotFoundError)
         │   ├── AuthenticationError         token missing or rejected, or access not granted
-        │   ├── RepositoryNotFoundError     the Hub has no such repository, or hides it
+        │   ├── RepositoryNotFoundError     the Hub has no such repository, or this token may not see it
         │   ├── RevisionNotFoundError       the repository has no such branch, tag or commit
-        │   └── LocalEntryNotFoundError     Hub unreachable, and files incomplete on this machine
+        │   └── LocalEntryNotFoundError     the Hub is unreachable, and files are missing on this machine
         │       └── ChecksumError           downloaded bytes differ from the Hub's checksum
-        ├── CheckpointChangedError          other weights than the store's, under the same name
-        └── InvalidCheckpointError (ValueError)
+        ├── CheckpointChangedError          the weights differ from those stored under the same name
+        └── InvalidCheckpointError (ValueError)   files incomplete, contradictory or unsupported
 
 A message says what failed, the value seen, what was expected and what to do next. It never shows secrets,
-or paths that the caller did not name.
+or paths that the caller did not name. A ``reason`` attribute holds a short word that does not change when
+the message is reworded, so that programs can rely on it.
 
-The errors about the Hub are raised as subclasses in ``weights/hub/errors.py``. Those are derived from
-huggingface_hub's classes, too, so that older ``except`` clauses catch them. Importing huggingface_hub here
-would add 0.15 s to every start.
+Errors about the Hub are raised as subclasses, which ``weights/hub/errors.py`` defines. The subclasses also
+derive from huggingface_hub's classes, so that code which catches those classes still works. They are not
+defined here, because importing huggingface_hub would add 0.15 s to every start.
 """
 
 import errno
@@ -59,19 +60,20 @@ class DinoAssetsError(Exception):
 
 
 def public_name(err: DinoAssetsError) -> str:
-    """Return the name of an error's public class, which is in this module."""
+    """Return the name of an error's class, or of the nearest base class that this module defines."""
     return name_publicly(type(err))
 
 
 def name_publicly(kind: type[DinoAssetsError]) -> str:
-    """Return the name of a class in this module, or of its nearest base class in this module."""
+    """Return the name of a class, or of the nearest base class that this module defines."""
     return next(parent.__name__ for parent in kind.__mro__ if parent.__module__ == __name__)
 
 
 class ConfigError(DinoAssetsError, ValueError):
     """A setting or an argument is invalid.
 
-    ``setting`` and ``value`` are its name and value, if it is a single one. ``reason`` is a short, stable word.
+    ``setting`` and ``value`` are the name and value of what is invalid, if known. ``reason`` is a short,
+    stable word.
     """
 
     def __init__(
@@ -96,7 +98,7 @@ class DeviceMemoryError(DinoAssetsError, MemoryError):
 
 
 class EngineRefusedError(DinoAssetsError):
-    """No engine here gives the same numbers as the reference; ``refused`` has a reason for each engine."""
+    """No engine's results agree with PyTorch's in float32; ``refused`` has a reason for each engine."""
 
     def __init__(self, message: str, *, refused: tuple[str, ...] = ()) -> None:
         self.refused = refused
@@ -104,7 +106,7 @@ class EngineRefusedError(DinoAssetsError):
 
 
 class WorkerLostError(DinoAssetsError):
-    """A worker process ended unexpectedly; ``exit_code`` is negative for a signal."""
+    """A worker process ended unexpectedly; ``exit_code`` is negative for a signal, None if unknown."""
 
     def __init__(self, message: str, *, exit_code: int | None = None) -> None:
         self.exit_code = exit_code
@@ -124,8 +126,8 @@ class MissingExtraError(DinoAssetsError, ImportError):
 class StoreError(DinoAssetsError, OSError):
     """An operation on a store failed; ``store`` and ``key`` say where.
 
-    ``reason`` is a short, stable word in cases that callers handle: ``no-bucket``, or ``odd-key`` for a listing
-    with a key that obstore cannot read (``odd_key``).
+    ``reason`` is a short, stable word in cases that callers handle. ``no-bucket``: the bucket does not exist.
+    ``odd-key``: a listing contains a key that obstore cannot read; ``odd_key`` is this key.
     """
 
     def __init__(
@@ -143,7 +145,7 @@ class ObjectNotFoundError(StoreError, FileNotFoundError):
 
 
 class ObjectExistsError(StoreError, FileExistsError):
-    """Create-if-absent failed, because an object has this key already."""
+    """An object could not be created, because another object has this key already."""
 
 
 class StoreAccessError(StoreError, PermissionError):
@@ -159,10 +161,10 @@ class StoreUnavailableError(StoreError):
 
 
 class CorruptObjectError(DinoAssetsError):
-    """Bytes read from the store differ from what was committed; ``is_gone`` if the object is missing.
+    """Bytes read from the store differ from the committed ones; ``is_gone`` is True if the object is missing.
 
-    ``sha256`` is that of the bytes read. If ``is_steady`` is False, a second read gave other bytes: they were
-    altered in transit, or another program is writing at the moment.
+    ``sha256`` is the checksum of the bytes read. ``is_steady`` is False if a second read gave other bytes.
+    Then the bytes were altered on the way, or another program is writing the object.
     """
 
     def __init__(
@@ -177,7 +179,7 @@ class CorruptObjectError(DinoAssetsError):
 
 
 class NotCommittedError(DinoAssetsError, LookupError):
-    """A requested output is not committed.
+    """A requested output has not been committed to the store.
 
     ``output`` is its name. ``reason`` is a short, stable word if the output exists without the requested
     content (``no-table``, ``no-patches``, ``no-row``), or if there is no store (``no-store``).
@@ -192,8 +194,8 @@ class NotCommittedError(DinoAssetsError, LookupError):
 class CommitRefusedError(DinoAssetsError):
     """An output is invalid, so nothing was committed.
 
-    ``column`` and ``first`` name the first invalid row, if it is a row; ``file`` names the invalid file, and
-    ``reason`` is a short, stable word.
+    ``column`` is the column with invalid values, ``first`` names the first invalid row or image, and ``file``
+    names the invalid file; each is empty if it does not apply. ``reason`` is a short, stable word.
     """
 
     def __init__(
@@ -224,7 +226,7 @@ class DropError(DinoAssetsError, ValueError):
 
 
 class InvalidDropNameError(DropError):
-    """The name cannot be a partition key."""
+    """The name cannot be a drop's name, because Dagster could not use it as a partition key."""
 
 
 class UnknownDropError(DropError):
@@ -236,7 +238,7 @@ class DropConflictError(DropError):
 
 
 class DropBlockedError(DropError):
-    """A check of this run stopped all later steps for the drop; ``reason`` is the check."""
+    """A check of this run stopped all later steps for the drop; ``reason`` is the check's name."""
 
 
 class DropUnusableError(DropError):
@@ -244,7 +246,7 @@ class DropUnusableError(DropError):
 
 
 class DropsFailedError(DinoAssetsError):
-    """Some drops of a run failed; ``failures`` maps each to its error. The others are committed."""
+    """Some drops of a run failed; ``failures`` maps these drops to their errors. The others are committed."""
 
     def __init__(self, message: str, *, failures: "dict[str, Exception]") -> None:
         self.failures = failures
@@ -252,7 +254,7 @@ class DropsFailedError(DinoAssetsError):
 
 
 class SourceError(DinoAssetsError, OSError):
-    """An inbox cannot be listed, or a file in it cannot be read.
+    """A folder or list of photographs, such as an inbox, cannot be read, or a file in it cannot be read.
 
     ``reason`` is a short, stable word, ``path`` the path as it was given, ``line`` the line number in a list.
     """
@@ -265,9 +267,10 @@ class SourceError(DinoAssetsError, OSError):
 
 
 class InvalidVectorsError(DinoAssetsError, ValueError):
-    """Embeddings are not finite numbers of one size (N, D).
+    """Embeddings are not a matrix (N, D) of finite numbers.
 
-    ``row`` is the first invalid row, or -1 for all. ``dims`` are the two sizes, if they differ.
+    ``row`` is the first invalid row, or -1 if no single row is at fault. ``dims`` are the two values of D, if
+    vectors of two kinds were given.
     """
 
     def __init__(self, message: str, *, row: int = -1, dims: tuple[int, int] | None = None) -> None:
@@ -277,7 +280,7 @@ class InvalidVectorsError(DinoAssetsError, ValueError):
 
 
 class NotFittedError(DinoAssetsError, ValueError, AttributeError):
-    """A map was used before it was fitted. The base classes are those of scikit-learn's own error."""
+    """A map was used before ``fit_transform`` made it. scikit-learn's NotFittedError has the same bases."""
 
 
 class UnusableImageError(DinoAssetsError, ValueError):
@@ -290,7 +293,7 @@ class UnusableImageError(DinoAssetsError, ValueError):
 
 
 class UnusableImageWarning(UserWarning):
-    """A picture was skipped; ``image_id`` names it, ``reason`` is that of the UnusableImageError.
+    """A picture was left out; ``image_id`` names it, ``reason`` is that of the UnusableImageError.
 
     >>> import warnings
     >>> from dino_assets import UnusableImageWarning, embed
@@ -370,7 +373,7 @@ class CheckpointNotFoundError(CheckpointError, FileNotFoundError):
 
 
 class AuthenticationError(CheckpointNotFoundError):
-    """The Hub requires a token, another token, or access to the model; ``has_token``: one was sent."""
+    """The token is missing, rejected or without access to the model; ``has_token``: a token was sent."""
 
     has_token = False
 
@@ -386,8 +389,8 @@ class RevisionNotFoundError(CheckpointNotFoundError):
 class LocalEntryNotFoundError(CheckpointNotFoundError):
     """The Hub is unreachable or disabled, and not all files are on this machine.
 
-    ``problem`` is the cause, ``may_pass`` whether it may be temporary. If a file is incomplete, ``file`` is its
-    name and ``here_bytes`` the number of bytes on this machine.
+    ``problem`` is the cause; ``may_pass`` is True if the cause may be temporary. If a file is incomplete,
+    ``file`` is its name and ``here_bytes`` the number of its bytes on this machine.
     """
 
     def __init__(
@@ -411,7 +414,7 @@ class ChecksumError(LocalEntryNotFoundError):
 
 
 class CheckpointChangedError(CheckpointError):
-    """The configured model has other weights than before, and using them was not allowed."""
+    """The configured model has other weights than the stored ones, and the run may not accept them."""
 
 
 class InvalidCheckpointError(CheckpointError, ValueError):
@@ -419,7 +422,7 @@ class InvalidCheckpointError(CheckpointError, ValueError):
 
 
 class InvalidModelFileError(DinoAssetsError, ValueError):
-    """A model file to be checked cannot be opened, or its input is no picture; ``file`` is its name."""
+    """A model file cannot be checked: it cannot be opened or run on pictures; ``file`` is its name."""
 
     def __init__(self, message: str = "", *, file: str = "") -> None:
         self.file = file
@@ -429,8 +432,8 @@ class InvalidModelFileError(DinoAssetsError, ValueError):
 class ServiceError(DinoAssetsError, OSError):
     """A request to an embedding service failed.
 
-    ``reason`` is a short, stable word: ``no-answer``, ``not-a-service``, ``not-ready``, or the slug in the
-    response. ``status`` is the status of the response, or 0 if there was none.
+    ``reason`` is a short, stable word: ``no-answer``, ``not-a-service``, ``not-ready``, or the ``slug`` of
+    the service's error answer. ``status`` is the HTTP status, or 0 if there was no answer.
     """
 
     def __init__(self, message: str, *, url: str = "", reason: str = "", status: int = 0) -> None:

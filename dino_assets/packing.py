@@ -1,4 +1,4 @@
-"""Compressed lists of small records: a million in some tens of megabytes."""
+"""Compressed lists of small records: a million records take some tens of megabytes."""
 
 import marshal
 import zlib
@@ -17,8 +17,9 @@ T = TypeVar("T", bound="DataclassInstance")
 class Packed(Sequence[T], Generic[T]):
     """A compressed list of records of one class, fastest when it is read in order.
 
-    Fields must be texts, numbers or None. Sorted paths have most letters in common, so a block of 1,024 records
-    takes some 10 kB instead of 200. Reading makes a new record each time; the last block stays uncompressed.
+    Fields must be texts, numbers or None. Sorted paths have most letters in common: a block of 1,024 records
+    with such paths takes some 10 kB instead of 200. Reading makes new records, except in the last block,
+    which stays uncompressed until it is full.
     """
 
     def __init__(self, kind: type[T], records: Iterable[T] = ()) -> None:

@@ -1,7 +1,7 @@
 """Test doubles for code that uses dino_assets: a store in memory, a tiny checkpoint, a writer.
 
-None of them is a mock: the store is the ordinary class, only in memory, and the checkpoint loads in
-transformers.
+The store is an ordinary ``ObjectStore`` that keeps its objects in memory. The checkpoint has random weights
+and loads in transformers.
 """
 
 from dataclasses import dataclass, field
@@ -27,17 +27,16 @@ def memory_store() -> ObjectStore:
 
 
 def write_tiny_checkpoint(folder: Path) -> Path:
-    """Write a DINOv3-shaped checkpoint with seeded random weights: 16 dims, 2 layers, 80 KB.
+    """Write a tiny DINOv3 checkpoint with the same random weights at every call: 16 dims, 2 layers, 80 KB.
 
-    Raises:
-        ConfigError: the folder contains other files.
+    The folder is made if it is missing. Checkpoint files in it are replaced.
     """
     return write_demo_checkpoint(folder, dim=16, layers=2)
 
 
 @dataclass
 class RecordingWriter:
-    """An ``OutputWriter`` that keeps what a stage pushes, to test the stage without a store."""
+    """An ``OutputWriter`` that keeps everything a stage writes, to test the stage without a store."""
 
     batches: "list[pa.RecordBatch]" = field(default_factory=list)
     parts: "list[Part]" = field(default_factory=list)
@@ -67,5 +66,5 @@ class RecordingWriter:
         self.all_facts.update(values)
 
     def spent(self, spent: "Spent") -> None:
-        """Keep the reported seconds."""
+        """Keep a report of the seconds that a step took."""
         self.all_spent.append(spent)

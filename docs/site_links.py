@@ -1,4 +1,4 @@
-"""A hook of the documentation's site: links to files outside ``docs/`` become their paths."""
+"""Hook of MkDocs that replaces links to files outside ``docs/`` by the files' paths."""
 
 import re
 from pathlib import Path

@@ -34,11 +34,11 @@ _LEFT_AFTER_S = 86_400
 
 
 class CachedExtractor(DINOv2Extractor):
-    """An extractor that computes every vector once, also if a picture is renamed or moved.
+    """An extractor that computes each picture's vector only once, even if the picture is renamed or moved.
 
-    A vector's key is the sha256 of the picture's bytes, with weights, side, precision, and the class if
-    it overrides ``extract_batch``. So no vector is ever out of date. Several processes may share the
-    folder; a killed one leaves no partial vector. The folder can be deleted at any time.
+    A cached vector is found by the picture's bytes, the space, and the name of the method if a subclass
+    overrides ``extract_batch``. If one of these changes, the vector is computed again. Several processes may
+    share the folder; a killed process leaves no partial vector. The folder can be deleted at any time.
 
     >>> from dino_assets import CachedExtractor
     >>> extractor = CachedExtractor("out/cache", model_name="dinov2-small", progress=False)
@@ -104,7 +104,9 @@ class CachedExtractor(DINOv2Extractor):
         except OSError as err:
             self._can_keep = False
             log.warning(
-                "%s: writing failed (%s); no more vectors are cached", self.cache_dir, err.strerror
+                "cannot write to the cache %s (%s); no more vectors are cached",
+                self.cache_dir,
+                err.strerror,
             )
             with contextlib.suppress(OSError):
                 aside.unlink()
@@ -113,14 +115,14 @@ class CachedExtractor(DINOv2Extractor):
         return self.cache_dir / self._name_space() / key[:2] / f"{key}.npz"
 
     def _name_space(self) -> str:
-        """Hash everything except the picture that decides a vector."""
+        """Hash everything that decides a vector, except the picture."""
         function = getattr(self.extract_batch, "__func__", self.extract_batch)
         is_own = function is DINOv2Extractor.extract_batch
         by = "" if is_own else f"{function.__module__}.{function.__qualname__}"
         return digest([self.space, RESIZE_VERSION, by])[:16]
 
     def _find(self, path: Path) -> Vectors | None:
-        """Read a cached vector; the zip's checksum shows damage. None if it is missing or damaged."""
+        """Read a cached vector; None if it is missing, or damaged according to the zip's checksum."""
         try:
             with np.load(path, allow_pickle=False) as archive:
                 vector = archive["embedding"]

@@ -1,4 +1,4 @@
-"""``embed``: vectors of photographs, cut and scaled as the lineage does it."""
+"""``embed``: vectors of photographs, cut and scaled as in the Dagster assets."""
 
 import hashlib
 import os
@@ -37,8 +37,8 @@ class EmbeddedTiles:
     """Vectors of tiles, a row each, in the order of the pictures.
 
     ``images`` names the picture of each row: its path, or its number if it has no path. ``windows`` are
-    x, y, width and height in the upright picture. ``tile_ids`` are those of the lineage. ``left_out``
-    holds the reason for each picture without a row.
+    x, y, width and height in the upright picture. ``tile_ids`` are the ids that the table ``tiles`` has for
+    these tiles. ``left_out`` maps each picture that has no row to the reason.
 
     >>> import dino_assets as da
     >>> result = da.embed("photo.jpg", model="models/demo", progress=False)
@@ -56,7 +56,7 @@ class EmbeddedTiles:
 
 @dataclass(frozen=True)
 class _Place:
-    """Which tile of which picture a row is."""
+    """The origin of a row: its picture, window and tile id."""
 
     image: str
     window: tuple[int, ...]
@@ -65,7 +65,7 @@ class _Place:
 
 @dataclass(frozen=True, eq=False)
 class _Tile:
-    """A tile that is still to be cut out of its picture. Span 0 scales the whole window."""
+    """A tile that is not yet cut out of its picture. If ``span_px`` is 0, the whole window is scaled."""
 
     place: _Place
     pixels: NDArray[np.uint8]  # (H, W, 3), the picture's
@@ -74,7 +74,7 @@ class _Tile:
 
 @dataclass(frozen=True, eq=False)
 class _OpenedPicture:
-    """A decoded picture's tiles, or the reason why there are none."""
+    """The tiles of a decoded picture, or the reason why there are none."""
 
     name: str
     tiles: tuple[_Tile, ...] = ()
@@ -91,11 +91,12 @@ def embed(
     precision: PrecisionClass = "half",
     progress: bool | None = None,
 ) -> EmbeddedTiles:
-    """Embed photographs as the lineage does: the same tiles, scaling and engine.
+    """Embed photographs with the tiles, scaling and engines of the Dagster assets.
 
     ``images`` is a picture or several (paths, bytes, Pillow images, arrays, tensors), a folder, or a CSV or
     text list. A picture of more than 1024 px on a side gives several tiles, unless ``whole`` asks for one
-    vector per picture. A picture that cannot be used is left out with an ``UnusableImageWarning``.
+    vector per picture. ``column`` chooses the vector: the CLS token, or the mean of the patch tokens. A
+    picture that cannot be used is left out with an ``UnusableImageWarning``.
 
     >>> import dino_assets as da
     >>> result = da.embed("photo.jpg", model="models/demo", progress=False)
@@ -104,8 +105,8 @@ def embed(
 
     Raises:
         CheckpointNotFoundError: there is no such model.
-        ConfigError: another argument cannot work.
-        EngineRefusedError: no engine computes what PyTorch computes.
+        ConfigError: another argument is invalid.
+        EngineRefusedError: no engine's results agree with PyTorch's in float32.
     """
     opened_model = open_model(model, progress=progress)
     checkpoint = opened_model.checkpoint
@@ -178,7 +179,7 @@ def _open_picture(named: tuple[str, Any], *, grid: TileGrid) -> _OpenedPicture:
     height, width = pixels.shape[:2]
     windows = cut_windows(width, height, grid)
     span_px = 0 if is_whole(width, height, grid) else grid.side_px
-    # The lineage names an image by the hash of its file. Pixels without a file are hashed themselves.
+    # As in the Dagster assets, an image's id is the hash of its file. Without a file, the pixels are hashed.
     image_id = hashlib.sha256(
         content if isinstance(content, bytes) else pixels.tobytes()
     ).hexdigest()

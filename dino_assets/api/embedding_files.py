@@ -32,11 +32,12 @@ def save_embeddings(
     model_name: str = "",
     metadata: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Save embeddings (N, d) and their ids; return the file's path. After an error no file remains.
+    """Save embeddings (N, d) and their ids; return the file's path. After an error no partial file remains.
 
-    ``.pt`` holds ``embeddings``, ``image_ids``, ``model_name``, ``timestamp`` and ``metadata``, and opens with
-    ``torch.load(path, weights_only=True)``. ``.npz`` holds the same as arrays, ``.parquet`` a row per
-    embedding. Any other ending means the format of ``.pt``.
+    The ending of ``output_path`` chooses the format. ``.pt`` holds ``embeddings``, ``image_ids``,
+    ``model_name``, ``timestamp`` and ``metadata``, and opens with ``torch.load(path, weights_only=True)``.
+    ``.npz`` holds the same as arrays, ``.parquet`` a row per embedding. A file with any other ending has the
+    format of ``.pt``.
 
     >>> import numpy as np
     >>> from dino_assets import save_embeddings
@@ -44,7 +45,7 @@ def save_embeddings(
     'two.npz'
 
     Raises:
-        ConfigError: not as many ids as embeddings.
+        ConfigError: the number of ids differs from the number of embeddings.
         TargetError: the file cannot be written.
         DiskFullError: the disk is full.
     """
@@ -52,8 +53,8 @@ def save_embeddings(
     ids = [str(each) for each in image_ids]
     if matrix.ndim != 2 or len(matrix) != len(ids):
         raise ConfigError(
-            f"embeddings have the shape {tuple(matrix.shape)} for {len(ids)} ids; (N, d) with N ids is "
-            "expected",
+            f"embeddings have the shape {tuple(matrix.shape)}, and there are {len(ids)} ids; the shape "
+            "(N, d) and N ids are expected",
             setting="image_ids",
             value=len(ids),
         )
@@ -111,7 +112,9 @@ def write_parquet(
     dim: int,
     about: Mapping[str, Any],
 ) -> Path:
-    """Write embeddings and ids piece by piece, ``image_id`` and ``embedding``, one row group each.
+    """Write embeddings and ids as Parquet, each piece as one row group.
+
+    The columns are ``image_id`` and ``embedding``.
 
     Raises:
         TargetError, DiskFullError: the file cannot be written; no partial file remains.
@@ -137,7 +140,7 @@ def check_target(output_path: str | Path) -> Path:
     """Check that a file can be written, before hours are spent on its content.
 
     Raises:
-        ConfigError: another ending than .parquet, .pt and .npz.
+        ConfigError: the ending is not .parquet, .pt or .npz.
         TargetError: the path is a folder, or its folder cannot be written.
     """
     path = expand_path(output_path)
@@ -154,7 +157,7 @@ def check_target(output_path: str | Path) -> Path:
 
 
 class _TriedOutError(Exception):
-    """The path can be written."""
+    """A signal inside ``check_target``: the path can be written."""
 
 
 def _spell(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""``DINOv2Extractor``: embeddings of whole pictures, with the engines of the Dagster assets."""
+"""``DINOv2Extractor``: embeddings of whole pictures, computed by the engines of the Dagster assets."""
 
 import copy
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -32,16 +32,18 @@ if TYPE_CHECKING:
 
 
 class DINOv2Extractor:
-    """CLS embeddings of whole pictures, each scaled to ``image_size`` × ``image_size`` pixels.
+    """Extractor of one embedding per picture: the CLS token, in which the model sums up a whole picture.
 
-    ``model_name`` is a checkpoint folder, a Hub repository or a short name (``dinov2-small``,
-    ``dinov3-vitl16``). ``device`` is auto, cpu, cuda, cuda:1, mps, or a list of several. ``batch_size``
-    pictures are computed at a time; ``num_workers`` threads read and decode ahead. ``precision`` is half
-    (the fastest engine that passes the numerics check) or fp32. ``progress`` shows bars (True), none
-    (False), or bars on a terminal only (None).
+    Each picture is scaled to ``image_size`` × ``image_size`` pixels. ``model_name`` is a checkpoint folder, a
+    Hub repository or a short name (``dinov2-small``, ``dinov3-vitl16``). ``device`` is auto, cpu, cuda,
+    cuda:1, mps, or a list of these. A GPU computes ``batch_size`` pictures at a time, each CPU core one.
+    ``num_workers`` threads read and decode pictures ahead.
 
-    A subclass may override ``extract_batch``: then every batch goes through it, in order and in the
-    caller's thread.
+    ``precision`` is fp32, or half for the fastest engine whose results agree with PyTorch's in float32.
+    ``progress``: True shows bars, False shows none, None shows bars on a terminal only.
+
+    A subclass may override ``extract_batch``. Then it receives every batch of ``batch_size`` pictures, in
+    order and in the caller's thread.
 
     >>> from dino_assets import DINOv2Extractor
     >>> extractor = DINOv2Extractor("dinov2-small", progress=False)
@@ -96,7 +98,7 @@ class DINOv2Extractor:
 
     @property
     def space(self) -> str:
-        """The id of the space: embeddings with equal ids are comparable, also with those of tiles."""
+        """The id of the space. Vectors of one space can be compared, including vectors of tiles."""
         (compute, *_), checkpoint = self._computes, self._model.checkpoint
         return name_space(make_space(checkpoint, compute, side_px=self.image_size))
 
@@ -105,19 +107,20 @@ class DINOv2Extractor:
     ) -> "tuple[Tensor, list[str]]":
         """Embed the pictures below a directory; return embeddings (N, d) and their ids.
 
-        Subfolders are included. The pattern is for names, in any case; with a slash it is for paths. Ids
-        are paths below the directory, sorted. An unusable picture is left out with a warning.
+        Subfolders are included. ``pattern`` is compared with file names, or with paths below the directory
+        if it has a slash; upper and lower case are equal. Ids are the paths below the directory, sorted. An
+        unusable picture is left out with a warning.
 
         Raises:
-            SourceError: the directory does not exist.
-            ConfigError: no file matches; the message lists the endings that exist.
+            SourceError: the directory does not exist, or cannot be listed.
+            ConfigError: no file matches; the message lists the file endings in the directory.
         """
         return self._extract(image_files.find_in_directory(directory, [pattern]))
 
     def extract_from_csv(
         self, csv_path: str | Path, image_col: str = IMAGE_COL
     ) -> "tuple[Tensor, list[str]]":
-        """Embed the pictures listed in a CSV; return embeddings (N, d) and ids as written in the CSV.
+        """Embed the pictures listed in a CSV; return embeddings (N, d) and the paths as written in the CSV.
 
         Relative paths are looked up in the CSV's folder, then in the working directory. An unusable
         picture is left out with a warning.
@@ -140,9 +143,10 @@ class DINOv2Extractor:
     def extract_in_chunks(
         self, images: Any, chunk_size: int = 10_000
     ) -> "Iterator[tuple[Tensor, list[str]]]":
-        """Embed any number of pictures, ``chunk_size`` at a time, in bounded memory.
+        """Embed any number of pictures; yield the embeddings and ids of ``chunk_size`` pictures at a time.
 
-        ``images`` is a folder, a CSV or text list, paths, or a DataFrame with ``image_path``.
+        Memory does not grow with the number of pictures. ``images`` is a folder, a CSV or text list, several
+        paths, or a DataFrame with the column ``image_path``.
 
         Raises:
             SourceError, ConfigError: there are no pictures, or the list cannot be read.
@@ -155,7 +159,7 @@ class DINOv2Extractor:
     def extract_arrays(
         self, images: Any, chunk_size: int = 10_000
     ) -> Iterator[tuple[NDArray[np.float32], list[str]]]:
-        """Embed as ``extract_in_chunks`` does, into arrays; loads PyTorch only if its engine needs it.
+        """Embed like ``extract_in_chunks``, into NumPy arrays; load PyTorch only if the engine needs it.
 
         Raises:
             SourceError, ConfigError: there are no pictures, or the list cannot be read.
@@ -167,10 +171,12 @@ class DINOv2Extractor:
                 yield self._collect(piece, count)
 
     def extract_single(self, image: Any) -> "Tensor":
-        """Embed one picture (d,): a path, bytes, an open file, a Pillow image, an array or a tensor.
+        """Embed one picture; return its embedding (d,).
+
+        ``image`` is a path, bytes, an open file, a Pillow image, an array or a tensor.
 
         Raises:
-            UnusableImageError: not a usable picture.
+            UnusableImageError: ``image`` is not a usable picture.
         """
         import torch
 
@@ -185,14 +191,15 @@ class DINOv2Extractor:
         return torch.from_numpy(prepared.vector)
 
     def extract_batch(self, batch: Any) -> "Tensor":
-        """Embed a batch (B, d): a tensor (B, 3, H, W), an array (B, H, W, 3), or a list of pictures.
+        """Embed a batch of pictures; return embeddings (B, d).
 
-        Pixels are uint8, or floats 0 … 1. Pictures of another size are scaled. The extractor itself calls
-        this with uint8 tensors of its size.
+        ``batch`` is a tensor (B, 3, H, W), an array (B, H, W, 3), or a list of pictures. Pixels are uint8, or
+        floats 0 … 1. Pictures of another size are scaled. A subclass that overrides this method receives
+        uint8 tensors (B, 3, image_size, image_size).
 
         Raises:
             UnusableImageError: an item is not a usable picture.
-            ConfigError: not a batch.
+            ConfigError: ``batch`` is not a batch, for example a single picture.
         """
         import torch
 
@@ -201,13 +208,13 @@ class DINOv2Extractor:
             return torch.from_numpy(self._engines().encode_all(tiles)["cls"])
 
     def extract_patches(self, batch: Any) -> "Tensor":
-        """Embed the patches of a batch (B, P, d), row by row; without CLS and registers.
+        """Embed the patches of a batch of pictures; return (B, P, d), with the patches row by row.
 
-        ``batch`` is as for ``extract_batch``.
+        CLS and register tokens are left out. ``batch`` is as for ``extract_batch``.
 
         Raises:
             UnusableImageError: an item is not a usable picture.
-            ConfigError: not a batch.
+            ConfigError: ``batch`` is not a batch, for example a single picture.
         """
         import torch
 
@@ -221,10 +228,10 @@ class DINOv2Extractor:
         image_ids: Sequence[str],
         output_path: str | Path,
     ) -> Path:
-        """Save embeddings and ids with the model's name, a timestamp and ``describe()``.
+        """Save embeddings and ids with the model's name, a timestamp and the facts of ``describe()``.
 
         Raises:
-            ConfigError: not as many ids as embeddings.
+            ConfigError: the number of ids differs from the number of embeddings.
             TargetError, DiskFullError: the file cannot be written.
         """
         return save_embeddings(
@@ -251,18 +258,18 @@ class DINOv2Extractor:
         }
 
     def showing_progress(self, total: int) -> AbstractContextManager[Callable[[], object]]:
-        """Show a progress bar; yield a function that counts a picture. A subclass may override it."""
+        """Show a progress bar; yield a function that counts one picture. A subclass may override this."""
         return showing_bar("embedding", total=total, unit="image", progress=self.progress)
 
     def leave_out(self, image_id: str, refusal: UnusableImageError) -> None:
-        """Warn about a picture that is left out; a subclass may override it."""
+        """Warn about a picture that is left out. A subclass may override this."""
         warn_left_out(image_id, refusal)
 
     def at_size(self, image_size: int) -> Self:
-        """Return an extractor for squares of another side, which shares this one's opened engines.
+        """Return a copy with another ``image_size``; both share the opened engines.
 
         Raises:
-            ConfigError: the side is not a multiple of the model's patch.
+            ConfigError: ``image_size`` is not a multiple of ``patch_size``.
         """
         other = copy.copy(self)
         other.image_size = image_size
@@ -328,7 +335,7 @@ class DINOv2Extractor:
             return Prepared(refusal=err)
 
     def _keep(self, embedded: PictureResult) -> None:
-        """Store a vector for later calls; does nothing here."""
+        """Keep a vector for later calls; only CachedExtractor does, this class keeps none."""
 
     def _pass_through(self, tiles: NDArray[np.uint8]) -> Vectors:
         """Embed a batch through ``extract_batch``, which a subclass may override."""

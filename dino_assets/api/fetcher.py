@@ -19,14 +19,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class FetcherConfig:
-    """The teacher's settings in a training ``config.json``; relative paths start at the file's folder."""
+    """Settings of the teacher in a training's ``config.json``. Relative paths start at that file's folder."""
 
     dino_root: Path
     dino_model: str = DEFAULT_TEACHER
 
     @classmethod
     def read(cls, path: Path) -> "FetcherConfig":
-        """Read ``{"paths": {"dataset_root": …}, "train": {"dino_root": …, "dino_model": …}}``.
+        """Read ``dino_root`` and ``dino_model`` from the object ``train`` of a JSON file.
 
         Raises:
             ConfigError: the file is missing or not JSON, or ``train.dino_root`` is missing or invalid.
@@ -71,22 +71,22 @@ def fetch_dinov3(
     revision: str | None = None,
     progress: Progress = lambda done, total: None,
 ) -> Path:
-    """Fetch a DINOv3 or DINOv2 checkpoint of the Hugging Face Hub into a folder; return the folder.
+    """Fetch a DINOv3 or DINOv2 checkpoint from the Hugging Face Hub into a folder; return the folder.
 
-    ``model_name`` is a repository, or a short name like ``dinov3-vitl16``. Whole files in the folder are
+    ``model_name`` is a repository, or a short name like ``dinov3-vitl16``. Complete files in the folder are
     not fetched again. An interrupted download is continued. A new checkpoint replaces the old one in one
-    step, when it is whole. ``progress`` is called with the bytes so far and in all.
+    step, once it is complete. ``progress`` is called with the number of bytes so far and in all.
 
     >>> from dino_assets import fetch_dinov3
     >>> fetch_dinov3("out/teacher", "dinov3-vitl16").name
     'teacher'
 
     Raises:
-        AuthenticationError: no token, a rejected one, or no access; the message says what to do.
+        AuthenticationError: the token is missing, rejected or without access; the message says what to do.
         RepositoryNotFoundError, RevisionNotFoundError: the Hub does not have the repository or revision.
-        LocalEntryNotFoundError: the Hub is out of reach, and the checkpoint not on this machine.
-        ChecksumError: wrong bytes arrived.
-        DiskFullError: an OSError; the space is checked before the first request.
+        LocalEntryNotFoundError: the Hub cannot be reached, and the checkpoint is not on this machine.
+        ChecksumError: the downloaded bytes differ from the Hub's checksum.
+        DiskFullError: the disk has too little space; this is checked before the first request.
         ConfigError: ``dino_root`` is empty, or the folder holds files that would be lost.
     """
     folder = _read_root(dino_root)
@@ -95,10 +95,10 @@ def fetch_dinov3(
 
 
 def validate_dinov3(dino_root: Path | str) -> bool:
-    """Check whether a folder holds a whole checkpoint; log the first fault.
+    """Check whether a folder holds a complete, unchanged checkpoint; log the first fault.
 
-    Checks the JSON, the length of the safetensors, and that no shard is missing. The shapes must fit the
-    config, and every file must be the one that was fetched or imported.
+    The JSON files must be readable, the safetensors files must have their full length, and none may be
+    missing. The tensors' shapes must fit the config. Files that were fetched or imported must be unchanged.
 
     >>> from dino_assets import validate_dinov3
     >>> validate_dinov3("models/demo")

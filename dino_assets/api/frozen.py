@@ -24,12 +24,13 @@ from dino_assets.weights.fetching import check_checkpoint
 from dino_assets.weights.records import Checkpoint
 
 log = logging.getLogger(__name__)
-# Above normal noise, and far below pictures with values up to 255.
+# The largest value of float pictures without a warning. Pictures from 0 to 1 with added noise stay below it;
+# pictures with values up to 255 are far above it.
 WIDEST = 16.0
 
 
 class PictureVit(nn.Module):
-    """A network for pictures (B, 3, any height, any width): scales, normalises, returns float32 tokens."""
+    """A network that scales and normalises pictures (B, 3, height, width) and returns float32 tokens."""
 
     mean: Tensor
     std: Tensor
@@ -78,7 +79,7 @@ class FrozenVit:
 
     It is not an ``nn.Module``, so a module that holds it has none of its parameters: optimisers,
     ``half()``, ``load_state_dict`` and gradients do not affect it. Deep copies share it. A pickle holds
-    the path of the weights; unpickling reads them again.
+    the path of the weights; unpickling reads the weights again.
     """
 
     def __init__(self, spec: FrozenSpec, vit: PictureVit, device: torch.device) -> None:
@@ -123,11 +124,11 @@ class FrozenVit:
     ) -> tuple[Tensor, ...]:
         """Compute the tokens in the order of ``outputs``, in the network's own precision.
 
-        Images on another GPU are computed there, by a copy that is made once, since ``DataParallel`` sends
-        each GPU its part of the batch.
+        Images on another GPU are computed on that GPU, by a copy of the network that is made once. So
+        ``DataParallel`` works, which sends each GPU its part of the batch.
 
         Raises:
-            ConfigError: not a batch of pictures.
+            ConfigError: ``images`` is not a batch of pictures.
         """
         if not isinstance(images, Tensor):
             images = torch.tensor(images)
@@ -183,7 +184,7 @@ def _copy_to(vit: PictureVit, device: torch.device) -> PictureVit:
 
 
 def _read_again(spec: FrozenSpec, device: str) -> FrozenVit:
-    """Build a pickled network from its folder again.
+    """Build a pickled network again, from the weights in its folder.
 
     Raises:
         CheckpointError: the folder is missing, or holds other weights.
@@ -198,16 +199,19 @@ def _read_again(spec: FrozenSpec, device: str) -> FrozenVit:
         )
     place = torch.device(device)
     if place.type != "cpu" and not torch.get_device_module(place).is_available():
-        log.warning("no device %s: loading the teacher that was pickled there on the CPU", device)
+        log.warning(
+            "this machine has no device %s; loading the pickled teacher on the CPU instead", device
+        )
         place = torch.device("cpu")
     return FrozenVit.load(spec, checkpoint, place)
 
 
 def _check_images(images: Tensor, *, is_normalized: bool) -> None:
-    """Check shape and type of images: others would be computed silently and wrong.
+    """Check shape and type of images; unchecked, they could give wrong results without an error.
 
     Raises:
-        ConfigError: not (B, 3, H, W), an empty batch, or numbers without a known range.
+        ConfigError: the shape is not (B, 3, H, W), the batch is empty, or the type is neither float nor uint8
+            (for normalised images: not float).
     """
     if images.ndim != 4 or images.shape[1] != 3 or 0 in images.shape:
         raise ConfigError(
@@ -223,7 +227,7 @@ def _check_images(images: Tensor, *, is_normalized: bool) -> None:
         )
     if is_normalized and images.dtype == torch.uint8:
         raise ConfigError(
-            "uint8 images cannot be normalised already; leave normalized=True out",
+            "uint8 images cannot be normalised; give floats, or leave normalized=True out",
             setting="normalized",
             value=True,
         )

@@ -21,10 +21,11 @@ def to_picture(image: Any) -> Picture:
 
     An open file, for example a BytesIO, is read from its current position. Arrays are (H, W), (H, W, 1),
     (H, W, 3) or (H, W, 4); tensors have the channels first, and may be a batch of one. uint8 is used
-    unchanged, uint16 by its high byte; floats and booleans are from 0 to 1.
+    unchanged, and uint16 is reduced to its high byte. Floats from 0 to 1, and booleans, are scaled to
+    0 … 255.
 
     Raises:
-        UnusableImageError: not a picture, or floats outside 0 … 1.
+        UnusableImageError: ``image`` is not a picture, or has floats outside 0 … 1.
     """
     if isinstance(image, bytes | bytearray | memoryview):
         return bytes(image)
@@ -43,16 +44,16 @@ def to_picture(image: Any) -> Picture:
         return _to_rgb(_to_bytes(_put_channels_last(image)))
     raise UnusableImageError(
         "not-an-image",
-        f"a {type(image).__name__}; a path, bytes, an open file, a Pillow image, an array or a tensor "
-        "is expected",
+        f"the picture is a {type(image).__name__}; a path, bytes, an open file, a Pillow image, an array "
+        "or a tensor is expected",
     )
 
 
 def check_batch(batch: Any) -> None:
-    """Check that a value is a batch: rows of a single picture would each count as a picture.
+    """Check that a value is a batch, not a single picture, each row of which would count as a picture.
 
     Raises:
-        ConfigError: a single picture, or not pictures at all.
+        ConfigError: ``batch`` is a single picture, or holds no pictures.
     """
     is_array = hasattr(batch, "dtype") and hasattr(batch, "shape")
     is_one = isinstance(batch, str | bytes | bytearray | os.PathLike | Image.Image) or (
@@ -62,7 +63,7 @@ def check_batch(batch: Any) -> None:
         kind = f"{type(batch).__name__} {tuple(batch.shape)}" if is_array else type(batch).__name__
         raise ConfigError(
             f"batch is a {kind}; a tensor (B, 3, H, W), an array (B, H, W, 3) or a list of pictures is "
-            "expected (extract_single accepts one picture)",
+            "expected. For one picture, use extract_single.",
             setting="batch",
             value=kind,
         )
@@ -72,7 +73,7 @@ def to_tiles(batch: Any) -> NDArray[np.uint8] | None:
     """Convert a tensor (N, 3, H, W) or an array (N, H, W, 3) to (N, H, W, 3); None for anything else.
 
     Raises:
-        UnusableImageError: floats outside 0 … 1.
+        UnusableImageError: ``batch`` has floats outside 0 … 1.
     """
     if getattr(batch, "ndim", 0) != 4:
         return None
@@ -92,7 +93,7 @@ def _read_open_file(file: Any) -> bytes:
     except (OSError, ValueError) as err:  # the file is closed, or open for writing
         raise UnusableImageError("unreadable", str(err)) from err
     if not isinstance(data, bytes):
-        raise UnusableImageError("not-an-image", "a file opened as text; open it with 'rb'")
+        raise UnusableImageError("not-an-image", "the file is open as text; open it with 'rb'")
     return data
 
 
@@ -116,7 +117,7 @@ def _put_channels_last(tensor: Any) -> NDArray[Any]:
 
 
 def _is_short(tensor: Any) -> bool:
-    """Check for bfloat16 or float16: NumPy lacks the one and is inexact with the other."""
+    """Check for bfloat16, which NumPy lacks, or float16, with which NumPy computes inexactly."""
     return bool(tensor.is_floating_point()) and tensor.element_size() < 4
 
 
@@ -135,19 +136,19 @@ def _to_bytes(pixels: NDArray[Any]) -> NDArray[np.uint8]:
     if not (low >= 0 and high <= 1):  # also true for NaN
         raise UnusableImageError(
             "unsupported-mode",
-            f"floats from {low:.4g} to {high:.4g}; 0 … 1 is expected. The extractor normalises with the "
-            "model's own mean and std: leave normalisation out of your transform.",
+            f"pixels are floats from {low:.4g} to {high:.4g}; 0 … 1 is expected. The extractor normalises "
+            "with the model's own mean and std: leave normalisation out of your transform.",
         )
     return np.asarray(np.rint(pixels * 255), np.uint8)
 
 
 def _to_rgb(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Repeat a gray channel and drop transparency, as for files."""
+    """Convert to RGB as for files: repeat a gray channel, and remove transparency."""
     if pixels.ndim == 2:
         pixels = pixels[..., None]
     if pixels.ndim != 3 or pixels.shape[2] not in _CHANNELS:
         raise UnusableImageError(
             "unsupported-mode",
-            f"pixels are {pixels.shape} (H, W, channels); 1, 3 or 4 channels are expected",
+            f"pixels have the shape {pixels.shape}; (H, W, channels) with 1, 3 or 4 channels is expected",
         )
     return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels[..., :3]

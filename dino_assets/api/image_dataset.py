@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 class ImageDataset(Dataset[tuple[Any, str]]):
     """Pictures of a folder, a CSV (``image_path``), a text list, a list of paths, or a DataFrame.
 
-    An item is (picture, id). The picture is an upright uint8 tensor (3, 224, 224); batches of them fit
-    ``DINOv2Extractor.extract_batch``. With a ``transform`` it is the transform's result for the upright
-    RGB Pillow image. Reading an unusable picture raises UnusableImageError.
+    An item is (picture, id). The picture is an upright uint8 tensor (3, 224, 224); batches of these fit
+    ``DINOv2Extractor.extract_batch``. A ``transform`` receives the upright RGB Pillow image, and its result
+    is the picture instead. Reading an unusable picture raises UnusableImageError.
 
     >>> from dino_assets import ImageDataset
     >>> picture, image_id = ImageDataset("path/to/photos")[0]

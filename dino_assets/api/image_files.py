@@ -40,7 +40,7 @@ class ImageFiles:
 
 
 def find_images(source: Any, *, image_col: str = IMAGE_COL) -> ImageFiles:
-    """List the pictures of a folder, a CSV, a text list, one file, several paths, or a table.
+    """List the pictures of a folder, a CSV, a text list, one file, several paths, or a DataFrame.
 
     Raises:
         SourceError, ConfigError: there are no pictures, or the list cannot be read.
@@ -63,7 +63,7 @@ def name_paths(image_paths: Iterable[str | os.PathLike[str]]) -> ImageFiles:
     """List pictures by their paths; ids are the paths as given.
 
     Raises:
-        ConfigError: a single path instead of a list, or an entry that is not a path.
+        ConfigError: ``image_paths`` is a single path instead of a list, or an entry is not a path.
     """
     if isinstance(image_paths, str | bytes | os.PathLike):
         raise ConfigError(
@@ -75,8 +75,8 @@ def name_paths(image_paths: Iterable[str | os.PathLike[str]]) -> ImageFiles:
     for each in image_paths:
         if not isinstance(each, str | os.PathLike):
             raise ConfigError(
-                f"image_paths holds a {type(each).__name__}, {each!r}; paths are expected "
-                "(extract_batch accepts pictures)",
+                f"image_paths holds a {type(each).__name__}, {each!r}; paths are expected. To embed "
+                "pictures in memory, use extract_batch.",
                 setting="image_paths",
                 value=each,
             )
@@ -94,7 +94,7 @@ def take_column(table: Any, image_col: str) -> ImageFiles:
     if image_col not in columns:
         raise ConfigError(
             f"the table has no column {image_col!r}; its columns are {', '.join(columns) or 'none'}. Rename "
-            "the column of paths.",
+            "the column that holds the paths.",
             setting="image_col",
             value=image_col,
             reason="column-missing",
@@ -118,7 +118,7 @@ def read_image_list(path: str | os.PathLike[str], image_col: str = IMAGE_COL) ->
         raise
     except OSError as err:
         raise SourceError(
-            f"cannot read the list {shown!r}: {err.strerror}",
+            f"cannot read the list {shown!r}: {err.strerror}. Check the path.",
             reason="missing" if err.errno == errno.ENOENT else "unreadable",
             path=shown,
         ) from err
@@ -135,15 +135,16 @@ def _place(listed: str, home: str) -> str:
 
 
 def find_in_directory(directory: str | os.PathLike[str], patterns: Sequence[str]) -> ImageFiles:
-    """List the pictures below a folder that match one of the patterns in any case, sorted by path.
+    """List the files below a folder that match at least one of the patterns, sorted by path.
 
-    A pattern without a slash is for names, in any folder. One with a slash is for paths below the
-    directory. Ids are these paths. Links are followed. Files of operating systems (``._*``, hidden
-    folders, thumbnails of network drives) are left out.
+    A pattern without a slash is compared with file names, in every subfolder. A pattern with a slash is
+    compared with paths below the folder. Upper and lower case are equal. Ids are the paths below the folder.
+    Links are followed. Files of operating systems (``._*``, hidden folders, thumbnails of network drives) are
+    left out.
 
     Raises:
         SourceError: the folder does not exist, or cannot be listed.
-        ConfigError: no file matches; the message lists the endings that exist.
+        ConfigError: no file matches; the message lists the file endings in the folder.
     """
     shown = os.fspath(directory)
     folder = expand_path(shown)
@@ -197,7 +198,7 @@ def _walk(folder: Path, shown: str) -> Iterator[str]:
 
 
 def _matches(path: str, pattern: str) -> bool:
-    """Check whether a case-folded path matches; ``**`` in a path pattern is any number of folders."""
+    """Check whether a case-folded path matches; ``**`` in a pattern with slashes is any number of folders."""
     if "/" not in pattern:
         return fnmatchcase(path.rpartition("/")[2], pattern)
     return _match_parts(path.split("/"), pattern.split("/"))
@@ -214,7 +215,7 @@ def _match_parts(parts: Sequence[str], patterns: Sequence[str]) -> bool:
 
 def _describe(others: Counter[str]) -> str:
     if not others:
-        return "it is empty"
+        return "the folder is empty"
     common = [f"{count} {ending}" for ending, count in others.most_common(_SHOWN_ENDINGS)]
     more = len(others) - len(common)
-    return f"it holds {', '.join(common)}{f' and {more} other endings' if more else ''}"
+    return f"the folder holds {', '.join(common)}{f' and {more} other endings' if more else ''}"

@@ -53,17 +53,17 @@ def extract_multiscale_features(
 ) -> "Tensor":
     """Compute one picture's CLS embeddings at several scales, concatenated (len(scales) · d,).
 
-    A scale is a factor of the extractor's ``image_size``, rounded to a multiple of the model's patch. The
-    picture is scaled to a square of that side (112, 224 and 336 px by default). Without an ``extractor``,
-    one is made from ``options`` and kept for the next call.
+    For each scale, the picture is scaled to a square. Its side is the scale times the extractor's
+    ``image_size``, rounded to a multiple of the model's patch: 112, 224 and 336 px by default. Without an
+    ``extractor``, one is made from ``options`` and kept for the next call.
 
     >>> from dino_assets import extract_multiscale_features
     >>> extract_multiscale_features("photo.jpg", [0.5, 1.0], model_name="dinov2-small").ndim
     1
 
     Raises:
-        UnusableImageError: not a usable picture.
-        ConfigError: no scale, or one that is not a positive number.
+        UnusableImageError: ``image_path`` is not a usable picture.
+        ConfigError: ``scales`` is empty, or a scale is not from 0.000001 to 100.
     """
     import torch
 
@@ -83,8 +83,8 @@ def process_large_dataset(
 ) -> "Tensor":
     """Embed all pictures below a folder; return embeddings (N, d) in the order of the paths.
 
-    Only a few pictures are in memory at a time. Unusable ones are left out with a warning.
-    ``write_embeddings`` also stores ids, and keeps no embeddings in memory.
+    Only a few pictures are in memory at a time. Unusable pictures are left out with a warning. To keep the
+    ids, or if the embeddings do not fit into memory, use ``write_embeddings`` with a ``.parquet`` file.
 
     >>> from dino_assets import process_large_dataset
     >>> len(process_large_dataset("path/to/photos", model_name="dinov2-small", progress=False))
@@ -108,11 +108,11 @@ def write_embeddings(
     extractor: DINOv2Extractor | None = None,
     **options: Any,
 ) -> int:
-    """Embed any number of pictures into a file; return how many. After an error no file remains.
+    """Embed any number of pictures into a file; return their number. After an error no partial file remains.
 
-    ``images`` is as for ``extract_in_chunks``. A ``.parquet`` has the columns ``image_id`` and ``embedding``
-    and is written in pieces. ``.pt`` and ``.npz``, as ``save_embeddings`` writes them, are collected in
-    memory first. With a CachedExtractor an interrupted call continues where it stopped.
+    ``images`` is as for ``extract_in_chunks``. A ``.parquet`` file has the columns ``image_id`` and
+    ``embedding`` and is written in pieces. For ``.pt`` and ``.npz``, all embeddings are collected in memory,
+    then saved by ``save_embeddings``. After an interrupted call, a CachedExtractor computes only the rest.
 
     >>> from dino_assets import write_embeddings
     >>> options = {"model_name": "dinov2-small", "progress": False}
@@ -120,7 +120,7 @@ def write_embeddings(
     2
 
     Raises:
-        SourceError, ConfigError: there are no pictures, or no usable ones.
+        SourceError, ConfigError: there are no pictures, or none is usable.
         TargetError, DiskFullError: the file cannot be written.
     """
     path = check_target(output_path)

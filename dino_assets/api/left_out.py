@@ -11,7 +11,7 @@ def warn_left_out(image_id: str, refusal: UnusableImageError) -> None:
     warning = UnusableImageWarning(
         f"{image_id!r} is left out: {refusal}", image_id=image_id, reason=refusal.reason
     )
-    # Every time, and at the caller's line: Python shows equal warnings of one line only once.
+    # Shown every time, at the caller's line. By itself Python shows equal warnings of one line only once.
     frame = inspect.currentframe()
     while frame and str(frame.f_globals.get("__name__")).startswith("dino_assets."):
         frame = frame.f_back

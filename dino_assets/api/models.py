@@ -51,9 +51,10 @@ def open_model(
 
 
 def find_model(model_name: str, *, revision: str | None = None, progress: Progress) -> Model:
-    """Find a model by a folder (relative to the current folder or the project), repository or short name.
+    """Find a model by its folder, Hub repository or short name.
 
-    A missing checkpoint is fetched, a present one is verified.
+    A relative folder is looked for in the current folder, then in the project. A checkpoint that is not on
+    this machine is fetched; one that is there is verified.
 
     Raises:
         CheckpointNotFoundError: the model cannot be found or fetched; the subclasses say why.
@@ -85,8 +86,8 @@ def resolve_devices(
 ) -> tuple[ComputeSettings, ...]:
     """Resolve device names (``cuda``, ``cuda:1``, ``cpu``, ``mps``, ``auto``, None, or a list) to settings.
 
-    On a CPU every core computes one tile at a time. At 224 px larger batches were measured not to be
-    faster, and a single picture needs no padding to a full batch.
+    On a CPU the batch is 1, whatever ``batch_size`` is: every core computes one tile at a time. Measured at
+    224 px, larger batches are not faster, and a single picture needs no padding to a full batch.
 
     Raises:
         DeviceUnavailableError: this machine does not have a device.
@@ -109,8 +110,8 @@ def resolve_devices(
         cards = torch.cuda.device_count() if compute.device == "cuda" else 0
         if not number.isdecimal() or int(number) >= cards:
             raise DeviceUnavailableError(
-                f"device {word!r} is not on this machine: PyTorch finds {cards} devices of this kind. Give "
-                "another one, or auto.",
+                f"device {word!r} is not on this machine: PyTorch finds {cards} of this kind here. Give "
+                "another device, or auto.",
                 setting="device",
                 value=word,
             )
@@ -119,7 +120,7 @@ def resolve_devices(
 
 
 class Engines:
-    """Encoders of one model at one side, one per device; opened on first use."""
+    """Encoders of one model for tiles of one side, one encoder per device; opened on first use."""
 
     def __init__(
         self,
@@ -141,23 +142,23 @@ class Engines:
         self.threads = sum(spec.threads for spec in specs)  # calls at a time
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Pickle the arguments only: unpickled engines are closed, and open for the new machine."""
+        """Pickle the arguments only: unpickled engines are opened again, on the machine that uses them."""
         side_px, outputs = self._source.side_px, self._source.outputs
         make = partial(Engines, side_px=side_px, outputs=outputs)
         return make, (self._model, self._computes)
 
     def open(self) -> tuple[ReadyEncoder, ...]:
-        """Open the encoders; each is checked against the reference once per machine.
+        """Open the encoders; each is compared with PyTorch in float32, once per machine.
 
         Raises:
-            EngineRefusedError: no engine passes the numerics check.
+            EngineRefusedError: no engine's results agree with PyTorch's.
         """
         with self._lock:
             if not self._ready:
                 cache = find_engine_cache()
                 ready = tuple(open_encoder(self._source, c, cache=cache) for c in self._computes)
                 for number in range(max(each.encoder.spec.threads for each in ready)):
-                    for each in ready:  # alternately, so that few calls use all devices
+                    for each in ready:  # alternately, so that a few calls already use all devices
                         if number < each.encoder.spec.threads:
                             self._free.put(each)
                 self._ready = ready

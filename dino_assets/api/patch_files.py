@@ -24,7 +24,7 @@ def check_target(
     """Check an output path, and return it.
 
     Raises:
-        ConfigError: an unknown ending, or the file is one of the input pictures.
+        ConfigError: the ending is unknown, or the file is one of the input pictures.
     """
     target = expand_path(path)
     if target.suffix.lower() not in endings:
@@ -36,7 +36,7 @@ def check_target(
     whole = target.resolve()
     if any(expand_path(image).resolve() == whole for image in images):
         raise ConfigError(
-            f"{str(path)!r} is an input picture and would be overwritten: give another file",
+            f"{str(path)!r} is an input picture and would be overwritten: give another output file",
             setting="output_path",
             value=str(path),
         )
@@ -44,7 +44,7 @@ def check_target(
 
 
 def encode_sheet(sheet: Image.Image, suffix: str) -> bytes:
-    """Encode a picture in the format of an ending."""
+    """Encode a picture in the format that the file ending ``suffix`` stands for."""
     if suffix.lower() == ".png":
         return encode_picture(sheet, "PNG", optimize=True)
     if suffix.lower() == ".webp":

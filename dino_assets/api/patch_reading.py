@@ -35,7 +35,9 @@ def open_reader(
     revision: str | None = None,
     progress: Progress = lambda done, total: None,
 ) -> PatchReader:
-    """Load a model by a folder (relative to the current folder or the project), repository or short name.
+    """Load a model by its folder, Hub repository or short name.
+
+    A relative folder is looked for in the current folder, then in the project.
 
     Raises:
         CheckpointNotFoundError: the model cannot be found or fetched; the subclasses say why.

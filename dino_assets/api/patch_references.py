@@ -1,4 +1,4 @@
-"""Position bias of patch features, measured on reference pictures, once per grid."""
+"""Position bias of patch features, measured on reference pictures, once for all pictures of one size."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -19,12 +19,12 @@ from dino_assets.embeddings.attention.pictures import Photo
 from dino_assets.embeddings.attention.reader import PatchReader
 from dino_assets.errors import ConfigError
 
-# Drawn pictures without content, or the user's own files.
+# Reference pictures: drawn ones without content, or the user's own files.
 Debias = References | Sequence[str | Path]
 
 
 class BiasFinder:
-    """Measurement of position bias; keeps the last result, since pictures of a flight share one grid."""
+    """Measurement of position bias. The last result is kept, since pictures of a flight share one grid."""
 
     def __init__(self, reader: PatchReader, read: Callable[[str | Path], Photo]) -> None:
         self._reader = reader

@@ -54,8 +54,8 @@ class PatchVisualizer:
     """Attention maps and patch features of a DINOv2 or DINOv3 model, as pictures and as arrays.
 
     ``model_name`` is a folder, a Hub repository or a short name. ``device`` is auto, cpu, cuda, cuda:1 or
-    mps; ``"cuda"`` without a GPU warns and uses the CPU. Pictures of any size are scaled down to
-    ``max_px``, with sides rounded down to whole patches.
+    mps; without a GPU, ``"cuda"`` gives a warning and the CPU is used. A picture whose longer side exceeds
+    ``max_px`` is scaled down to it. Both sides are rounded down to whole patches.
     Everything is computed in float32, one picture at a time. Layers and heads count from 0; negative
     numbers count from the last. After an error no partial file remains.
 
@@ -84,7 +84,7 @@ class PatchVisualizer:
         self._bias_finder = BiasFinder(self._reader, self._read)
 
     def attention(self, image_path: ImagePath, layer: int = -1) -> Attention:
-        """Compute the attention of CLS to patches (heads, rows, columns), registers and itself.
+        """Compute the attention of the CLS token to patches (heads, rows, columns), registers and itself.
 
         Raises:
             SourceError, UnusableImageError: the picture cannot be read or used.
@@ -97,8 +97,9 @@ class PatchVisualizer:
     ) -> Vectors:
         """Compute patch features (rows, columns, D) of any layer, with the model's last norm applied.
 
-        ``debias`` removes the part that depends only on a patch's position. It is measured on
-        ``"noise"``, on a ``"blank"`` picture, or on your own pictures (some dozens, of all kinds).
+        ``debias`` removes the part of the features that depends only on a patch's position. This part is
+        measured on drawn pictures (``"noise"`` or ``"blank"``) or on your own: a list of some dozens of
+        paths, of all kinds of pictures.
 
         Raises:
             SourceError, UnusableImageError: a picture cannot be read or used.
@@ -176,16 +177,17 @@ class PatchVisualizer:
         debias: Debias | None = None,
         progress: Progress = lambda done, total: None,
     ) -> PatchView:
-        """Draw the first three components of patch features as colours, on one basis for all pictures.
+        """Draw the first three principal components of patch features as colours.
 
-        ``foreground`` keeps only the patches on one side of the first component, as the DINOv2 paper
-        does. The component's sign is arbitrary: ``"auto"`` guesses the side, ``"above"`` and ``"below"``
-        set it. Of several pictures, unreadable ones are left out with a warning each; ``left_out`` of the
-        facts lists them. ``progress`` is called with the pictures so far and in all.
+        All pictures share the same components. ``foreground`` keeps only the patches above or below the mean
+        of the first component, as the DINOv2 paper does. The sign of a component is arbitrary, so ``"auto"``
+        guesses the side; ``"above"`` and ``"below"`` set it. Unreadable pictures are left out with a warning
+        each, if at least one is readable; ``left_out`` of the facts lists them. ``progress`` is called with
+        the number of pictures so far and in all.
 
         Raises:
-            ConfigError: no pictures, the layer does not exist, or the ending is not a picture's.
-            SourceError, UnusableImageError: no picture can be read.
+            ConfigError: there are no pictures, the layer does not exist, or the ending is not a picture's.
+            SourceError, UnusableImageError: none of the pictures can be read.
             TargetError, DiskFullError: the file cannot be written.
         """
         paths = [image_paths] if isinstance(image_paths, str | Path) else list(image_paths)
@@ -228,14 +230,15 @@ class PatchVisualizer:
         *,
         debias: Debias | None = None,
     ) -> PatchView:
-        """Write a page that shows patches similar to the clicked one, or a picture for one point (x, y).
+        """Write a page that shows patches similar to a clicked one, or a picture for one ``point`` (x, y).
 
-        An ``.html`` page is one file that needs no network; it starts with the point if given. A picture
-        needs a point. Both say whether the position bias was removed.
+        The ending of ``output_path`` decides. An ``.html`` page is one file that needs no network; it starts
+        with ``point`` if that is given. A picture needs a ``point``. Both say whether the position bias was
+        removed.
 
         Raises:
-            ConfigError: a picture without a point, a point outside, a layer that does not exist, or an
-                unknown ending.
+            ConfigError: the ending is unknown, the layer does not exist, or the point is outside the picture
+                or missing.
             SourceError, UnusableImageError: a picture cannot be read or used.
             TargetError, DiskFullError: the file cannot be written.
         """
@@ -273,7 +276,7 @@ class PatchVisualizer:
         """Save patch features (rows, columns, D) and facts about them as ``.npz`` or ``.pt``.
 
         Raises:
-            ConfigError: the layer does not exist, or an unknown ending.
+            ConfigError: the layer does not exist, or the ending is unknown.
             SourceError, UnusableImageError: a picture cannot be read or used.
             TargetError, DiskFullError: the file cannot be written.
         """

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 def showing_bar(
     what: str, *, total: int, unit: str, progress: bool | None
 ) -> Iterator[Callable[[], object]]:
-    """Show a bar; yield a function that counts one more. None for ``progress``: on a terminal only."""
+    """Show a bar (if ``progress`` is None: on a terminal only); yield a function that counts one more."""
     from tqdm import tqdm
 
     is_off = None if progress is None else not progress
@@ -18,7 +18,7 @@ def showing_bar(
 
 @contextmanager
 def showing_download(what: str, *, progress: bool | None) -> Iterator[Callable[[int, int], None]]:
-    """Yield a function of bytes so far and in all; the bar appears with the first bytes."""
+    """Yield a function that takes the bytes so far and in all; its first call shows the bar."""
     from tqdm import tqdm
 
     bars: list[tqdm[None]] = []

@@ -59,7 +59,7 @@ class Project:
 
     @property
     def drops(self) -> tuple[str, ...]:
-        """Names of the registered drops, sorted; retired ones too."""
+        """Names of the registered drops, sorted, including retired drops."""
         return tuple(sorted(find_drops(self.store)))
 
     def table(self, asset: str, *, space: str | None = None) -> CommittedTable:
@@ -155,7 +155,7 @@ class Project:
         return self.table("projections", space=space).read()
 
     def checkpoint(self) -> Path:
-        """Copy the stored weights into a folder on this machine, and return it.
+        """Copy the stored weights into a folder on this machine, and return the folder.
 
         >>> import dino_assets as da
         >>> (da.open_project().checkpoint() / "config.json").is_file()
@@ -179,14 +179,14 @@ class Project:
         spaces = self.spaces(asset)
         if space is None and len(spaces) > 1:
             raise ConfigError(
-                f"{asset} has outputs in {len(spaces)} spaces; give one, for example space={spaces[0]!r}. "
-                f"There are {', '.join(spaces)}",
+                f"{asset} has outputs in {len(spaces)} spaces: {', '.join(spaces)}. Give one, for example "
+                f"space={spaces[0]!r}",
                 setting="space",
                 value=None,
             )
         if space is not None and spaces and space not in spaces:
             raise ConfigError(
-                f"{asset} has nothing in space {space!r}. There are {', '.join(spaces)}",
+                f"{asset} has no output in the space {space!r}. Give one of {', '.join(spaces)}",
                 setting="space",
                 value=space,
             )
@@ -194,7 +194,7 @@ class Project:
 
 
 def open_project(root: str | Path | None = None) -> Project:
-    """Open the project in a folder, by default the one around the current folder. Writes nothing.
+    """Open the project in a folder or above it, by default the current folder. Nothing is written.
 
     >>> import dino_assets as da
     >>> da.open_project().drops

@@ -31,10 +31,12 @@ class FewerThanAskedWarning(UserWarning):
 
 
 class DiverseImageSelector:
-    """Selection of diverse pictures: ``random``, ``cluster``, ``fps`` or ``hybrid``.
+    """Selection of diverse pictures by a strategy: ``random``, ``cluster``, ``fps`` or ``hybrid``.
 
-    Only the direction of an embedding counts, as in the asset ``selections``. For your own strategy,
-    subclass and override ``select``.
+    ``cluster`` picks the most central pictures of each cluster. ``fps`` (farthest-point sampling) picks, each
+    time, the picture farthest from all picked ones. ``hybrid`` does both in each cluster. Embeddings are
+    scaled to length 1 first, as in the asset ``selections``. For your own strategy, subclass and override
+    ``select``.
 
     >>> import numpy as np
     >>> from dino_assets import DiverseImageSelector
@@ -58,12 +60,13 @@ class DiverseImageSelector:
     ) -> np.ndarray:
         """Choose ``n_samples`` rows of embeddings (N, D); return their indices (n,) in order of choice.
 
-        Equal embeddings and ``random_state`` give equal indices in every call. There are at most as many
-        clusters as samples to divide among them.
+        Equal embeddings and ``random_state`` give equal indices in every call. ``n_clusters`` is lowered if
+        it exceeds the number of samples. ``fps_ratio`` is the share of farthest points in a cluster, for
+        ``hybrid``.
 
         Raises:
             ConfigError: a number is outside its range.
-            InvalidVectorsError: embeddings that are not finite (N, D).
+            InvalidVectorsError: the embeddings are not a matrix (N, D) of finite numbers.
         """
         selection = select(
             _scale(embeddings),
@@ -77,9 +80,10 @@ class DiverseImageSelector:
         return selection.indices
 
     def compute_diversity(self, embeddings: Any) -> np.ndarray:
-        """Compute the distance of every row of embeddings (N, D) to its nearest: (N,) float64, 0 to 2.
+        """Compute each row's distance to its nearest other row; return (N,) float64, from 0 to 2.
 
-        Distances are between directions: 0 for a copy of another row, √2 for a row orthogonal to all.
+        The rows of embeddings (N, D) are scaled to length 1 first. A copy of another row gets 0, a row that
+        is orthogonal to all others √2.
         """
         points = _scale(embeddings)
         if len(points) < 2:
@@ -114,14 +118,15 @@ class UncertaintySelector(DiverseImageSelector):
     ) -> np.ndarray:
         """Choose ``n_samples`` rows of embeddings (N, D) by uncertainties (N,); return indices, best first.
 
-        ``greedy`` chooses row by row the largest product of uncertainty and distance to the rows chosen
-        before. ``topn`` chooses at once the largest products of uncertainty and ``compute_diversity``. It
-        may choose both rows of a similar pair, and gives exact copies the score 0.
+        ``greedy`` chooses one row after the other. Each time it takes the largest product of uncertainty and
+        distance to the rows chosen before. ``topn`` chooses all rows at once, by the largest products of
+        uncertainty and ``compute_diversity``. So ``topn`` may choose two similar rows, and exact copies get
+        the score 0.
 
         Raises:
-            ConfigError: not one uncertainty per row, a negative or infinite one, or a negative number of
-                samples.
-            InvalidVectorsError: embeddings that are not finite (N, D).
+            ConfigError: there is not one uncertainty per row, one is negative or infinite, or ``n_samples``
+                is negative.
+            InvalidVectorsError: the embeddings are not a matrix (N, D) of finite numbers.
         """
         points = _scale(embeddings)
         check_range("n_samples", n_samples, least=0)

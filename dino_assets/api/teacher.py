@@ -1,6 +1,6 @@
 """``DinoV3Teacher``: a frozen DINOv3 or DINOv2 as the teacher in a distillation.
 
-This module imports torch; ``dino_assets`` imports it when its names are first used.
+This module imports torch. ``dino_assets`` imports this module when one of its names is first used.
 """
 
 from collections.abc import Callable
@@ -28,8 +28,8 @@ _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 class DinoV3Config:
     """Settings of a teacher: folder, input size, precision.
 
-    ``root`` is a directory in the Hugging Face layout. Pictures are resized to squares of ``side``
-    pixels, or to ``size`` (height, width), else to the size in the directory's
+    ``root`` is a checkpoint folder in the Hugging Face layout. Pictures are resized to squares of ``side``
+    pixels, or to ``size`` (height, width), else to the size in the folder's
     ``preprocessor_config.json``. The size is rounded down to whole patches. ``dtype`` is ``"fp32"``,
     ``"bf16"``, ``"fp16"``, or a torch dtype.
 
@@ -38,7 +38,7 @@ class DinoV3Config:
     224
 
     Raises:
-        ConfigError: an invalid path, size or precision.
+        ConfigError: the path, the size or the precision is invalid.
     """
 
     root: Path
@@ -56,7 +56,7 @@ class DinoV3Config:
             )
         if self.side is not None and not _is_side(self.side):
             raise ConfigError(
-                f"side is {self.side!r}; pixels from 1 to {LARGEST_PX:,} are expected",
+                f"side is {self.side!r}; a number of pixels from 1 to {LARGEST_PX:,} is expected",
                 setting="side",
                 value=self.side,
             )
@@ -64,7 +64,7 @@ class DinoV3Config:
             sides = tuple(self.size)
             if len(sides) != 2 or not all(map(_is_side, sides)):
                 raise ConfigError(
-                    f"size is {self.size!r}; (height, width) from 1 to {LARGEST_PX:,} px is expected",
+                    f"size is {self.size!r}; (height, width), each from 1 to {LARGEST_PX:,} px, is expected",
                     setting="size",
                     value=self.size,
                 )
@@ -78,7 +78,7 @@ class DinoV3Config:
 
 
 class TeacherFeatures(NamedTuple):
-    """The features of one pass: ``cls`` (B, D) and ``map`` (B, D, rows, columns)."""
+    """The features of a batch of pictures: ``cls`` (B, D) and ``map`` (B, D, rows, columns)."""
 
     cls: Tensor
     map: Tensor
@@ -94,7 +94,7 @@ class DinoV3Teacher(nn.Module):
     A module that contains the teacher can neither train nor change it. The teacher has no parameters, is
     always in eval mode, computes no gradients, and keeps its precision under ``half()`` and autocast. It
     follows ``to(device)``. Its weights are in no ``state_dict``, so a student's checkpoint holds only the
-    student. Deep copies share them; a pickle stores the path of their folder.
+    student. Deep copies share the weights; a pickle stores only the path of their folder.
 
     >>> import torch
     >>> from dino_assets import DinoV3Config, DinoV3Teacher
@@ -104,7 +104,7 @@ class DinoV3Teacher(nn.Module):
 
     Raises:
         CheckpointError: the root, or a file in it, is missing, broken, or of another model.
-        ConfigError: a size below one patch.
+        ConfigError: the size is less than one patch.
         DeviceUnavailableError: this machine does not have the device.
     """
 
@@ -115,7 +115,8 @@ class DinoV3Teacher(nn.Module):
         size_px = _find_size(self.config, self.checkpoint)
         patch = self.checkpoint.patch_px
         self.size_px = size_px  # (height, width) that the network sees
-        self.grid = (size_px[0] // patch, size_px[1] // patch)  # rows and columns of its map
+        # Rows and columns of the feature map.
+        self.grid = (size_px[0] // patch, size_px[1] // patch)
         self._frozen = FrozenVit.load(
             FrozenSpec(
                 self.config.root,
@@ -144,7 +145,7 @@ class DinoV3Teacher(nn.Module):
         """Compute the CLS token of the last layer (B, D), which describes a whole picture.
 
         Raises:
-            ConfigError: not a batch of pictures.
+            ConfigError: ``images`` is not a batch of pictures.
         """
         (cls,) = self._frozen.compute(images, ("cls",), is_normalized=normalized)
         return cls
@@ -157,7 +158,7 @@ class DinoV3Teacher(nn.Module):
         CLS and registers have no position and are left out.
 
         Raises:
-            ConfigError: not a batch of pictures.
+            ConfigError: ``images`` is not a batch of pictures.
         """
         (patches,) = self._frozen.compute(images, ("patches",), is_normalized=normalized)
         return self._lay_out(patches)
@@ -168,7 +169,7 @@ class DinoV3Teacher(nn.Module):
         """Compute CLS and patch tokens in one pass.
 
         Raises:
-            ConfigError: not a batch of pictures.
+            ConfigError: ``images`` is not a batch of pictures.
         """
         cls, patches = self._frozen.compute(images, ("cls", "patches"), is_normalized=normalized)
         return TeacherFeatures(cls, self._lay_out(patches))
@@ -182,7 +183,7 @@ class DinoV3Teacher(nn.Module):
         return self._frozen.hash_tensors()
 
     def train(self, mode: bool = True) -> Self:
-        """Stay in eval mode: in training mode DINOv3 shifts its positions at random."""
+        """Stay in eval mode for any ``mode``: in training mode DINOv3 shifts patch positions at random."""
         return super().train(False)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
@@ -204,7 +205,7 @@ def _is_side(value: object) -> bool:
 
 
 def _find_size(config: DinoV3Config, checkpoint: Checkpoint) -> tuple[int, int]:
-    """Find height and width in whole patches: as configured, else the directory's.
+    """Find height and width in whole patches: as configured, else from the checkpoint folder.
 
     Raises:
         ConfigError: the configured size is less than a patch.
@@ -237,7 +238,7 @@ def _find_device(device: torch.device | str) -> torch.device:
         wanted = torch.device(device)
     except RuntimeError as err:
         raise ConfigError(
-            f"device is {device!r}; auto, cpu, cuda, cuda:1 or mps are expected",
+            f"device is {device!r}; use auto, cpu, cuda, cuda:1 or mps",
             setting="device",
             value=device,
         ) from err

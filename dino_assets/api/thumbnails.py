@@ -15,7 +15,7 @@ class UnreadableThumbWarning(UserWarning):
 
 
 def make_thumbs(paths: Sequence[str]) -> list[bytes]:
-    """Make thumbnails of the files' centre squares, in their order; empty for an unreadable file."""
+    """Make a thumbnail of each file's centre square; an unusable file gives empty bytes and a warning."""
     return list(map_ahead(_make_thumb, paths, threads=2))
 
 
@@ -23,7 +23,11 @@ def _make_thumb(path: str) -> bytes:
     try:
         pixels = decode_image(Path(path).read_bytes())
     except (OSError, UnusableImageError) as err:
-        warnings.warn(f"{path}: no thumbnail: {err}", UnreadableThumbWarning, stacklevel=2)
+        warnings.warn(
+            f"{path}: no thumbnail, because the file is unusable: {err}",
+            UnreadableThumbWarning,
+            stacklevel=2,
+        )
         return b""
     side = min(pixels.shape[:2])
     top, left = ((length - side) // 2 for length in pixels.shape[:2])

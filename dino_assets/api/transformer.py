@@ -55,8 +55,8 @@ class DINOv2Transformer(
         """Embed paths (N,), or a table with one column of paths; return (N, D) float32.
 
         Raises:
-            ConfigError: not a list of paths.
-            UnusableImageError: a file is not a usable picture; rows of a pipeline cannot be left out.
+            ConfigError: ``X`` is not a list of paths.
+            UnusableImageError: a file is not a usable picture, and a pipeline cannot leave out a row.
             CheckpointError: the model cannot be found, fetched or used.
         """
         paths = _read_paths(X)
@@ -67,8 +67,8 @@ class DINOv2Transformer(
             first = next(path for path in paths if path not in set(ids))
             raise UnusableImageError(
                 "unreadable",
-                f"{len(paths) - len(ids)} of {len(paths)} pictures cannot be read, the first is {first!r}; "
-                "remove them from X and y",
+                f"{len(paths) - len(ids)} of {len(paths)} pictures cannot be read, the first is {first!r}. "
+                "Remove them from X and y.",
             )
         return np.asarray(embeddings.numpy(), np.float32)
 

@@ -31,11 +31,13 @@ class FittedReducer:
     landmarks: Landmarks
 
     def transform(self, embeddings: Any) -> np.ndarray:
-        """Place embeddings (M, D) on the map; return (M, n_components), float32. The map does not change.
+        """Place embeddings (M, D) on the map; return their places (M, n_components), float32.
+
+        The map does not change.
 
         Raises:
             ConfigError: the map was made from a single embedding.
-            InvalidVectorsError: embeddings that are not finite (M, D), or have another D.
+            InvalidVectorsError: the embeddings are not finite numbers (M, D), or D differs from the map's.
         """
         return place_points(self.landmarks, check_vectors(as_array(embeddings)))
 
@@ -43,9 +45,9 @@ class FittedReducer:
 class UMAPVisualizer:
     """A UMAP layout of embeddings, with clusters and drawings.
 
-    ``projection`` (N, C) and ``embeddings`` (N, D) are None before ``fit_transform``, ``labels`` (N,)
-    before ``cluster``. ``reducer`` exists only after ``fit_transform``; its ``transform`` places further
-    embeddings.
+    ``projection`` (N, n_components) and ``embeddings`` (N, D) are None before ``fit_transform``. ``labels``
+    (N,) are None before ``cluster``. ``reducer`` exists only after ``fit_transform``; its ``transform``
+    places further embeddings.
 
     >>> import numpy as np
     >>> from dino_assets import UMAPVisualizer
@@ -75,14 +77,14 @@ class UMAPVisualizer:
         self.why = ""
 
     def fit_transform(self, embeddings: Any) -> np.ndarray:
-        """Lay out embeddings (N, D); return their places (N, n_components), float32.
+        """Make a map of embeddings (N, D); return their places (N, n_components), float32.
 
-        Equal embeddings and ``random_state`` give equal places on one machine. Fewer than ten different
-        embeddings are laid out linearly, and ``why`` says so.
+        On one machine, equal embeddings and an equal ``random_state`` give equal places. If fewer than ten
+        embeddings differ, principal components replace UMAP, and ``why`` says so.
 
         Raises:
             ConfigError: a setting is outside its range.
-            InvalidVectorsError: embeddings that are not finite (N, D).
+            InvalidVectorsError: the embeddings are not a matrix (N, D) of finite numbers.
         """
         points = check_vectors(as_array(embeddings))
         fitted = fit_projection(
@@ -102,11 +104,11 @@ class UMAPVisualizer:
     def cluster(self, n_clusters: int = 100, method: ClusterMethod = "kmeans") -> np.ndarray:
         """Cluster the embeddings, not their places; return labels (N,), with 0 for the largest cluster.
 
-        There are at most as many clusters as different embeddings.
+        There are never more clusters than different embeddings.
 
         Raises:
             NotFittedError: ``fit_transform`` was not called.
-            ConfigError: an unknown method, or fewer than one cluster.
+            ConfigError: the method is unknown, or ``n_clusters`` is below 1.
         """
         check_word("method", method, get_args(ClusterMethod))
         points, _ = self._require_map()
@@ -129,8 +131,8 @@ class UMAPVisualizer:
     ) -> Path:
         """Draw the map as a PNG, coloured by clusters if there are any; return its path.
 
-        ``dot_size`` is an area in square points, as in matplotlib; many dots are drawn smaller. Of more
-        than two components, the first two are drawn.
+        ``dot_size`` is an area in square points, as in matplotlib; if there are many dots, they are drawn
+        smaller. If the map has more than two components, the first two are drawn.
 
         Raises:
             NotFittedError: ``fit_transform`` was not called.
@@ -163,14 +165,14 @@ class UMAPVisualizer:
         image_paths: Sequence[str | Path] | None = None,
         show_images: bool = False,
     ) -> Path:
-        """Write the map as one page that needs no network; return its path.
+        """Write the map as one HTML file that needs no network; return its path.
 
-        ``image_paths``, one per embedding, are shown as names under the pointer; ``show_images`` adds
-        thumbnails.
+        ``image_paths`` has one path per embedding. The page shows the path of the point under the pointer;
+        with ``show_images`` it also shows a thumbnail of the file.
 
         Raises:
             NotFittedError: ``fit_transform`` was not called.
-            ConfigError: not one path per embedding, or ``show_images`` without paths.
+            ConfigError: there is not one path per embedding, or ``show_images`` is set without paths.
             TargetError: the file cannot be written.
         """
         _, places = self._require_map()
@@ -237,7 +239,7 @@ class IncrementalUMAP(UMAPVisualizer):
 
         Raises:
             ConfigError: the map was made from a single embedding.
-            InvalidVectorsError: embeddings that are not finite (M, D), or have another D.
+            InvalidVectorsError: the embeddings are not finite numbers (M, D), or D differs from the map's.
         """
         if not hasattr(self, "reducer"):
             return self.fit_transform(new_embeddings)
@@ -246,7 +248,7 @@ class IncrementalUMAP(UMAPVisualizer):
         places = self.reducer.transform(points)
         self.embeddings = np.concatenate([embeddings, points])
         self.projection = np.concatenate([projection, places])
-        self.labels = None  # the old labels lack the new rows
+        self.labels = None  # the old labels do not include the new rows
         return places
 
 

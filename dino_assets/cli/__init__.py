@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def fetcher_main(arguments: Sequence[str] | None = None) -> int:
-    """Run ``dinov3-fetcher``, the published program's name for ``dino-assets fetch``."""
+    """Run the program ``dinov3-fetcher``: it is ``dino-assets fetch`` with other defaults."""
     parser = CommandParser(
         prog="dinov3-fetcher", description="Fetch a DINOv3 or DINOv2 checkpoint to this machine."
     )
@@ -66,16 +66,16 @@ def fetcher_main(arguments: Sequence[str] | None = None) -> int:
 
 @cache
 def _end_quickly() -> None:
-    """Skip garbage collection of all imported modules when the process ends.
+    """Skip the garbage collection of all imported modules when the process ends.
 
-    With Dagster it takes 0.6 s of CPU after the last line is printed.
+    This collection would take 0.6 s of CPU with Dagster, after the last line is printed.
     """
     atexit.register(gc.freeze)
 
 
 def _run(options: argparse.Namespace) -> int:
     _end_quickly()
-    # Imported here, as commands import what they need in their functions: `--help` needs none of it.
+    # Imported here, since `--help` does not need it. For the same reason, commands import in their functions.
     from dino_assets.settings.environment import load_settings
 
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
@@ -98,8 +98,8 @@ def _run(options: argparse.Namespace) -> int:
         if (err.name or "").partition(".")[0] != "dagster":
             raise
         say(
-            "Dagster is not installed here, and this command needs it. An image of the service can only "
-            "run `serve` and `fetch`. For other commands install the whole package.",
+            "Dagster is not installed here, and this command needs it. The container image of the service "
+            "can only run `serve` and `fetch`. For other commands, install the whole package.",
             to=sys.stderr,
         )
         return 1
@@ -123,7 +123,7 @@ def make_parser() -> argparse.ArgumentParser:
         description="Choose the few tiles of drone flights that are worth labelling.",
     )
     parser.add_argument("--version", action="version", version=__version__)
-    # Without a command: what exists here, and what to do next.
+    # Without a command, the program prints what exists here and what to do next.
     parser.set_defaults(run=status.introduce)
     commands = parser.add_subparsers(metavar="COMMAND")
     for group in (

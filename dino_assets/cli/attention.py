@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 VIEWS = ("attention", "heads", "pca", "similarity", "features")
 FOREGROUND = ("auto", "above", "below")
-# The views that each flag is for.
+# The views that each flag can be used with.
 _VIEWS_OF_FLAG = {
     "head": ("attention",),
     "point": ("similarity",),
@@ -32,8 +32,8 @@ views:
   heads       the same, for every head of the layer
   pca         the first three principal components of the patch features as colours; several
               photographs share one basis, so a colour means the same in all of them
-  similarity  a page: click a patch to see similar patches (-o NAME.html, or a folder); or a
-              picture, for one --point
+  similarity  a page where a click on a patch shows similar patches (-o NAME.html, or a folder);
+              with --point, a picture of the patches that are similar to the one at that point
   features    the patch features as numbers, .npz or .pt
 
 examples:
@@ -43,7 +43,8 @@ examples:
   dino-assets attention DJI_0018.JPG --view similarity --point 1200,800 -o like-this.png
   dino-assets attention flight/*.JPG --view pca -o components.png
 
-exit codes: 0 all files are written, 1 some failed and the others are written, 2 wrong usage
+exit codes: 0 all files are written; 1 an error, or some photographs failed and the files of the others
+are written; 2 wrong usage
 """
 
 
@@ -51,7 +52,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     """Add the command ``attention``."""
     parser = commands.add_parser(
         "attention",
-        help="show a model's attention in a photograph, or patches that are similar for the model",
+        help="show a model's attention in a photograph, or patches with similar vectors",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -83,20 +84,20 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--point",
         type=parse_point,
         metavar="X,Y",
-        help="for similarity: a point in pixels of the upright photograph, from its upper left corner "
+        help="for similarity: a point of the upright photograph, in pixels from the upper left corner "
         "(default: none)",
     )
     parser.add_argument(
         "--debias",
         metavar="noise|blank|DIR",
-        help="subtract the part of the features that depends on a patch's position only, measured on "
-        "noise, on blank pictures or on the photographs in a folder (default: no)",
+        help="subtract from the features the part that depends only on a patch's position; it is measured "
+        "on noise, on blank pictures or on the photographs in a folder (default: no)",
     )
     parser.add_argument(
         "--foreground",
         choices=FOREGROUND,
-        help="for pca: leave out the patches on one side of the first component; auto guesses the side "
-        "(default: show all patches)",
+        help="for pca: show only the patches above, or only those below, the mean of the first component; "
+        "auto chooses the side with fewer patches at the pictures' edges (default: show all patches)",
     )
     parser.add_argument(
         "--model",
@@ -126,7 +127,7 @@ def parse_head(text: str) -> int | str:
         return int(text)
     except ValueError:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is not a head: expected is a number or 'all'"
+            f"{text!r} is not a head: expected a number or 'all'"
         ) from None
 
 
@@ -136,7 +137,7 @@ def parse_point(text: str) -> tuple[float, float]:
         x, y = map(float, text.split(","))
     except ValueError:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is not a point: expected are two numbers, such as 1200,800"
+            f"{text!r} is not a point: expected two numbers, such as 1200,800"
         ) from None
     return x, y
 
@@ -147,7 +148,7 @@ def _attention(options: argparse.Namespace, settings: Settings) -> int:
     for flag, views in _VIEWS_OF_FLAG.items():
         if getattr(options, flag) is not None and options.view not in views:
             raise ConfigError(
-                f"--{flag} cannot be used with --view {options.view}, only with {', '.join(views)}",
+                f"--{flag} cannot be used with --view {options.view}, only with --view {' or '.join(views)}",
                 setting=flag,
                 value=getattr(options, flag),
             )
@@ -183,7 +184,7 @@ def _attention(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def _name_ending(options: argparse.Namespace) -> str:
-    """Make the ending of a file's name; it differs by view, layer and head."""
+    """Make the ending of an output file's name from the view, the layer and the head."""
     head = "" if options.head is None else f"-head{options.head}"
     layer = "" if options.layer == -1 else f"-layer{options.layer}"
     is_page = options.view == "similarity" and options.point is None
@@ -219,7 +220,7 @@ def _choose_view(
     debias: "Debias | None",
     line: LiveLine,
 ) -> "Callable[[AttentionJob], PatchView]":
-    """Return a function that draws the requested view into the file of an ``AttentionJob``."""
+    """Return a function that draws the requested view and writes it to an ``AttentionJob``'s file."""
     layer = options.layer
 
     def draw(job: AttentionJob) -> "PatchView":

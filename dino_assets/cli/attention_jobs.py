@@ -1,4 +1,4 @@
-"""Jobs of the command ``attention``: which file shows which photographs, and the value of ``--debias``."""
+"""Jobs of the command ``attention``: which photographs each file shows. Reading of ``--debias``."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ _ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
 @dataclass(frozen=True)
 class AttentionJob:
-    """Some photographs, and the file that will show them."""
+    """One or more photographs, and the file that will show them."""
 
     images: tuple[str, ...]
     target: Path
@@ -30,10 +30,10 @@ class AttentionJob:
 def plan_jobs(
     images: Sequence[str], output: str, *, ending: str, joins: bool
 ) -> list[AttentionJob]:
-    """Plan one file per photograph, or one for all photographs if ``joins``.
+    """Plan one file per photograph or, with ``joins``, one file for all photographs.
 
-    Files in a folder have the names of their photographs plus ``ending``. If photographs of several
-    folders have the same name, the folders' names are put in front.
+    If ``output`` is a folder, each file is named after its photograph, followed by ``ending``. If
+    photographs in different folders have the same name, the names of these folders are put in front.
 
     Raises:
         ConfigError: the output is one file, but there are several photographs.
@@ -59,7 +59,7 @@ def plan_jobs(
 
 
 def _name_apart(images: Sequence[str]) -> list[str]:
-    """Make unique names for photographs, by the folders in front; equal paths get numbers."""
+    """Make unique names for photographs: equal names get their folders in front, equal paths get numbers."""
     paths = [expand_path(image).absolute() for image in images]
     names = [path.name for path in paths]
     for depth in range(2, max(len(path.parts) for path in paths)):
@@ -76,10 +76,10 @@ def _name_apart(images: Sequence[str]) -> list[str]:
 
 
 def find_references(debias: str | None) -> "Debias | None":
-    """Find what ``--debias`` names: one of its words, or the pictures in a folder.
+    """Read the value of ``--debias``: the word ``noise`` or ``blank``, or the pictures in a folder.
 
     Raises:
-        ConfigError: it is neither a word nor a folder with pictures.
+        ConfigError: the value is neither of these words, nor a folder with pictures.
     """
     if debias is None or debias == "noise" or debias == "blank":
         return debias
@@ -92,7 +92,7 @@ def find_references(debias: str | None) -> "Debias | None":
     ]
     if not pictures:
         raise ConfigError(
-            f"--debias is {debias!r}; expected is 'noise', 'blank' or a folder with photographs",
+            f"--debias is {debias!r}; expected 'noise', 'blank' or a folder with photographs",
             setting="debias",
             value=debias,
         )

@@ -24,7 +24,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
     bring = commands.add_parser(
         "import",
-        help="convert weights of timm or Meta, or a folder with them, to a checkpoint folder",
+        help="convert a weights file of timm or Meta, or a folder with one, to a checkpoint folder",
     )
     bring.add_argument(
         "source",
@@ -47,7 +47,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     bring.set_defaults(run=_import)
     samples = commands.add_parser(
-        "samples", help="write samples to try the package"
+        "samples", help="write sample files, to try the package"
     ).add_subparsers(required=True, metavar="WHAT")
     checkpoint = samples.add_parser(
         "checkpoint",
@@ -68,7 +68,7 @@ def add_fetch_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config",
         metavar="FILE",
-        help='a JSON file, {"train": {"dino_root": FOLDER, "dino_model": NAME}}',
+        help='a JSON file that names folder and model: {"train": {"dino_root": FOLDER, "dino_model": NAME}}',
     )
     parser.add_argument(
         "--model", metavar="NAME", help="a Hub repository, or a short name such as dinov3-vitl16"
@@ -87,7 +87,11 @@ def add_fetch_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_fetcher(options: argparse.Namespace, settings: Settings) -> int:
-    """Run ``dinov3-fetcher`` with its published defaults: ``config.json``, else the default teacher."""
+    """Run ``dinov3-fetcher``.
+
+    Without ``--config`` and ``--to`` it reads ``config.json``. With ``--to`` alone it fetches
+    ``DEFAULT_TEACHER``.
+    """
     if options.config is None and options.to is None:
         options.config = "config.json"
     if options.model is None and options.config is None:
@@ -152,7 +156,7 @@ def _import(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def _name_import(source: Path) -> str:
-    """Name an import after its folder or file; a file with a common name gets its folder's name."""
+    """Name an import after its source; for a file with a common name such as ``model``, after its folder."""
     path = resolve_path(source)
     return path.name if path.is_dir() else path.parent.name if path.stem in _PLAIN else path.stem
 
@@ -174,7 +178,7 @@ def _read_path(options: argparse.Namespace, name: str) -> Path:
 
 
 def _straighten(path: Path) -> Path:
-    """Resolve ``..`` in a path; a path without it keeps its links."""
+    """Resolve ``..`` and links in a path that contains ``..``; return another path unchanged."""
     return resolve_path(path) if ".." in path.parts else path
 
 
@@ -190,7 +194,7 @@ def _checkpoint(options: argparse.Namespace, settings: Settings) -> int:
     find_or_write_demo_checkpoint(folder)
     named = _within(folder, settings.root)
     say(
-        f"{named}: random weights, to try the commands; its results mean nothing. Use it with "
-        f"DINO_MODEL_ID={named}"
+        f"{named}: a checkpoint with random weights, to try the commands; its results mean nothing. Use it "
+        f"with DINO_MODEL_ID={named}"
     )
     return 0

@@ -26,7 +26,8 @@ def list_drops(options: argparse.Namespace, settings: Settings) -> int:
     from dino_assets.store.objects import describe_missing_store
 
     store = open_store_here(settings, may_be_new=True)
-    with ThreadPoolExecutor(1) as pool:  # in a bucket, both calls wait for pages of a listing
+    # Listing a bucket is slow, so both calls run at the same time.
+    with ThreadPoolExecutor(1) as pool:
         finding = pool.submit(find_drops, store)
         describe = describe_drops(store)
         drops = finding.result()
@@ -72,7 +73,7 @@ def _find_empty(
     states: Mapping[str, Sequence["AssetState"]],
     settings: Settings,
 ) -> set[str]:
-    """Find drops without photographs, among those of which no asset is made yet."""
+    """Find the drops whose source holds no photographs, among the drops without any asset."""
     from dino_assets.drops.examination import find_empty
 
     waiting = [
@@ -91,7 +92,7 @@ def _find_late(
     states: Mapping[str, Sequence["AssetState"]],
     settings: Settings,
 ) -> tuple[dict[str, "SourceChanges"], int]:
-    """Find photographs that arrived after a drop's images were made; count the drops not checked."""
+    """Find photographs that arrived after a drop's images were made; also count the drops not checked."""
     from dino_assets.drops.examination import find_late
 
     made = {
@@ -107,7 +108,7 @@ def _find_late(
 def _describe_files(
     name: str, empty: set[str], late: Mapping[str, "SourceChanges"]
 ) -> dict[str, Any]:
-    """Describe changes of a drop's files for programs; empty if the files are as they were read."""
+    """Describe for ``--json`` that a drop is empty, or which files arrived late; else return no facts."""
     if name in empty:
         return {"is_empty": True}
     if (changes := late.get(name)) is None:
@@ -117,7 +118,7 @@ def _describe_files(
 
 
 def _find_failures(states: Sequence["AssetState"]) -> dict[str, str]:
-    """Find assets that fail their check or cannot be made, from the committed outputs."""
+    """Find a drop's assets that fail their check or cannot be made, each with the reason."""
     from dino_assets.images.stage.judging import judge_cuttable, judge_usable
 
     of = {state.asset: state for state in states}

@@ -27,7 +27,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         required=True, metavar="ACTION"
     )
     register = drops.add_parser(
-        "register", help="register a drop, or list its files again, before assets are made of it"
+        "register", help="register a drop under a name; for a registered drop, list its files again"
     )
     register.add_argument("name", metavar="NAME", help="name of the drop")
     register.add_argument(
@@ -40,7 +40,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     register.add_argument(
         "--replace",
         action="store_true",
-        help="the photographs of a registered drop were moved to another source",
+        help="accept another source for a registered drop, because its photographs were moved there",
     )
     register.add_argument(
         "--tag",
@@ -65,7 +65,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     tag.set_defaults(run=_tag)
     retire = drops.add_parser(
-        "retire", help="leave a drop out of future pools, maps and rounds; its data is kept"
+        "retire", help="leave a drop out of future maps and rounds; its data is kept"
     )
     retire.add_argument("name", metavar="NAME", help="name of the drop")
     retire.set_defaults(run=_retire)
@@ -81,14 +81,14 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "select",
         help="choose a round of tiles worth labelling, from all drops or some",
         description=(
-            "Choose a round of tiles worth labelling. Strategies: hybrid groups similar tiles into "
+            "Choose a round of tiles worth labelling. The strategies: hybrid groups similar tiles into "
             "clusters, and takes from each cluster the most central tiles (typical) and the farthest "
             "ones (most unlike the tiles chosen so far). cluster takes central tiles only. fps takes the "
-            "farthest tiles of the whole pool, so it finds rare objects and outliers first. random takes "
-            "any. No tile of an earlier round is chosen again. A window that overlaps one may be chosen: "
+            "farthest of all tiles, so it finds rare objects and outliers first. random takes tiles at "
+            "random. No tile of an earlier round is chosen again, but one that overlaps it may be: "
             "overlap on the ground is not taken into account yet."
         ),
-        # Options that are not given are left to the stage; it has the same defaults as the asset.
+        # An option that is not given gets its default from the stage, as in the asset.
         argument_default=argparse.SUPPRESS,
     )
     add_flags(choose, RoundSettings)
@@ -96,7 +96,8 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--tile-px",
         type=int,
         metavar="N",
-        help="Tile side whose embeddings are used (default: 518 for DINOv2, 512 for DINOv3)",
+        help="Side of the tiles whose embeddings are used, in pixels (default: 518 for DINOv2, 512 for "
+        "DINOv3)",
     )
     choose.add_argument(
         "--replace",
@@ -123,7 +124,7 @@ def _register(options: argparse.Namespace, settings: Settings) -> int:
     if registered.doubt:
         say(f"note: {registered.doubt}")
     if registered.lacking:
-        say(f"not in its images yet: {registered.lacking}")
+        say(f"not in the drop's images yet: {registered.lacking}")
     if warning := warn_of_duplicates(open_store_here(settings), drop):
         say(f"note: {warning}")
     say(f"next: {name_command()} run {drop.name}")
@@ -148,7 +149,7 @@ def _retire(options: argparse.Namespace, settings: Settings) -> int:
     with open_instance(settings.root) as instance:
         removed = remove_drop_key(instance, drop.name)
     verb = "retired" if has_changed or removed else "already retired"
-    say(f"{drop.name}: {verb}. Its data is kept; future pools, maps and rounds leave it out")
+    say(f"{drop.name}: {verb}. Its data is kept; future maps and rounds leave it out")
     say(f"to use it again: {name_command()} drops restore {drop.name}")
     return 0
 
@@ -227,7 +228,7 @@ def _select(options: argparse.Namespace, settings: Settings) -> int:
         may_replace=may_replace,
     )
     if opened.has_other_settings:
-        raise ConfigError(f"{opened.notice} With --replace it is chosen again.")
+        raise ConfigError(f"{opened.notice} To choose this round again, add --replace.")
     if warning := explain_other_model(
         store, settings.model, settings.model_revision, root=settings.root
     ):

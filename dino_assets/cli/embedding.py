@@ -26,11 +26,11 @@ PARTLY = 3  # exit code: the file is written, without some pictures
 _LINES_EVERY_S = 10.0
 _SHOWN_LEFT_OUT = 20
 _HELP = """
-    Embed whole pictures into a file with an id and a vector for each. Pictures are scaled to a square.
+    Embed whole pictures, each scaled to a square. Write a file with an id and a vector for each picture.
 
     SOURCE is a folder (with its sub-folders), a .csv with the column image_path, a .txt with one path
-    per line, or a picture. The id of a picture is its path in the folder, or the path in the list. With
-    several folders, ids begin with the folder's name.
+    per line, or a picture. The id of a picture is its path in the folder, or the path in the list. If
+    several SOURCEs are given, the id of a picture in a folder begins with that folder.
 """
 _EXAMPLES = """
     examples:
@@ -100,8 +100,8 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--pattern",
         action="append",
         metavar="GLOB",
-        help="names of pictures to take from folders, such as '*.jpg'; upper and lower case are equal; "
-        "may be repeated (default: every kind of picture)",
+        help="names of the pictures to take from folders, such as '*.jpg', in upper or lower case; may be "
+        "repeated (default: every kind of picture)",
     )
     embed.add_argument(
         "--column",
@@ -120,7 +120,8 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--precision",
         choices=get_args(PrecisionClass),
         default="half",
-        help="half: the fastest engine that passes the numerics check; fp32: full precision (default: half)",
+        help="half: the fastest engine whose vectors agree with full precision; fp32: full precision "
+        "(default: half)",
     )
     embed.add_argument(
         "--cache",
@@ -254,7 +255,7 @@ def _open_extractor(
 
 
 class _EngineLines(logging.Handler):
-    """Prints log lines before the first picture, when an engine is converted and checked (once per machine)."""
+    """Prints log lines before the first picture: a machine's first call converts and checks an engine."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print an INFO record above the progress bar; other handlers print warnings."""
@@ -265,7 +266,7 @@ class _EngineLines(logging.Handler):
 
 
 class _Pace:
-    """Speed, measured from the first picture on; before it an engine may be built and checked."""
+    """Speed from the first picture on: the time before it does not count, as an engine may be built then."""
 
     def __init__(self, total: int) -> None:
         self.total = total
@@ -274,7 +275,7 @@ class _Pace:
 
     @property
     def per_s(self) -> float:
-        """Pictures per second; 0 if there were too few."""
+        """Pictures per second; 0 until two pictures are done."""
         spent_s = self._last_s - self._first_s
         return (self.done - 1) / spent_s if self.done > 1 and spent_s > 0 else 0.0
 

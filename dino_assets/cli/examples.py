@@ -70,7 +70,7 @@ def list_commands(parser: argparse.ArgumentParser) -> Iterator[argparse.Argument
 
 
 class _HelpFormatter(argparse.HelpFormatter):
-    """Help in which a description is wrapped, and lines of examples stay as they are."""
+    """Help formatter that wraps a description and leaves the lines of examples as they are."""
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         if "examples:" in text or "\n" in text:

@@ -30,11 +30,12 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "export-model",
         help="write a model as ONNX, for programs without Python or PyTorch",
         description=(
-            "Write a model as ONNX. It has one input, pixel_values, of any batch size and one image size, "
-            "and one output, last_hidden_state: CLS, registers, patches. Its outputs are compared with the "
-            "transformers model before the file is published. The folder also gets licence, model card, "
-            "statistics, and manifest.json with the sha256 of each file. Keep model.onnx and "
-            "model.onnx.data together. An earlier export in FOLDER is replaced; other files are not touched."
+            "Write a model as ONNX. It has one input, pixel_values, of any batch size and one image size. It "
+            "has one output, last_hidden_state: CLS, registers, patches. Before the file is put into FOLDER, "
+            "its outputs are compared with those of the same model in the library transformers. The folder "
+            "also gets licence, model card, statistics, and manifest.json with the sha256 of each file. Keep "
+            "model.onnx and model.onnx.data together. An earlier export in FOLDER is replaced; other files "
+            "are not touched."
         ),
         argument_default=argparse.SUPPRESS,
     )
@@ -49,14 +50,14 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--to",
         default=None,
         metavar="FOLDER",
-        help="where to write the export; needed without --triton. The folder is created if needed, and never "
-        "left half written",
+        help="where to write the export; needed if --triton is not given. The folder is created if it is "
+        "missing, and never left half written",
     )
     export.add_argument(
         "--triton",
         default=None,
         metavar="REPOSITORY",
-        help="a Triton model repository; the model's own folder in it is written",
+        help="a Triton model repository; the model is written to a folder of its own in it",
     )
     export.add_argument(
         "--triton-device",

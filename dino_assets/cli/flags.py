@@ -6,7 +6,11 @@ from dino_assets.settings.described import Setting, list_settings
 
 
 def add_flags(parser: argparse.ArgumentParser, record: type) -> None:
-    """Add a flag per field; the parser must leave out flags that are not given, so the record's defaults hold."""
+    """Add a flag for each field of a record of settings.
+
+    The parser must have ``argument_default=SUPPRESS``. Then a flag that is not given has no value, and the
+    record's default is used.
+    """
     for setting in list_settings(record):
         meaning = f"{setting.meaning.rstrip('.')} (default: {_show_default(setting)})"
         meaning = meaning.replace("%", "%%")
@@ -34,5 +38,5 @@ def _show_default(setting: Setting) -> str:
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
-    """Add the flag ``--json`` of commands that list or report."""
+    """Add the flag ``--json`` to a command that lists or reports."""
     parser.add_argument("--json", action="store_true", help="print JSON, for programs")

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 WRONG = 3  # exit code: the model is not what it should be
 _HELP = """
-    Compute drawn pictures with a model file and with the checkpoint that it was made from (PyTorch,
-    float32), and compare the outputs. If they differ, print what is wrong and what to do.
+    Compute the outputs for a few drawn pictures twice: with a model file, and with the checkpoint that the
+    file was made from (in PyTorch, float32). If the outputs differ, print what is wrong and what to do.
 
     FILE is an .onnx, an OpenVINO .xml, or a Hugging Face folder. Without --reference, a folder is compared
     with its own weights: that shows errors in its config and in its processor file.
@@ -62,7 +62,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--precision",
         choices=get_args(PrecisionClass),
         default="half",
-        help="how close the outputs must be (default: half, the tolerance within a space of embeddings)",
+        help="how close the outputs must be; half is the tolerance within a space (default: half)",
     )
     check.add_argument("--json", action="store_true", help="print one JSON object")
     check.set_defaults(run=_check)
@@ -135,7 +135,7 @@ def _spell(report: "ModelReport", precision: PrecisionClass, passed: bool) -> li
         lines.append("passed: the model can replace its reference")
     elif report.passed:
         lines.append(
-            f"WRONG  the outputs are only as close as half precision; --precision {precision} was asked"
+            f"WRONG  the outputs are only as close as half precision; --precision {precision} asks for more"
         )
     return lines
 

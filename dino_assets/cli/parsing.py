@@ -1,4 +1,4 @@
-"""An argument parser with better errors: usage of the right command, and suggestions for misspelled words."""
+"""Argument parser whose errors show the usage of the failed command and correct misspelled words."""
 
 import argparse
 import difflib
@@ -7,19 +7,20 @@ from typing import Any, NoReturn
 
 from dino_assets.cli.terminal import name_commands
 
-_CLOSE = 0.6  # of difflib's ratio: --bugdet and --budget have 0.9
+_CLOSE = 0.6  # least ratio of difflib for a suggestion; --bugdet and --budget have 0.9
 
 
 class CommandParser(argparse.ArgumentParser):
-    """Argument parser that reports unknown arguments with its own usage; sub-parsers do so too.
+    """Argument parser that reports unknown arguments itself, with its own usage.
 
-    In argparse, the top parser reports the unknown arguments of a command, with the wrong usage.
+    The parsers of commands are of this class, too. With argparse's own class, the top parser would report a
+    command's unknown arguments, with the usage of the whole program.
     """
 
     def parse_known_args(  # type: ignore[override] # typeshed has overloads for other namespaces
         self, args: Sequence[str] | None = None, namespace: Any = None
     ) -> tuple[Any, list[str]]:
-        """Parse, and refuse unknown arguments here."""
+        """Parse the arguments; if some are unknown, print an error and exit."""
         options, unknown = super().parse_known_args(args, namespace)
         if unknown:
             self.error(f"unrecognized arguments: {' '.join(unknown)}{self._suggest(unknown)}")

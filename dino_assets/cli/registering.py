@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Registration:
-    """A registered drop; ``lacking`` describes files that its images lack, ``doubt`` a likely mistake."""
+    """A registered drop. ``lacking``: files that its images do not include. ``doubt``: a likely mistake."""
 
     drop: Drop
     is_new: bool
@@ -53,7 +53,7 @@ def register_here(
 
     store = open_store_here(settings, may_be_new=True)
     checked = [check_tag(tag) for tag in tags]
-    find_name(store, name)  # checks that may fail come before a long listing
+    find_name(store, name)  # the checks come first: listing the source may take long
     root = settings.root
     with showing_log("dino_assets.drops.sources"):
         if source:
@@ -81,13 +81,14 @@ def register_here(
     doubt = ""
     if not state.photos:
         doubt = (
-            f"of {count_of(state.files, 'file')}, none has the name of a photograph; check the path"
+            f"the source has {count_of(state.files, 'file')}, but none with the name of a photograph, such "
+            "as DJI_0001.JPG; check the path"
         )
     return Registration(drop, bool(has_changed or added), new, doubt)
 
 
 def _describe_new(store: "ObjectStore", drop: Drop, listing: "SourceListing") -> str:
-    """Describe the files that the drop's images lack; empty if no images are made yet."""
+    """Describe the files that the drop's images do not include; empty if no images are made yet."""
     from dino_assets.drops.changes import find_changes
     from dino_assets.store.commits.manifests import find_manifest
     from dino_assets.store.commits.protocol import OutputId
@@ -103,7 +104,7 @@ def _describe_new(store: "ObjectStore", drop: Drop, listing: "SourceListing") ->
 
 
 def _refuse_surroundings(settings: Settings, store: "ObjectStore", address: str) -> None:
-    """Refuse a source that contains the project: every run would change the drop and read its own output.
+    """Refuse a source that contains the project: each run would read the results as new photographs.
 
     Raises:
         ConfigError: the source contains the project or its store, as ``/`` and ``.`` do.
@@ -157,7 +158,8 @@ def find_or_register(
         names = ", ".join(sorted(find_drops(store))) or "none yet"
         raise UnknownDropError(
             f"no drop {name!r} is registered (registered: {names}), and the inbox {settings.inbox!r} has no "
-            "folder of that name with files in it. Name the folder of its photographs with --from FOLDER.",
+            "folder of that name with files in it. If it is a new drop, name the folder with its photographs "
+            "with --from FOLDER.",
             drop=name,
         ) from err
 
@@ -203,8 +205,8 @@ def refuse_sources(store: "ObjectStore", target: Path) -> None:
         folder = Path(os.path.realpath(drop.source))
         if folder.is_dir() and place.is_relative_to(folder):
             raise ConfigError(
-                f"{str(target)!r} is in the folder of drop {name!r}: its next run would read the written "
-                "files as photographs. Name another folder, such as out.",
+                f"{str(target)!r} is in the folder of drop {name!r}: the drop's next run would read the "
+                "exported files as photographs. Name another folder, such as out.",
                 setting="to",
                 value=str(target),
                 reason="in-a-drop",
@@ -212,11 +214,11 @@ def refuse_sources(store: "ObjectStore", target: Path) -> None:
 
 
 def open_store_here(settings: Settings, *, may_be_new: bool = False) -> "ObjectStore":
-    """Open the store; ``may_be_new`` is set by commands that work without results.
+    """Open the store; with ``may_be_new``, also one in which nothing was ever stored.
 
     Raises:
         ConfigError: there is no project here.
-        NotCommittedError: nothing was ever stored, and the store may not be new.
+        NotCommittedError: nothing was ever stored, and ``may_be_new`` is not set.
     """
     from dino_assets.store.objects import describe_missing_store, open_store
 
@@ -224,14 +226,15 @@ def open_store_here(settings: Settings, *, may_be_new: bool = False) -> "ObjectS
     store = open_store(settings.storage)
     if not store.is_there and not may_be_new:
         raise NotCommittedError(
-            f"{describe_missing_store(store)} Process a first drop with: {name_command()} run NAME --from FOLDER",
+            f"{describe_missing_store(store)} Process a first drop with: {name_command()} run NAME --from "
+            "FOLDER",
             reason="no-store",
         )
     return store
 
 
 def _add_key(settings: Settings, drop: Drop) -> bool:
-    """Add a registered drop's partition key, which a new instance lacks; return whether it was missing."""
+    """Add a registered drop's partition key if the instance lacks it; return whether it was added."""
     from dino_assets.defs.instance import open_instance
     from dino_assets.defs.partitions import add_drop_keys
 

@@ -28,7 +28,9 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="move the record of a damaged round away, so that other rounds can be read and chosen",
     )
     rounds.add_argument(
-        "--space", metavar="ID", help="the space of ROUND, if several spaces have one"
+        "--space",
+        metavar="ID",
+        help="the space of ROUND, if several spaces have a round of this name",
     )
     rounds.add_argument("--json", action="store_true", help="print JSON, a list of objects")
     rounds.set_defaults(run=_run)
@@ -63,10 +65,10 @@ def _set_aside(options: argparse.Namespace, settings: Settings) -> int:
     output = (existing or outputs or [OutputId("selections", name)])[0]
     key = set_aside(store, output)
     say(
-        f"{name} of space {output.space} was moved to {key!r} in the store. Its tiles no longer count as "
-        "chosen: later rounds may choose and pay for them again. Its table and pictures stay in "
-        f"'parts/selections/{name}' until `{name_command()} collect` deletes them, after a week at the "
-        "earliest."
+        f"The record of {name} in space {output.space} was moved to {key!r} in the store. The round's tiles "
+        "no longer count as chosen: later rounds may choose them again, and people may label them twice. "
+        f"Its table and pictures stay in 'parts/selections/{name}' until `{name_command()} collect` deletes "
+        "them, after a week at the earliest."
     )
     return 0
 
@@ -108,6 +110,8 @@ def _show(listed: "ListedRound", *, shows_space: bool) -> None:
     if without := sorted(set(listed.pool_drops).difference(listed.tiles_by_drop)):
         say(f"  in the pool, but no tile chosen: {join_names(without)}")
     if listed.left_out:
-        say(f"  left out, since unreadable at that time: {join_names(listed.left_out)}")
+        say(
+            f"  left out, because they could not be read at that time: {join_names(listed.left_out)}"
+        )
     if listed.caveat:
         say(f"  note: {spell_caveat(listed.caveat)}")

@@ -99,14 +99,15 @@ def _serve(options: argparse.Namespace, settings: Settings) -> int:
     if not (serving.keys or serving.is_open or options.open or _is_own(options.host)):
         raise ConfigError(
             f"--host {options.host} can be reached from other machines, but no API keys are configured. Set "
-            "DINO_API_KEYS (`dino-assets serve --help` shows how). Or use --open (or DINO_SERVE_OPEN=true) "
-            "to allow everybody who reaches the port.",
+            "DINO_API_KEYS (`dino-assets serve --help` shows how). To allow everybody who reaches the port, "
+            "use --open or DINO_SERVE_OPEN=true instead.",
             setting="host",
             value=options.host,
         )
     check_port(options.host, options.port, subject="the service")
     with showing_progress(name_model(settings)) as progress:
-        # Before the server starts: an error here ends the command, later the server would run without a model.
+        # Before the server starts, so that an error ends the command. Later, the server would run without a
+        # model.
         locate_model(settings, open_serving_store(settings.storage), progress=progress)
     app = make_app(is_open=options.open or None)
     config = uvicorn.Config(app, log_level="warning", http="httptools")

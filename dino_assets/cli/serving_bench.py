@@ -13,9 +13,10 @@ _HELP = """
     Measure a running embedding service: pictures per second, waiting times, refusals, and how fast
     /health answers meanwhile.
 
-    For each number of clients, pictures are sent for some seconds. A few bytes after the end of each
-    upload differ, so every upload is computed. A client that is refused with 503 waits as long as the
-    answer says. The new embeddings are deleted from the store at the end; audit records stay.
+    For each number of clients, pictures are sent for some seconds. Each upload gets a few bytes of its own
+    after the end of the picture, so the service must compute every upload. A client that is refused with
+    503 waits as long as the answer says. The new embeddings are deleted from the store at the end; audit
+    records stay.
 """
 _EXAMPLES = """
     examples:
@@ -73,7 +74,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     bench.add_argument(
         "--remote",
         action="store_true",
-        help="allow to load another machine (default: refuse)",
+        help="allow measuring another machine, which puts load on it (default: refuse)",
     )
     bench.add_argument("--json", action="store_true", help="print the figures as JSON")
     bench.set_defaults(run=_bench)
@@ -93,7 +94,7 @@ def _read_clients(text: str) -> tuple[int, ...]:
     numbers = tuple(map(_within(MOST_CLIENTS), text.split(",")))
     if len(numbers) > MOST_LOADS:
         raise argparse.ArgumentTypeError(
-            f"{len(numbers)} numbers of clients; expected are at most {MOST_LOADS}"
+            f"{len(numbers)} numbers of clients are given; at most {MOST_LOADS} are allowed"
         )
     return numbers
 

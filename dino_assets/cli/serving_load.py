@@ -1,4 +1,4 @@
-"""Running loads on an embedding service, and printing the figures."""
+"""Measurement of an embedding service under load, for the command ``bench-serve``."""
 
 import argparse
 import json
@@ -23,7 +23,7 @@ from dino_assets.settings.urls import expand_path
 
 
 def run_loads(options: argparse.Namespace, *, drawn_px: tuple[int, int]) -> int:
-    """Run the loads of a command; return the exit status.
+    """Measure the service with each number of clients, and print the figures; return the exit status.
 
     Raises:
         ServiceError: the service does not answer, or refuses.
@@ -76,7 +76,8 @@ def _read_key(option: str) -> str:
         key = expand_path(option[1:]).read_text(encoding="utf-8").strip()
     if not key.isascii() or not key.isprintable() or (option and not key):
         raise ConfigError(
-            "the key is empty, or has characters that are not printable ASCII", setting="key"
+            "--key is empty, or has characters that are not printable ASCII. Check the key, or its file.",
+            setting="key",
         )
     return key
 
@@ -108,14 +109,14 @@ def _report_deleted(url: str, made: int, left: Sequence[str], *, has_key: bool) 
     command = quote_words(["curl", "-fsS", "-X", "DELETE", *auth, f"{url}/embeddings/ID"])
     say(
         f"{len(left):,} of {made:,} new embeddings are left in the store: the service did not delete them. "
-        "If it has keys, that needs a key with the scope delete. To delete them later:\n"
+        "If the service has keys, deleting needs a key with the scope delete. To delete them later:\n"
         f"  xargs -I ID {command} < {quote_words([file.name])}",
         to=sys.stderr,
     )
 
 
 class _LoadProgress:
-    """The progress of a load: a line that is overwritten, or one line at the beginning."""
+    """Progress of one load: a line that is overwritten or, without a terminal, one line at the beginning."""
 
     def __init__(self, clients: int, seconds: int) -> None:
         self._what = f"{clients} client{'s' if clients > 1 else ''}"

@@ -71,7 +71,7 @@ def _demo_ui(options: argparse.Namespace, demo: Settings) -> int:
 
 
 def _own_address(options: argparse.Namespace) -> dict[str, str]:
-    """Return the setting with the UI's address, for links in alerts of its sensors."""
+    """Return the environment variable with the UI's address, which alerts of failed runs link to."""
     return {"DINO_UI_URL": f"http://{options.host}:{options.port}"}
 
 

@@ -28,7 +28,7 @@ class ProjectStatus:
     store: str
     model: str
     drops: int
-    unfinished: tuple[str, ...]  # drops of which something is missing or old
+    unfinished: tuple[str, ...]  # drops with an asset that is missing or old
     unreadable: tuple[str, ...]  # drops whose record is damaged
     tiles: int
     embedded: int
@@ -52,7 +52,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def introduce(options: argparse.Namespace, settings: Settings) -> int:
-    """Print the status and the first commands; outside a project, only how to begin."""
+    """Print the status and how to get help; outside a project, print how to begin instead of the status."""
     command = name_command()
     try:
         show_status(options, settings)
@@ -99,7 +99,7 @@ def read_status(store: "ObjectStore", settings: Settings) -> ProjectStatus:
         asset: sum(each.rows for states in drops.values() for each in states if each.asset == asset)
         for asset in ("tiles", "embeddings")
     }
-    # Maps and rounds of other weights do not count, once embeddings of the present ones exist.
+    # Once there are embeddings of the current weights, maps and rounds of other weights do not count.
     spaces = {
         each.manifest.recipe.output.space
         for states in drops.values()
@@ -129,7 +129,7 @@ def read_status(store: "ObjectStore", settings: Settings) -> ProjectStatus:
 def _list_manifests(
     store: "ObjectStore", asset: str, spaces: Collection[str | None]
 ) -> "list[Manifest]":
-    """List an asset's manifests by name: those in ``spaces``, or in every space if these have none."""
+    """List an asset's manifests in ``spaces``, sorted by name; if there are none, those in every space."""
     from dino_assets.store.commits.listing import list_spaces
     from dino_assets.store.commits.manifests import list_manifests
 

@@ -36,7 +36,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--overlap",
         type=float,
         metavar="SHARE",
-        help="overlap of neighbouring tiles, 0 to 0.9 (default: 0.5)",
+        help="overlap of neighbouring tiles as a share of a tile's side, 0 to 0.9 (default: 0.5)",
     )
     preview.add_argument(
         "--ground-m",
@@ -64,7 +64,9 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="the file to write; its suffix gives the format",
     )
     footprints.add_argument(
-        "--space", metavar="ID", help="the space of the round, if several spaces have one"
+        "--space",
+        metavar="ID",
+        help="the space of the round, if several spaces have a round of this name",
     )
     footprints.set_defaults(run=_footprints)
 

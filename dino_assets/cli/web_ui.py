@@ -1,7 +1,8 @@
 """The command ``ui``: Dagster's UI, started on a free port only, and ended with all of its processes.
 
 On a busy port, ``dagster dev`` continues without its web server, with a second daemon next to the first one.
-On SIGTERM it hangs, waiting for its children. So it runs as a child of this process.
+On SIGTERM it hangs, because it waits for its child processes. So this process checks the port first, runs
+``dagster dev`` as a child, and ends it with all of its processes.
 """
 
 import contextlib
@@ -36,7 +37,7 @@ def serve(
         except BlockingIOError:
             raise ConfigError(
                 "the UI of this folder is already running, or still ending. Two of them would run every "
-                "sensor twice: use the first one, or end it.",
+                "sensor twice: use the running one, or end it first.",
                 setting="root",
                 value=str(root),
             ) from None
@@ -62,8 +63,8 @@ def _run(
         raise KeyboardInterrupt
 
     previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    # In a session of its own: Ctrl-C reaches only this process, and the group has all processes of the UI.
-    # It inherits the lock: if this process is killed, the UI keeps the folder locked.
+    # Started in a session of its own: Ctrl-C reaches only this process, and the group has all processes of
+    # the UI. The child inherits the lock: if this process is killed, the UI keeps the folder locked.
     serving = subprocess.Popen(
         command, cwd=root, env=environment, start_new_session=True, pass_fds=[lock.fileno()]
     )
@@ -90,13 +91,13 @@ def check_port(host: str, port: int, *, subject: str = "the UI") -> None:
         with socket.socket(family, socket.SOCK_STREAM) as trial:
             trial.setsockopt(
                 socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
-            )  # of a server that just ended
+            )  # the port of a server that just ended may be used
             trial.bind((host, port))
     except (OSError, OverflowError) as err:
         reason = getattr(err, "strerror", None) or str(err)
         raise ConfigError(
-            f"{subject} cannot listen on {host}:{port} ({reason}). Check whether it is already running; if "
-            "not, name another port with --port.",
+            f"{subject} cannot listen on {host}:{port} ({reason}). Check whether {subject} is already "
+            "running. If it is not, name another port with --port.",
             setting="port",
             value=port,
         ) from None

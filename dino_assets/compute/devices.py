@@ -1,4 +1,4 @@
-"""Selection of devices and processors on this machine."""
+"""Devices and processors of this machine: choosing, counting, and checking for other load."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -9,14 +9,15 @@ from dino_assets.compute.pytorch import may_see
 from dino_assets.compute.settings import Accelerator, ComputeSettings, Device, check_compute
 from dino_assets.errors import DeviceUnavailableError
 
-# Share of the processors that other programs use: a smaller share is within the error of a forecast.
+# Other programs count only if they use more than this share of the processors. A smaller share changes a
+# run's duration by less than the error of its forecast.
 BUSY_SHARE = 0.5
 
 
 def resolve_compute(
     wanted: ComputeSettings, *, accelerators: Sequence[Device] | None = None
 ) -> ComputeSettings:
-    """Replace every ``auto`` and 0 by a value for this machine.
+    """Replace device ``auto`` and ``threads=0`` by values for this machine; keep all other settings.
 
     Raises:
         DeviceUnavailableError: a named device is not available; ``auto`` never raises.
@@ -38,7 +39,7 @@ def has_other_work(
 ) -> bool:
     """Check whether other programs kept this machine busy in the last minute.
 
-    ``threads`` of this program are subtracted from the load.
+    ``threads`` is the number of this program's own threads, which are subtracted from the load.
     """
     try:
         other_load = read_load() - threads
@@ -48,7 +49,9 @@ def has_other_work(
 
 
 def resolve_device(wanted: Device, *, accelerators: Sequence[Device] | None = None) -> Device:
-    """Choose the device from ``accelerators``, by default those that PyTorch can use here.
+    """Return the wanted device; for ``auto`` the best accelerator, or the CPU if there is none.
+
+    ``accelerators`` defaults to those that PyTorch can use here.
 
     Raises:
         DeviceUnavailableError: a named device is not available.
@@ -71,9 +74,10 @@ def resolve_device(wanted: Device, *, accelerators: Sequence[Device] | None = No
 
 
 def list_devices(compute: ComputeSettings, *, cards: int | None = None) -> list[str]:
-    """List the devices to compute on at the same time: every GPU, or the CPU.
+    """List one device per worker: every GPU on CUDA, otherwise the CPU or ``mps`` once.
 
-    ``processes`` uses fewer GPUs, or divides a CPU's threads. ``cards``: by default all that PyTorch finds.
+    ``compute.processes`` sets a limit on the number of GPUs. For other devices, the list repeats the device
+    that many times. ``cards`` is the number of GPUs, by default all that PyTorch finds.
     """
     if compute.device != "cuda":
         return [compute.device] * max(1, compute.processes)
@@ -85,7 +89,10 @@ def list_devices(compute: ComputeSettings, *, cards: int | None = None) -> list[
 
 
 def sees_accelerator(device: Accelerator) -> bool:
-    """Check whether PyTorch can use this kind of accelerator here. Import it only if that is possible."""
+    """Check whether PyTorch can use this kind of accelerator here.
+
+    PyTorch is imported only if ``may_see`` does not rule the accelerator out.
+    """
     if not may_see(device):
         return False
     import torch

@@ -19,13 +19,16 @@ ShardIn = TypeVar("ShardIn", contravariant=True)
 MessageOut = TypeVar("MessageOut", covariant=True)
 # Control messages that a worker's process sends.
 _MORE, _END = "more", "end"
-# A terminated process may be in the middle of a long call.
+# How long to wait until a terminated process ends: it may be in the middle of a long call.
 PATIENCE_S = 5.0
 
 
 @dataclass(frozen=True)
 class _Raised:
-    """An error sent to the parent in parts, because an ``__init__`` with keywords cannot be unpickled."""
+    """An error in parts, as a worker sends it to its parent process.
+
+    Pickle cannot rebuild an error whose ``__init__`` requires keyword arguments.
+    """
 
     kind: type[Exception]
     arguments: tuple[Any, ...]
@@ -33,18 +36,21 @@ class _Raised:
 
 
 class MakeWork(Protocol[ShardIn, MessageOut]):
-    """A picklable function that prepares a worker: it has paths, never a loaded model."""
+    """A function that prepares a worker's computation on a device.
+
+    Workers receive it pickled, so it holds paths, never a loaded model.
+    """
 
     def __call__(
         self, device: str
     ) -> Callable[[Iterable[ShardIn]], Generator[MessageOut, None, None]]:
-        """Prepare the computation on this device."""
+        """Return the function that computes shards on this device."""
         ...
 
 
 @dataclass(eq=False)
 class _Process:
-    """A worker's process and the connection to it; idle while it waits for work."""
+    """A worker process and the connection to it; ``is_idle`` while the process waits for a job."""
 
     process: Any
     connection: Connection
@@ -52,9 +58,9 @@ class _Process:
 
 
 class Workers:
-    """One worker per device, kept with its opened resources from one call to the next.
+    """Worker processes, one per device; they stay open, with their resources, from one call to the next.
 
-    Work for one device runs in this process. For several devices, each has its own process.
+    If only one device is given and it has no process yet, its work runs in the calling process.
     """
 
     def __init__(self, *, patience_s: float = PATIENCE_S) -> None:
@@ -67,11 +73,11 @@ class Workers:
         """Compute shards on the devices; yield the workers' messages as they arrive.
 
         A process requests its next shard when it is ready. Results that a worker stored are kept, even if
-        another worker fails. A process that ended, or is still busy when the caller stops, is terminated. The
-        next call starts a new one.
+        another worker fails. An error that a worker raises is raised here again. Processes that are still
+        busy after an error, or when the caller stops early, are terminated. The next call starts new ones.
 
         Raises:
-            WorkerLostError: a process was killed. Errors of a worker are raised here, too.
+            WorkerLostError: a process ended unexpectedly, for example because it was killed.
         """
         names = [(device, devices[:at].count(device)) for at, device in enumerate(devices)]
         if len(names) == 1 and names[0] not in self._processes:
@@ -92,7 +98,7 @@ class Workers:
         """Send a job to a device's process; start the process if necessary."""
         if (worker := self._processes.get(name)) and _send_job(worker, job):
             return worker
-        if worker:  # it has ended since the last call
+        if worker:  # the process has ended since the last call
             worker.connection.close()
         worker = self._processes[name] = _start(name[0])
         if not _send_job(worker, job):
@@ -141,7 +147,8 @@ def _distribute(shards: Iterator[Any], workers: Sequence[_Process]) -> Iterator[
             except (EOFError, OSError):
                 raise _lost_error(worker.process) from None
             if message == _MORE:
-                shard = next(shards, None)  # outside of `try`: its errors do not come from a worker
+                # Outside of `try`, because errors of `shards` do not come from a worker.
+                shard = next(shards, None)
                 try:
                     connection.send(shard)
                 except OSError:
@@ -169,7 +176,7 @@ def _serve(device: str, connection: Connection) -> None:
     """Run a worker's process: receive jobs one by one, request shards, send messages."""
     parent = multiprocessing.parent_process()
     assert parent is not None
-    # A killed parent cannot end its workers, so they watch it.
+    # A killed parent cannot end its workers, so each worker ends itself when its parent has ended.
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     while (job := _receive_job(connection)) is not None:
         try:
@@ -205,7 +212,10 @@ def _request_shards(connection: Connection) -> Iterator[Any]:
 
 
 def _take_apart(err: Exception) -> _Raised:
-    """Split an error into parts with its traceback as a note; drop attributes that cannot be pickled."""
+    """Split an error into parts that can be pickled, with its traceback as a note.
+
+    An error that cannot be pickled becomes a RuntimeError with its type and text.
+    """
     import pickle  # noqa: TID251 - tests what the pipe will do
 
     err.add_note("".join(traceback.format_exception(err)))

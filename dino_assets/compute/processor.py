@@ -5,13 +5,14 @@ from functools import cache
 from pathlib import Path
 
 CPU_INFO = Path("/proc/cpuinfo")
-# oneDNN, PyTorch's library for matrix products, uses bfloat16 on x86 only with all flags of one set.
+# oneDNN is PyTorch's library for matrix products. On x86 it uses bfloat16 only if the processor has
+# all flags of one of these sets.
 _BF16_FLAGS = ({"avx512f", "avx512bw", "avx512dq", "avx512vl"}, {"avx_ne_convert"})
 
 
 @cache
 def read_flags(path: Path = CPU_INFO) -> str:
-    """Read the line with the first processor's flags; empty if there is none."""
+    """Read the line with the first processor's flags; return an empty string if there is none."""
     try:
         lines = path.read_text().splitlines()
     except OSError:
@@ -20,9 +21,9 @@ def read_flags(path: Path = CPU_INFO) -> str:
 
 
 def may_multiply_bf16(flags: str | None = None, *, machine: str | None = None) -> bool:
-    """Check whether PyTorch may use bfloat16 on this processor: False is certain, True nearly certain.
+    """Check, without importing PyTorch, whether it can use bfloat16 on this processor.
 
-    A certain answer would require importing PyTorch.
+    False is certain. True is nearly certain: only PyTorch itself can confirm it.
     """
     flags = read_flags() if flags is None else flags
     if not flags or (machine or platform.machine()) not in ("x86_64", "AMD64"):

@@ -23,11 +23,15 @@ class TorchBuild:
 
     version: str
     cuda: str | None = None
-    hip: str | None = None  # for AMD cards, which PyTorch calls cuda, too
+    hip: str | None = None  # for AMD GPUs, which PyTorch also calls cuda
 
 
 def find_build(folder: Path | None = None) -> TorchBuild | None:
-    """Read the build of the installed PyTorch (in ``folder``); None if its files do not say."""
+    """Read from PyTorch's files which build is installed.
+
+    ``folder`` defaults to the folder of the package ``torch``. Return None if PyTorch is not installed, or if
+    its files do not contain the version and the accelerators.
+    """
     folder = folder or _find_folder()
     if folder is None:
         return None
@@ -61,9 +65,9 @@ def may_see(
     has_driver: bool | None = None,
     platform: str = sys.platform,
 ) -> bool:
-    """Check whether PyTorch may find an accelerator: False is certain, True is not.
+    """Check, without importing PyTorch, whether it could find an accelerator.
 
-    ``build`` and ``has_driver`` default to this machine's.
+    False is certain, True is not. ``build`` and ``has_driver`` default to those of this machine.
     """
     if device == "mps":
         return platform == "darwin"
@@ -79,7 +83,7 @@ def may_see(
 
 @cache
 def has_cuda_driver(name: str = DRIVER) -> bool:
-    """Check whether the driver's library can be loaded. This starts nothing on a card."""
+    """Check whether the library of NVIDIA's driver can be loaded; this starts nothing on a GPU."""
     try:
         ctypes.CDLL(name)
     except OSError:

@@ -15,21 +15,23 @@ EngineChoice = Literal["auto", EngineName]
 
 @dataclass(frozen=True)
 class ComputeSettings:
-    """Settings of computing; ``auto`` and 0 mean that the program chooses."""
+    """Compute settings; ``auto`` and 0 mean that the program chooses."""
 
     device: Device = "auto"
     threads: int = 0
     precision: PrecisionClass = "half"
     engine: EngineChoice = "auto"
     batch: int = 0
-    processes: int = 0  # at the same time, one per device; 0: as many as devices
+    processes: int = 0  # worker processes at the same time; 0: one per device
 
 
 def check_compute(wanted: ComputeSettings) -> None:
-    """Check words and numbers, without looking for devices.
+    """Check that every setting has a known word or a number of at least 0.
+
+    Whether the device exists is not checked.
 
     Raises:
-        ConfigError: a value is out of range.
+        ConfigError: a word is unknown, or a number is negative.
     """
     check_word("device", wanted.device, get_args(Device), subject="compute ")
     check_word("precision", wanted.precision, get_args(PrecisionClass), subject="compute ")
@@ -37,8 +39,7 @@ def check_compute(wanted: ComputeSettings) -> None:
     for name in ("threads", "batch", "processes"):
         if getattr(wanted, name) < 0:
             raise ConfigError(
-                f"compute threads={wanted.threads}, batch={wanted.batch}, "
-                f"processes={wanted.processes}: 0 (automatic) or more expected",
+                f"compute {name} is {getattr(wanted, name)}; 0 (automatic) or more is expected",
                 setting=name,
                 value=getattr(wanted, name),
             )

@@ -16,7 +16,10 @@ _before: list[int] = []  # PyTorch's number of threads before it was set to one
 def map_ahead(
     work: Callable[[T], R], items: Iterable[T], *, threads: int
 ) -> Generator[R, None, None]:
-    """Apply ``work`` in threads, in order, at most ``2 × threads`` items ahead of the consumer."""
+    """Apply ``work`` to the items in threads; yield the results in the order of the items.
+
+    At most ``2 × threads`` items are submitted before the consumer takes their results.
+    """
     waiting: deque[Future[R]] = deque()
     pool = ThreadPoolExecutor(threads, thread_name_prefix=THREAD_PREFIX)
     try:
@@ -32,10 +35,10 @@ def map_ahead(
 
 
 def take_one_torch_thread() -> int:
-    """Limit each call of PyTorch to one thread from now on; return the earlier number.
+    """Limit each call of PyTorch to one thread from now on; return the earlier number of threads.
 
-    For several calls at the same time: the threads of one call wait for each other at every layer, which takes
-    long beside other programs. The results would also depend on the number of threads.
+    Callers make several calls at the same time instead. Several threads in one call would wait for each other
+    at every layer, which is slow while other programs run. Results would also depend on their number.
     """
     import torch
 
@@ -50,7 +53,8 @@ def take_one_torch_thread() -> int:
 def one_torch_thread() -> Iterator[None]:
     """Limit each call of PyTorch to one thread in this block, then restore the earlier number.
 
-    PyTorch is not imported here. An engine that imports it in the block must call ``take_one_torch_thread``.
+    This function does not import PyTorch. Code that imports it inside the block must call
+    ``take_one_torch_thread``.
     """
     before = take_one_torch_thread() if "torch" in sys.modules else None
     try:

@@ -1,7 +1,8 @@
-"""A lock per device: one run at a time computes there, and the others wait.
+"""Device locks: one run at a time computes on a device, and other runs wait.
 
-It is a lock of the operating system, which ends with its process, even a killed one. A slot of Dagster's
-pools stays taken after a killed run until a daemon frees it, and without a configured limit it locks nothing.
+The operating system releases such a lock when its process ends, even if the process is killed. Dagster's
+pools are not used for two reasons. The slot of a killed run stays taken until a daemon frees it. A pool
+without a configured limit locks nothing.
 """
 
 import fcntl
@@ -14,7 +15,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 log = logging.getLogger(__name__)
-_POLL_S = 0.5  # polling, because a signal cannot interrupt flock's own wait in every thread
+# The lock is polled, because a signal cannot interrupt a waiting flock in every thread.
+_POLL_S = 0.5
 
 
 @contextmanager
@@ -26,16 +28,18 @@ def taking_turn(
     say: Callable[[str], object] = log.warning,
     poll_s: float = _POLL_S,
 ) -> Iterator[None]:
-    """Lock a device among all programs that use the same ``folder``; they are shown ``holder``.
+    """Lock a device for the block; first wait until no other program holds the lock.
 
-    If the folder cannot be written, there is no lock and the block runs at once.
+    Programs that use the same ``folder`` share the locks. While another program waits, it logs ``holder``,
+    the name of this run. If the folder cannot be written, the block runs at once without a lock.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         opened = (folder / f"{device.replace(':', '-')}.lock").open("a+")
     except OSError as err:
         say(
-            f"cannot lock {device} for one run at a time ({err.strerror}); continuing without a lock"
+            f"cannot lock {device}: {str(folder)!r} cannot be written ({err.strerror}). This run continues "
+            "without a lock, so other runs may use the device at the same time. Make the folder writable."
         )
         yield
         return
@@ -47,7 +51,9 @@ def taking_turn(
                 break
             except BlockingIOError:
                 if not has_reported:
-                    say(f"{device} is in use by {_read_holder(lock.name)}; waiting for it")
+                    say(
+                        f"{device} is in use by {_read_holder(lock.name)}; waiting until it is free"
+                    )
                     has_reported = True
                 time.sleep(poll_s)
         lock.truncate(0)

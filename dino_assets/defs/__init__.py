@@ -1,1 +1,1 @@
-"""How Dagster sees the lineage: assets, checks, resources, jobs, sensors, schedules."""
+"""Dagster definitions of the lineage: assets, checks, resources, jobs, sensors, schedules."""

@@ -1,4 +1,4 @@
-"""Webhook alerts for failed runs: new failures, and alerts to send again after the receiver was down."""
+"""Webhook alerts for failed runs, sent again if the receiver was down."""
 
 import json
 import time
@@ -18,7 +18,7 @@ from dino_assets.settings.environment import list_secrets
 
 # The second attempt is made in the next tick. From then on the wait doubles each time.
 FIRST_WAIT_S, MAX_WAIT_S = 60.0, 900.0
-# After a day without a successful post, the failure has been seen in the UI anyway.
+# An alert that was not accepted for a day is given up: somebody has seen the failure in the UI by then.
 MAX_AGE_S = 86_400.0
 # The daemon ends a tick after 60 s. One alert takes 9 s when the receiver does not answer.
 BUDGET_S = 20.0
@@ -85,7 +85,10 @@ def report_failures(
     after, new = _find_new(context.instance, progress.after)
     if url is None:
         context.update_cursor(replace(progress, after=after).dump())
-        sentence = f"{count_of(len(new), 'run')} failed; DINO_FAILURE_WEBHOOK is not set, nothing is posted."
+        sentence = (
+            f"{count_of(len(new), 'run')} failed; DINO_FAILURE_WEBHOOK is not set, so nothing "
+            "is posted."
+        )
         return sentence if new else "Nothing to post."
     alerts, lines = _give_up((*progress.waiting, *new), now_s=clock())
     ends_s = clock() + BUDGET_S
@@ -150,12 +153,15 @@ def _find_new(instance: dg.DagsterInstance, after: int) -> tuple[int, list[Alert
 
 
 def _give_up(alerts: tuple[Alert, ...], *, now_s: float) -> tuple[list[Alert], list[str]]:
-    """Drop alerts that are older than a day or too many; return the rest, and a line for each dropped one."""
+    """Give up tried alerts that are older than a day, and the oldest alerts above ``MAX_WAITING``.
+
+    Return the other alerts, and a line for each one that was given up.
+    """
     young = [alert for alert in alerts if not alert.tries or now_s - alert.failed_s < MAX_AGE_S]
     newest = sorted(young, key=lambda alert: alert.failed_s)[-MAX_WAITING:]
     dropped = [alert.run_id for alert in alerts if alert not in newest]
     return newest, [
-        f"run {run_id} failed; its alert was given up: older than a day, or too many are waiting"
+        f"run {run_id} failed; its alert was given up: it is older than a day, or too many are waiting"
         for run_id in dropped
     ]
 

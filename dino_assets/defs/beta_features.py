@@ -1,4 +1,4 @@
-"""Beta and preview features of Dagster that are used here. Every command would print their warnings."""
+"""Beta and preview features of Dagster that this package uses, and the silencing of their warnings."""
 
 import warnings
 
@@ -33,6 +33,6 @@ _ACCEPTED: tuple[tuple[str, type[Warning], str], ...] = (
 
 
 def accept_beta_features() -> None:
-    """Silence the warnings of the accepted features; to be called before they are used."""
+    """Silence the warnings of the accepted features. Call this before the features are used."""
     for message, kind, place in _ACCEPTED:
         warnings.filterwarnings("ignore", message, kind, rf"{place}\Z")

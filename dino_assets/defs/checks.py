@@ -1,4 +1,4 @@
-"""Asset checks. Checks of partitioned assets give one verdict per drop, also in runs of several drops."""
+"""Asset checks. Checks of partitioned assets judge each drop separately, also in a run of several drops."""
 
 import time
 from collections.abc import Mapping
@@ -87,8 +87,8 @@ def weights_are_whole(
     asset="images",
     blocking=True,
     description=(
-        "Counts files that cannot be used. Warns from the first one. Fails if there are more than 2 files "
-        "and more than 5 % of them, or if no file is usable."
+        "Counts files that cannot be used. Warns if there is at least one. Fails if they are more than 2 and "
+        "more than 5 % of all files, or if no file is usable."
     ),
 )
 def images_are_usable(
@@ -165,8 +165,9 @@ def _open_embedded(
     asset="embeddings",
     blocking=True,
     description=(
-        "Every tile has one finite vector under its tile id, all in one space, and the lengths of the "
-        "vectors are like those of the test tiles of the numerics check. Warns if an engine was refused."
+        "Every tile has one finite vector under its tile id, and all vectors are in one space. Their lengths "
+        "are similar to those of the test tiles with which the engine was checked. Warns if an engine was "
+        "refused."
     ),
 )
 def embeddings_match_tiles(
@@ -180,8 +181,8 @@ def embeddings_match_tiles(
 @drop_check(
     asset="embeddings",
     description=(
-        "Warns if a drop has tiles unlike anything in the other drops, and lists them. With too few drops "
-        "to compare it says so. Never blocks."
+        "Warns if a drop has tiles unlike anything in the other drops, and lists these tiles. Says so if "
+        "there are too few drops to compare. Never blocks."
     ),
 )
 def embeddings_are_familiar(
@@ -212,12 +213,12 @@ def embeddings_are_familiar(
 def projections_are_complete(
     context: dg.AssetCheckExecutionContext, storage: StorageResource
 ) -> dg.AssetCheckResult:
-    """Compare the map that this run made, or else every map, with the embeddings of its space."""
+    """Compare the map that this run made with the embeddings of its space; without one, compare every map."""
     store = storage.open()
 
     def judge(maps: CommittedTable, output: OutputId) -> Verdict:
         used = set(list_drops(maps.manifest(None).recipe))
-        # All manifests are opened, then filtered: a map is made of nearly all drops.
+        # All manifests are opened and then filtered, since a map is made of nearly all drops.
         embedded = open_table(store, "embeddings", space=output.space)
         of_map = tuple(m for m in embedded.manifests if m.recipe.output.drop in used)
         return judge_projections(maps, replace(embedded, manifests=of_map), space=str(output.space))
@@ -261,7 +262,7 @@ def map_is_current(
 def selections_are_sound(
     context: dg.AssetCheckExecutionContext, storage: StorageResource
 ) -> dg.AssetCheckResult:
-    """Judge the round that this run made; without one, every round of every space."""
+    """Judge the round that this run made; without one, judge every round of every space."""
     store = storage.open()
 
     def judge(rounds: CommittedTable, output: OutputId) -> Verdict:

@@ -1,6 +1,6 @@
 """Column descriptions of each table, for the UI: name, type and meaning.
 
-They are part of the assets' definitions, not of the Parquet files, so that a better description does not
+Descriptions are part of the assets' definitions, not of the Parquet files. So a better description does not
 change committed bytes.
 """
 
@@ -53,11 +53,11 @@ _DESCRIPTIONS = {
     "flight_yaw_deg": "Heading of the drone, clockwise from north",
     "flight_pitch_deg": "Forward tilt of the drone",
     "flight_roll_deg": "Sideways tilt of the drone",
-    "rtk": "Quality of the RTK position: fixed, float or single",
+    "rtk": "Quality of the position from a GPS receiver with corrections (RTK): fixed, float or single",
     "sharpness": "Larger is sharper; comparable within one drop only",
     "contrast": "Difference in brightness levels within the most detailed parts of the image; below 8, "
     "sharpness means little",
-    "exposure_ev": "Stops above or below middle grey",
+    "exposure_ev": "Brightness, in stops above or below middle grey",
     "dark_share": "Share of pixels that are nearly black",
     "bright_share": "Share of pixels that are nearly white",
     "look": "Fingerprint of the visible content, to find duplicates",
@@ -77,7 +77,7 @@ _DESCRIPTIONS = {
     "center_latitude": "Latitude of the centre on the ground, degrees north",
     "gsd_m": "Ground sample distance: metres of ground per pixel",
     "geometry": "Outline on the ground: WKB, OGC:CRS84",
-    "tile_id": "Image, window and grid; the same window of the same file has the same id",
+    "tile_id": "Id made from image, window and grid; the same window of the same file has the same id",
     "x": "Left edge of the window in its image, in pixels",
     "y": "Upper edge of the window in its image, in pixels",
     "w": "Width of the window in pixels",
@@ -86,12 +86,13 @@ _DESCRIPTIONS = {
     "span_px": "Side of the square in the image that becomes the tile, in pixels; 0: the whole image",
     "is_whole": "Whether the tile is a whole small image",
     "is_padded": "Whether the window reaches beyond the image's edge",
-    "cls": "The model's CLS vector of the tile; stored if asked for",
-    "mean": "The mean of the tile's patch vectors; stored if asked for",
+    "cls": "The model's CLS vector of the tile; stored if the config asks for it",
+    "mean": "The mean of the tile's patch vectors; stored if the config asks for it",
     "round": "Number of the round",
     "rank": "Rank in the round; 1 was chosen first",
     "cluster": "Cluster from which the tile was chosen",
-    "distance": "The deciding distance: to the nearest tile chosen before, or to the cluster's centre",
+    "distance": "Distance that decided the choice: to the nearest tile chosen before, or to the cluster's "
+    "centre",
 }
 _OF_ONE_ASSET = {
     "projections": {

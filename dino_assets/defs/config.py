@@ -1,7 +1,7 @@
-"""Config classes of assets, made from records of settings, and fields with a fixed set of values.
+"""Config classes of assets, made from records of settings.
 
-Such a field is a ``Literal``: Dagster refuses other values before it makes a run, and the launchpad offers
-the valid ones. Dagster has no limits for numbers, so the step checks them before anything else.
+A field with a fixed set of values is a ``Literal``: Dagster refuses other values before it makes a run, and
+the launchpad offers the valid ones. Dagster cannot limit numbers, so the step checks them first.
 """
 
 from collections.abc import Mapping
@@ -54,5 +54,8 @@ def values_of(config: dg.Config, record: type) -> dict[str, Any]:
 
 
 def name_drops(values: Mapping[str, Any], store: ObjectStore) -> dict[str, Any]:
-    """Return the values with each entry of ``drops`` replaced by the drop's name in the store. An entry may be a folder's original name."""
+    """Replace each entry of ``drops`` in ``values`` by the drop's name in the store.
+
+    An entry may be the original name of the drop's folder.
+    """
     return {**values, "drops": find_names(store, values["drops"])}

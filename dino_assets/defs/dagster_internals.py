@@ -1,4 +1,4 @@
-"""Every use of Dagster's private code, in one place. A test names the Dagster version that it works with.
+"""Use of Dagster's private code, all in this module. A test fails with any other version than ``SEEN_WITH``.
 
 Dagster gives all partitions of a run the same data version, although a run over three drops makes three
 different outputs. So the events of a partitioned asset are made here, each drop with its own version. They
@@ -53,7 +53,8 @@ BLOCKS = "blocks"  # metadata of a failed evaluation that blocks its drop withou
 
 _MAX_EVENTS_READ = 25
 
-# First message of a run's process under a code server. It has opened the instance and loaded nothing yet.
+# First log message of a run's process that a code server started. By then, the process has opened the
+# instance and loaded nothing else.
 _WORKER = re.compile(r"Started process for run \(pid: (\d+)\)\.")
 _LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 
@@ -76,8 +77,8 @@ __all__ = [
 def given_origin(instance: dg.DagsterInstance, *, job: str, folder: Path) -> Iterator[None]:
     """Give runs that are created in the block the same origin as runs of the UI.
 
-    The UI needs the origin to show a run in its timeline and to execute it again. A run that this process
-    executes would have none.
+    The UI needs the origin to show a run in its timeline and to execute it again. Otherwise, a run that this
+    process executes has no origin.
     """
     target = LoadableTargetOrigin(module_name=LOCATION, working_directory=str(folder))
     location = ManagedGrpcPythonEnvCodeLocationOrigin(target, LOCATION)
@@ -112,7 +113,7 @@ def call_before_runs(hook: Callable[[dg.DagsterInstance, dg.DagsterRun], None]) 
 def ask_in_monitoring(has_ended: Callable[[dg.DagsterInstance, dg.DagsterRun], bool]) -> None:
     """Make run monitoring call ``has_ended`` for runs that are starting or being cancelled.
 
-    Dagster asks the launcher about started runs only. For others it waits for timeouts, minutes each.
+    Dagster asks the launcher about started runs only. For the others it waits for a timeout of some minutes.
     """
     monitoring = import_module("dagster._daemon.monitoring.run_monitoring")
     for name in ("monitor_starting_run", "monitor_canceling_run"):
@@ -140,7 +141,10 @@ class LaunchState:
 
 
 def find_launch(instance: dg.DagsterInstance, run_id: str) -> LaunchState:
-    """Find in a run's log how far its latest launch has come; earlier ones may have been queued again."""
+    """Find in a run's log how far its latest launch has come.
+
+    Earlier launches do not count: the run was queued again after them.
+    """
     (record,) = instance.get_run_records(dg.RunsFilter(run_ids=[run_id]))
     launch = LaunchState("made", record.create_timestamp.timestamp())
     kinds = {dg.DagsterEventType.RUN_STARTING, dg.DagsterEventType.ENGINE_EVENT}
@@ -197,9 +201,9 @@ def find_materialisation(
     version: str,
     is_wanted: Callable[[Mapping[str, Any]], bool],
 ) -> tuple[str, dict[str, dg.MetadataValue]] | None:
-    """Find the latest event that made or reused a content; return its run id and metadata.
+    """Find the latest event of a data version whose metadata ``is_wanted``; return its run id and metadata.
 
-    The latest 25 events are read, since events of other spaces and rounds may lie between.
+    The latest 25 events are read, since events of other spaces and rounds may come after it.
     """
     wanted = dg.AssetRecordsFilter(
         context.asset_key, asset_partitions=None if partition is None else [partition]
@@ -260,8 +264,9 @@ def report_materialisation(
 ) -> None:
     """Record the materialisation of an unpartitioned output that a command made without a run.
 
-    Its inputs are the latest events of the asset's dependencies, as for a run that begins now. Without
-    inputs Dagster compares times, and an output with an input that was never made counts as stale.
+    The inputs in the event are the latest events of the asset's dependencies, as for a run that begins now.
+    If an event names no inputs, Dagster compares times. Then an output with an input that was never made
+    counts as stale.
     """
     spec = next(iter(asset.specs))
     provenance: dict[dg.AssetKey, _InputProvenanceData] = {}
@@ -293,8 +298,8 @@ def evaluate_partition(
 ) -> dg.AssetCheckEvaluation:
     """Make the check evaluation of one partition; Dagster does so only in a run of one partition.
 
-    A blocking check ends a run of one partition. In a run of several it would stop all of them, so there
-    the metadata ``blocks`` marks the failed partition instead.
+    If a blocking check fails, it ends a run of one partition. In a run of several partitions it would stop
+    all of them, so the metadata ``blocks`` marks the failed partition instead.
     """
     (spec,) = context.check_specs
     is_blocking = bool(spec.blocking and not result.passed)
@@ -332,7 +337,7 @@ def _find_target(
 
 
 def end_check(context: dg.AssetCheckExecutionContext) -> dg.Output[None]:
-    """Make the output that lets steps after a check begin, once all its evaluations are yielded."""
+    """Make the output that lets the next steps begin; the check yields it after all of its evaluations."""
     (output,) = context.op_execution_context.op_def.output_defs
     return dg.Output(None, output_name=output.name)
 
@@ -340,7 +345,7 @@ def end_check(context: dg.AssetCheckExecutionContext) -> dg.Output[None]:
 def list_evaluations(
     context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext, assets: Collection[str]
 ) -> Iterator[dg.AssetCheckEvaluation]:
-    """List the check evaluations of some assets: first of the runs that this run retries, then of this run."""
+    """List check evaluations of some assets: first those of the runs that this run retries, then its own."""
     instance, runs = context.instance, [context.run]
     while (parent := runs[0].parent_run_id) and (parent_run := instance.get_run_by_id(parent)):
         runs.insert(0, parent_run)
@@ -388,7 +393,7 @@ def run_dev(arguments: Sequence[str], *, web_server: str) -> None:
         return start(words, **options)
 
     dev.open_ipc_subprocess = start_with_web_server
-    # The warning recommends `dg dev`; a person who opens the UI with our command cannot change that.
+    # The warning recommends `dg dev`. A person who opens the UI with our command cannot follow this advice.
     warnings.simplefilter("ignore", dg.SupersessionWarning)
     dev.dev_command.main(list(arguments), prog_name="dagster dev")
 

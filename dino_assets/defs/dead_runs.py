@@ -28,8 +28,8 @@ IN_FLIGHT = [
 ]
 UNSTARTED = (dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING)
 
-# A launch takes far less: the run's process opens the instance within seconds. A process that comes later
-# than this sees that its run has failed, and does not execute it.
+# A launch takes far less: the run's process opens the instance within seconds. If a process comes later than
+# this, it sees that its run was marked as failed, and does not execute the run.
 LAUNCH_PATIENCE_S = 40.0
 
 
@@ -50,8 +50,8 @@ def explain_launch_death(
 ) -> str | None:
     """Explain why a run that has not started never will; None if it still may.
 
-    Either the launched process recorded its id and no longer exists. Or no process came within
-    ``patience_s``; without ``patience_s`` this is not checked.
+    There are two reasons: the launched process recorded its id and no longer exists, or no process came
+    within ``patience_s``. Without ``patience_s``, the second reason is not checked.
     """
     if run.status not in UNSTARTED or _load_process(run, PROCESS_TAG):
         return None
@@ -76,7 +76,7 @@ def _load_process(run: dg.DagsterRun, tag: str) -> RunProcess | None:
 
 
 def end_run(instance: dg.DagsterInstance, run: dg.DagsterRun, why: str) -> bool:
-    """Record that a dead run has ended, unless its status has changed meanwhile; return whether it did."""
+    """Record the end of a dead run, unless its status has changed meanwhile; return whether that was done."""
     now = instance.get_run_by_id(run.run_id)
     if now is None or now.status != run.status:
         return False
@@ -93,7 +93,7 @@ def end_dead_runs(
 ) -> Iterator[tuple[dg.DagsterRun, str]]:
     """Mark the dead runs of a drop (or of no drop) as failed; yield each with the reason.
 
-    The caller does their work in a new run, so the daemon must not retry them.
+    The caller does the work of these runs in a new run, so the daemon must not retry them.
     """
     for run in find_runs_of(instance, drop):
         why = explain_run_death(run, proc=proc) or explain_launch_death(instance, run, proc=proc)

@@ -1,4 +1,4 @@
-"""Executing runs of the named jobs in this process, recorded in the instance that the UI shows."""
+"""Execution of named jobs in this process; the runs are recorded in the instance that the UI shows."""
 
 import time
 import traceback
@@ -48,7 +48,7 @@ class RunEnd:
 
 @dataclass
 class _Record:
-    """Failures and materialisations, collected from a run's events. Exists also if the run has no result."""
+    """Failures and materialisations from a run's events; they are known even if the run returns no result."""
 
     failures: list[Failure] = field(default_factory=list)
     blocked: list[Failure] = field(default_factory=list)
@@ -89,9 +89,9 @@ def execute_run(
     listen: Listen,
     run_id: str | None = None,
 ) -> RunEnd:
-    """Execute one run; never raise for an error in it. ``listen`` is called with each log entry.
+    """Execute one run, and call ``listen`` with each log entry; an error in the run is returned, not raised.
 
-    Ctrl-C and SIGTERM cancel the run, as the button in the UI does: finished work is kept.
+    Ctrl-C and SIGTERM cancel the run, as the button in the UI does. Finished work is kept.
     """
     run_id, record, started_at = run_id or str(uuid4()), _Record(), time.time()
 
@@ -144,7 +144,7 @@ def execute_run(
 def find_failures(
     instance: dg.DagsterInstance, run_id: str, *, drop: str | None
 ) -> tuple[Failure, ...]:
-    """Find in the log of a run of another process why it failed."""
+    """Find in a run's log why the run failed; another process may have executed it."""
     record = _Record()
     kinds = {
         dg.DagsterEventType.ASSET_CHECK_EVALUATION,
@@ -160,8 +160,8 @@ def find_failures(
 def find_verdict(instance: dg.DagsterInstance, run_id: str, *, drop: str) -> str:
     """Find why a drop's files are unfit, in the log of a run; empty if the log has no such verdict.
 
-    A new run would fail in the same way. The verdict is from a blocking check, or from the step that tests
-    the same condition if the check was not part of the run.
+    With such a verdict, a new run would fail in the same way. The verdict is from a blocking check. If that
+    check was not part of the run, it is from the step that tests the same condition.
     """
     record, verdicts = _Record(), list[str]()
     kinds = {dg.DagsterEventType.ASSET_CHECK_EVALUATION, dg.DagsterEventType.STEP_FAILURE}
@@ -188,7 +188,7 @@ def is_interruption(event: dg.DagsterEvent) -> bool:
 def _end(
     instance: dg.DagsterInstance, run_id: str, report: Callable[[dg.DagsterRun], object]
 ) -> None:
-    """Record that the run has ended. On a full disk that may fail, and the record stays in progress."""
+    """Record that the run has ended. If that fails, as on a full disk, it stays recorded as in progress."""
     with suppress(Exception):
         run = instance.get_run_by_id(run_id)
         if run is not None and not run.is_finished:

@@ -39,7 +39,8 @@ class Failure:
 def explain_error(error: Any, *, drop: str | None) -> str:
     """Explain a step's error (a ``SerializableErrorInfo``) in a sentence.
 
-    The first error of dino_assets in the chain of causes counts; without one, the last cause.
+    In the chain of the error and its causes, the first error of dino_assets is explained. If there is
+    none, the last cause is explained.
     """
     chain = list(_chain(error))
     public_names = _list_public_names()

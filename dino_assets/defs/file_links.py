@@ -38,7 +38,7 @@ def link_to(output: OutputId, part: Part) -> str | None:
 
 
 def find_key(*segments: str) -> str | None:
-    """Find the key of the part that a link's segments (without the root) name; None if it is no link."""
+    """Find the key of the part that a link names, from its segments after the root; None if it is no link."""
     if len(segments) != 4:
         return None
     asset, drop, sha256, name = segments

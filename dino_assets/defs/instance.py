@@ -1,4 +1,4 @@
-"""Opening Dagster's instance; a lock keeps two first starts from corrupting it."""
+"""Opening of Dagster's instance, under a lock: two first starts at the same time would corrupt it."""
 
 import fcntl
 import re
@@ -68,7 +68,8 @@ def _opened(root: Path, home: Path) -> Iterator[dg.DagsterInstance]:
         raise ConfigError(
             f"Dagster's instance in {str(home)!r} cannot be opened ({type(err).__name__}: {why}). Check "
             "dagster.yaml. If the database is damaged, move the folder .dagster away and run "
-            "`dino-assets doctor`: committed results stay; the history of runs, and which sensors are on, are lost.",
+            "`dino-assets doctor`. Committed results stay. The history of runs is lost, and sensors and "
+            "schedules must be turned on again.",
             reason="instance",
         ) from err
     with instance:

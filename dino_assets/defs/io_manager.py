@@ -1,4 +1,4 @@
-"""The IO manager: commits the drafts that assets return, and opens lazy handles for readers."""
+"""The IO manager: commits the drafts that assets return, and opens committed outputs as inputs."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -52,7 +52,7 @@ class CommittingIOManager(dg.ConfigurableIOManager):
     def handle_output(  # type: ignore[override]  # Dagster takes generators, too
         self, context: dg.OutputContext, obj: Draft | DropDrafts | None
     ) -> Iterator[dg.DagsterEvent]:
-        """Commit one draft, or the drafts of several drops; each drop is materialised once committed.
+        """Commit one draft, or one per drop; each drop is materialised as soon as it is committed.
 
         The data version of a materialisation is the hash of its content. Dagster uses it to decide what is
         stale: an output that is computed again with equal content makes nothing stale.
@@ -87,15 +87,16 @@ class CommittingIOManager(dg.ConfigurableIOManager):
             context.add_output_metadata(_describe(context, store, committed))
         elif obj is not None:
             raise TypeError(
-                f"{asset} returned a {type(obj).__name__}; expected was a Draft, drop_by_drop(…) or None"
+                f"{asset} returned a {type(obj).__name__}; expected a Draft, drop_by_drop(…) or None"
             )
 
     @tried_again
     def load_input(self, context: dg.InputContext) -> CommittedTable | SpacedTable | Checkpoint:
-        """Open committed outputs: for a partitioned reader those of the run's drops, else all.
+        """Open an asset's committed outputs: those of the run's drops for a reader with partitions, else all.
 
-        Dagster passes every registered drop to an unpartitioned reader, committed or not. Only drops with
-        a manifest are opened; the others are listed in ``unmade``.
+        A reader is the asset that is made from the outputs. If it has no partitions, Dagster passes every
+        registered drop, committed or not. Only drops with a manifest are opened; the others are listed in
+        ``unmade``.
         """
         store = self.storage.open()
         if context.dagster_type.typing_type is Checkpoint:
@@ -111,7 +112,7 @@ class CommittingIOManager(dg.ConfigurableIOManager):
 def _describe(
     context: dg.OutputContext, store: ObjectStore, committed: Committed
 ) -> dict[str, Any]:
-    """Make the metadata of an output's event; for a reused output also how it was made originally."""
+    """Make the metadata of an output's event; for a reused output, add how it was made originally."""
     manifest = committed.manifest
     values = metadata_of(store, committed, run_id=context.run_id)
     if not committed.was_reused:
@@ -141,7 +142,7 @@ def _tag_space(context: dg.OutputContext, made: Committed) -> None:
 def _find_read(
     context: dg.OutputContext, drop: str, made: Committed
 ) -> dict[dg.AssetKey, dg.EventLogRecord]:
-    """Find the observation of the drop's source that an output was made from, if there is one."""
+    """Find the observation of the drop's source from which an output was made, if there is one."""
     version = made.manifest.recipe.inputs.get("source")
     instance = context.step_context.instance
     record = find_observation(instance, drop, version) if version else None

@@ -21,9 +21,9 @@ class DropToRegister(dg.Config):
     source: str = Field(
         default="",
         description=(
-            "Where its photographs are: a folder, a .csv or .txt list, or s3://bucket/prefix. If empty: "
-            "the folder of that name in the inbox or, for a registered drop, its present source, which is "
-            "listed again."
+            "Where its photographs are: a folder, a .csv or .txt list, or s3://bucket/prefix. If this is "
+            "empty, the folder of that name in the inbox is used for a new drop. For a registered drop, its "
+            "present source is listed again."
         ),
     )
     replace: bool = Field(
@@ -35,7 +35,9 @@ class DropToRegister(dg.Config):
     )
 
 
-@dg.op(description="Write the drop's record and add its partition key. May be repeated safely.")
+@dg.op(
+    description="Write the drop's record and add its partition key. This can be repeated safely."
+)
 def register_named_drop(
     context: dg.OpExecutionContext,
     config: DropToRegister,
@@ -97,8 +99,8 @@ observe_inbox = dg.define_asset_job(
     selection=dg.AssetSelection.assets(INBOX)
     | dg.AssetSelection.checks(dg.AssetCheckKey(dg.AssetKey("projections"), "map_is_current")),
     description=(
-        "Lists every drop's files without reading them; if they changed, the drop's images become stale. "
-        "Then checks whether new photographs have come lately, and whether the map is older than the "
+        "Lists every drop's files without reading them. If the files of a drop changed, its images become "
+        "stale. Then checks whether new photographs have come lately, and whether the map is older than the "
         "embeddings."
     ),
 )

@@ -41,7 +41,7 @@ def to_result(
 ) -> dg.AssetCheckResult:
     """Join verdicts to one result: an error if one failed, else a warning if one warns.
 
-    The sentences are also logged: the output of a run names a failed check, but not the reason.
+    The sentences are also logged, because Dagster's output of a run names a failed check but not the reason.
     """
     failed = [v for v in verdicts if not v.passed]
     warned = [v for v in verdicts if v.passed and v.warns]
@@ -95,9 +95,9 @@ def judge_outputs(
     asset: str,
     judge: Callable[[CommittedTable, OutputId], Verdict],
 ) -> list[Verdict]:
-    """Judge the outputs of an asset that this run made; if it made none, all outputs in every space.
+    """Judge the outputs of an asset that this run made; if it made none, judge all outputs in every space.
 
-    So a run is not stopped by outputs of earlier runs, and the cost of its check does not grow with them.
+    So outputs of earlier runs do not stop a run, and its check does not become slower with their number.
     """
     tables = [open_table(store, asset, space=space) for space in list_spaces(store, asset)]
     outputs = [(table, manifest.recipe.output) for table in tables for manifest in table.manifests]
@@ -111,7 +111,7 @@ def judge_outputs(
 
 
 def find_made(context: dg.AssetCheckExecutionContext, asset: str) -> set[str]:
-    """Find the manifests of what this run made of an asset, or reused."""
+    """Find the manifest keys of an asset's outputs that this run made or reused."""
     entries = context.instance.all_logs(
         context.run.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION
     )
@@ -131,9 +131,9 @@ def judge_drops(
 ) -> Evaluations:
     """Judge each drop of the run separately; its verdict stays until the drop is judged again.
 
-    A drop that is not committed fails. An error ends a run of one drop. In a run of several drops it stops
-    only that drop: later assets and checks leave it out. Once the other drops are made and judged, the run
-    ends with an error.
+    A drop that is not committed fails. In a run of one drop, an error of a blocking check ends the run. In a
+    run of several drops, it stops only the failed drop: later assets and checks leave that drop out. Once the
+    other drops are made and judged, the run ends with an error.
 
     Raises:
         DropsFailedError: an earlier check stopped some drops of the run, and this check is the last.

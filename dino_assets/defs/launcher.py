@@ -1,11 +1,12 @@
 """Run launcher and run queue that detect dead runs; otherwise they are Dagster's own.
 
-With Dagster's launcher, a run whose whole process tree was killed (power, OOM, kill -9) stays STARTED for
-``max_runtime_seconds``, a day. If it was STARTING, it stays so for ``start_timeout_seconds``. It occupies a
-slot and its drop, because ``DefaultRunLauncher`` has no health check for Dagster's run monitoring.
+Dagster's ``DefaultRunLauncher`` has no health check. If all processes of a run are killed (by a power cut, by
+lack of memory, by ``kill -9``), the run stays STARTED for ``max_runtime_seconds``, a day. A run that was
+STARTING stays so for ``start_timeout_seconds``. Meanwhile the run occupies a slot and its drop.
 
-With these classes the run ends at the next poll with the reason, and ``run_retries`` starts it again. A live
-run that is taken for dead would run twice. So a started run counts as running unless its death is certain.
+With these classes, Dagster's monitoring ends the run at its next poll, with the reason, and ``run_retries``
+starts it again. A live run that is taken for dead would run twice. So a started run counts as running unless
+its death is certain.
 """
 
 from pathlib import Path
@@ -33,19 +34,19 @@ from dino_assets.defs.run_process import LAUNCH_TAG, PROC, describe_self, has_ar
 class WatchfulRunLauncher(DefaultRunLauncher):
     """Dagster's launcher with a health check for runs of its own machine and container.
 
-    Other runs end by Dagster's timeouts.
+    Runs on other machines or in other containers end by Dagster's timeouts.
     """
 
     supports_check_run_worker_health = True
     proc: Path = PROC
 
     def register_instance(self, instance: dg.DagsterInstance) -> None:
-        """Check runs that have not started as well, in a process that monitors runs."""
+        """Make run monitoring in this process check also runs that have not started."""
         super().register_instance(instance)
         ask_in_monitoring(end_if_dead)
 
     def launch_run(self, context: LaunchRunContext) -> None:
-        """Launch a run; record this process with it if the code server has the same process ids."""
+        """Launch a run; if this process sees the code server's, record this process in the run's tags."""
         run = context.dagster_run
         here = describe_self(run.run_id, proc=self.proc)
         if here and has_argument(*find_code_server(context), proc=self.proc):
@@ -60,16 +61,16 @@ class WatchfulRunLauncher(DefaultRunLauncher):
 
 
 class WatchfulRunQueue(QueuedRunCoordinator):
-    """Dagster's queue, which makes the daemon's run monitoring detect dead runs before the first launch."""
+    """Dagster's run queue; with it, the daemon's run monitoring detects dead runs before the first launch."""
 
     def register_instance(self, instance: dg.DagsterInstance) -> None:
-        """Check runs that have not started as well, also when dead runs occupy all slots."""
+        """Make run monitoring check also runs that have not started, even if dead runs occupy all slots."""
         super().register_instance(instance)
         ask_in_monitoring(end_if_dead)
 
 
 def end_if_dead(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
-    """End a run that can never start, or that died while it was cancelled; return whether it was ended."""
+    """End a run that can never start or that died while being cancelled; return whether it was ended."""
     launcher = instance.run_launcher
     if not isinstance(launcher, WatchfulRunLauncher):
         return False

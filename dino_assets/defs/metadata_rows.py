@@ -32,7 +32,7 @@ _REPEATED = {
     "selections": frozenset({"picked"}),
     "embeddings": frozenset({"took_s"}),
 }
-# Values to compare the results with. Although long, they follow the results.
+# Values to compare the results with. They follow the results directly, although long values come late.
 _COMPARED_WITH = ("random_coverage",)
 # Problems, which follow the results.
 _PROBLEMS = (
@@ -104,7 +104,7 @@ def _rank(name: str, value: Any) -> tuple[int, int]:
 
 
 def shorten(value: Any) -> Any:
-    """Cut a long list or mapping so that the event stays small; the manifest has all of it."""
+    """Cut a long list or mapping, so that the event stays small; the manifest has every entry."""
     if not isinstance(value, dict | list) or len(json.dumps(value)) <= MAX_VALUE_BYTES:
         return value
     items = list(value.items()) if isinstance(value, dict) else list(value)

@@ -35,7 +35,7 @@ def record_observation(
     """Record the state of a drop's source, in the drop's record and as an observation.
 
     Both are written together, so that ``drops list`` calls a drop old exactly when Dagster calls it stale.
-    The time of the last change is copied from the previous observation if that has the same fingerprint.
+    If the previous observation has the same fingerprint, the time of the last change is copied from it.
     """
     record_observed(store, drop, state.fingerprint)
     previous = next(list_observations(instance, drop), None)
@@ -105,8 +105,8 @@ def find_observation(
 def find_changes(instance: dg.DagsterInstance, drops: Collection[str]) -> dict[str, float]:
     """Find when the photographs of each drop changed last; drops without observations are left out.
 
-    Each query asks only for drops that are still missing, latest observations first. So each page finds at
-    least one of them, however long the history is.
+    Each query asks only for drops whose time is not found yet, latest observations first. So each page finds
+    the time of at least one drop, however long the history is.
     """
     changed_s: dict[str, float] = {}
     names = sorted(set(drops))

@@ -94,7 +94,7 @@ def metadata_of(store: ObjectStore, committed: Committed, *, run_id: str | None)
 
 
 def _split_seconds(committed: Committed) -> dict[str, float]:
-    """Split the seconds: the work itself, and the wait for the device and the engine before it."""
+    """Split an output's seconds into the work itself and the wait before it, for device and engine."""
     took_s = committed.metadata.get("took_s")
     if took_s is None:
         return {"seconds": round(committed.seconds, 3)}
@@ -103,7 +103,7 @@ def _split_seconds(committed: Committed) -> dict[str, float]:
 
 
 def find_manifest_key(metadata: Mapping[str, Any]) -> str:
-    """Find the key of an output's manifest in its event, from the address there."""
+    """Find the key of an output's manifest, from the address in the metadata of the output's event."""
     uri = metadata.get("dagster/uri", "")
     return f"manifests/{str(getattr(uri, 'value', uri)).rpartition('/manifests/')[2]}"
 
@@ -111,8 +111,8 @@ def find_manifest_key(metadata: Mapping[str, Any]) -> str:
 def carry_over(run_id: str, made: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
     """Add to the metadata of a reused output how it was made, from an earlier event.
 
-    So every event of an output has all of its numbers, and a plot over time has no gaps. Values of one run
-    are not copied.
+    So every event of an output has all of its numbers, and a plot over time has no gaps. Values that belong
+    to one run only are not copied.
     """
     carried = {name: value for name, value in made.items() if name not in OF_ONE_RUN}
     if run_id and not made["was_reused"].value:  # an event of a command has no run id
@@ -132,7 +132,7 @@ def _spell_spent(committed: Committed) -> str:
 def _has_other_rate(output: OutputId, committed: Committed) -> bool:
     """Check whether rows per second would mislead.
 
-    That is so if the stage measured its own rate, or if the rows are a small choice from many.
+    They would mislead if the stage measured its own rate, or if the rows are a small choice from many.
     """
     return "tiles_per_s" in committed.metadata or output.asset == "selections"
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 # Every module that declares assets or checks imports this module first.
 accept_beta_features()
 
-# `--partition-range` refuses a selection unless each of its assets, partitioned or not, has this.
+# `--partition-range` refuses a selection unless each of its assets, partitioned or not, has this policy.
 SINGLE_RUN = dg.BackfillPolicy.single_run()
 
 drops = dg.DynamicPartitionsDefinition(name="drops")
@@ -65,11 +65,11 @@ def drop_by_drop(
     *,
     around: Callable[[], AbstractContextManager[object]] = nullcontext,
 ) -> "dg.Output[DropDrafts]":
-    """Make the return value of a partitioned asset: one draft per drop of the run, made when it is committed.
+    """Make the return value of a partitioned asset: one draft per drop of the run.
 
-    The IO manager commits the drops one by one and materialises each with the hash of its content. A drop
-    that a blocking check stopped is refused; the others go on. All drafts are made within the context
-    ``around``.
+    The IO manager makes and commits the drafts one by one, and materialises each drop with the hash of its
+    content. A drop that a blocking check stopped is refused; the other drops are made. All drafts are made
+    within the context ``around``.
     """
     # Imported here: commands that add a key would otherwise load Arrow.
     from dino_assets.store.commits.by_drop import DropDrafts

@@ -25,13 +25,13 @@ class PlannedRun:
 def plan_runs(drops: Sequence[str], assets: Collection[str]) -> list[PlannedRun]:
     """Plan one run of ``ingest`` per drop, and one run of ``curate`` for assets that are made of all drops.
 
-    A run over a range of partitions would include every drop that was registered between its ends, and a
-    failed drop would end it before the others are done. A run of ``lineage`` with a failed drop would mark
-    map and round as failed, although the committed ones are still valid.
+    One run over a range of partitions would also include every drop that was registered between the first and
+    the last one. In such a run, a failed drop would end the run before the other drops are done. In a run of
+    ``lineage``, a failed drop would mark map and round as failed, although the committed ones stay valid.
     """
     if needs_drops(assets) and not drops:
         raise ValueError(
-            f"no drops for {', '.join(sorted(assets))}: these assets are made drop by drop, name the drops"
+            f"no drops for {', '.join(sorted(assets))}: these assets are made drop by drop, so name the drops"
         )
     of_each = drops if needs_drops(assets) else [None]
     runs = [PlannedRun("ingest", _choose("ingest", assets), drop) for drop in of_each]

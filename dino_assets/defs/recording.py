@@ -1,4 +1,4 @@
-"""Recording the process of a run in the run's tags, before the run counts as started."""
+"""Recording of a run's process in the run's tags, before the run counts as started."""
 
 from pathlib import Path
 
@@ -11,8 +11,8 @@ from dino_assets.defs.run_process import PROC, PROCESS_TAG, describe_self
 def record_processes() -> None:
     """Record the process of every run that this process executes, of any job and from any launcher.
 
-    It is recorded before the run's first event. Otherwise a started run without a recorded process looks
-    like a run whose process is gone. If steps run in processes of their own, the parent is recorded.
+    The process is recorded before the run's first event. Otherwise a run that is killed at this event has no
+    recorded process, and counts as running. If steps run in processes of their own, the parent is recorded.
     """
     call_before_runs(record_process)
 

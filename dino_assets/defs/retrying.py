@@ -15,8 +15,8 @@ from dino_assets.errors import (
 )
 
 # Waits of about 5, 15 and 35 s: enough for a server to restart. Single requests are already repeated for a
-# minute and more (`RequestLimits`, `TransferRetries`). The policy is not set on the assets themselves, since Dagster
-# would then retry every failure, for example an invalid checkpoint.
+# minute and more (`RequestLimits`, `TransferRetries`). The policy is not set on the assets themselves:
+# Dagster would then retry every failure, for example an invalid checkpoint.
 POLICY = dg.RetryPolicy(
     max_retries=3, delay=5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS
 )
@@ -28,8 +28,8 @@ R = TypeVar("R")
 def is_worth_trying_again(err: BaseException) -> bool:
     """Check whether a failure may pass by itself: the store or the Hub does not answer.
 
-    It will not pass if the Hub is switched off or sent wrong bytes twice. If several drops failed, one with
-    a passing failure is enough: finished drops are reused.
+    A failure does not pass if the Hub is switched off by a setting, or sent wrong bytes twice. If several
+    drops failed, one drop whose failure may pass is enough, because finished drops are reused.
     """
     if isinstance(err, DropsFailedError):
         return any(map(is_worth_trying_again, err.failures.values()))
@@ -39,7 +39,7 @@ def is_worth_trying_again(err: BaseException) -> bool:
 
 
 def tried_again(function: Callable[P, R]) -> Callable[P, R]:
-    """Decorate a function that a step calls (asset, check, IO manager), so that Dagster retries it."""
+    """Decorate a function of a step (asset, check, IO manager) so that failures that may pass are retried."""
     if inspect.isgeneratorfunction(function):
 
         @functools.wraps(function)

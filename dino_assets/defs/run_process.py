@@ -1,9 +1,9 @@
 """Identity of a run's process, recorded so that other processes can check whether it still exists.
 
-A process id is not enough: ids are reused, and in another container the same id is another process. Clocks do
-not help: they are adjusted, and containers virtualise them (lxcfs). The kernel identifies a process by boot
-id, namespaces, process id and start time in ticks. Where these are not available (no Linux, or the ``/proc``
-of another namespace), nothing is recorded and no run is called dead.
+A process id is not enough: ids are reused, and in another container the same id is another process. The time
+of a clock does not help: clocks are adjusted, and containers may show other ones (lxcfs). The kernel
+identifies a process by boot id, namespaces, process id and start time in ticks. Where these are not available
+(no Linux, or the ``/proc`` of another namespace), nothing is recorded, and no run counts as dead.
 """
 
 import json
@@ -66,7 +66,7 @@ def describe_self(run: str, *, proc: Path = PROC) -> RunProcess | None:
 
 
 def explain_death(process: RunProcess, here: RunProcess, *, proc: Path = PROC) -> str | None:
-    """Explain why a process no longer exists, seen from ``here``; None if it exists or cannot be seen."""
+    """Explain why a process no longer exists; None if it exists, or if the process ``here`` cannot see it."""
     if process.host != here.host:
         return None
     if process.boot != here.boot:

@@ -22,10 +22,10 @@ def report_committed(
     command: str,
     metadata: Mapping[str, Any] | None = None,
 ) -> None:
-    """Show an output that ``command`` committed in the UI, like the output of a run.
+    """Show in the UI an output that ``command`` committed, like the output of a run.
 
-    The event has metadata, data version and inputs as in a run, so the same assets become stale. A reused
-    output has its event already.
+    The event has the metadata, data version and inputs of a run's event, so the same assets become stale. For
+    a reused output, nothing is reported: it has its event already.
     """
     if committed.was_reused:
         return

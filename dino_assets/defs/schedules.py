@@ -1,4 +1,4 @@
-"""The schedules; all are off until turned on."""
+"""Dagster schedules; all are off until a person turns them on."""
 
 import dagster as dg
 

@@ -1,4 +1,4 @@
-"""The sensors: new drops in the inbox, a new map after new embeddings, alerts for failed runs."""
+"""Dagster sensors: for new drops in the inbox, a new map after new embeddings, alerts for failed runs."""
 
 import time
 from collections.abc import Callable
@@ -23,7 +23,7 @@ from dino_assets.errors import SourceError
 from dino_assets.settings.environment import find_root, load_settings
 from dino_assets.store.objects import ObjectStore
 
-# Tags to find and count the runs for the same content of a drop; Dagster copies them to its retries.
+# Tags to find and count the runs for the same content of a drop; Dagster copies the tags to its retries.
 CONTENT_TAG = "dino_assets/content"
 ATTEMPT_TAG = "dino_assets/attempt"
 
@@ -40,7 +40,7 @@ MAX_PAST_RUNS = 200
 # The UI and SQLite are slow with long lists in one call.
 MAX_NEW_KEYS = 500
 
-# Only an optimisation, lost with the process: finished drops are not read again every 30 s.
+# With these, finished drops are not read again every 30 s. They only save time, and end with the process.
 _REMEMBERED: Remembered = {}
 _LATE_WATCH = LateWatch()
 
@@ -111,7 +111,7 @@ def look_for_drops(
     Raises:
         StoreError: the store, or the bucket that is the inbox, cannot be reached.
     """
-    # Read the runs before the survey lists manifests; `survey_inbox` says why.
+    # Read the runs before the survey lists manifests; the docstring of `survey_inbox` says why.
     runs = InstanceRuns(context.instance, clock=clock)
     memory = Memory.load(context.cursor)
     try:
@@ -171,10 +171,10 @@ def _new_keys(instance: dg.DagsterInstance, survey: Survey) -> list[dg.AddDynami
     minimum_interval_seconds=30,
     description=(
         "Starts the job ingest once for every drop that arrives in the inbox. A drop is a folder with "
-        "photographs that has a file _SUCCESS, or that has not changed for 60 s. Single files, hidden folders "
-        "and links are ignored. A failed run is repeated, up to 3 runs for the same files. A cancelled run is "
-        "not repeated, nor a run whose check found the files unfit. A drop with committed images, tiles and "
-        "embeddings is not run again: the tick lists files that arrived later, and "
+        "photographs that has a file _SUCCESS, or that has not changed for 60 s. Single files, hidden "
+        "folders and links are ignored. A failed run is repeated, up to 3 runs for the same files. A run "
+        "is not repeated if it was cancelled, or if a check found the files unfit. A drop with committed "
+        "images, tiles and embeddings is not run again. If files arrive later, the tick lists them, and "
         "`dino-assets drops register NAME` includes them."
     ),
 )
@@ -192,8 +192,8 @@ new_map = dg.AutomationConditionSensorDefinition(
     minimum_interval_seconds=30,
     description=(
         "Makes a new map when there are new embeddings and no run of a drop is in progress: one map for "
-        "drops that arrive together. If a map of the same drops exists, it is reused. Rounds are never "
-        "changed by it."
+        "drops that arrive together. If a map of the same drops exists, it is reused. This sensor never "
+        "changes rounds."
     ),
 )
 
@@ -204,9 +204,10 @@ new_map = dg.AutomationConditionSensorDefinition(
     default_status=dg.DefaultSensorStatus.STOPPED,
     minimum_interval_seconds=30,
     description=(
-        "Posts an alert for every run that fails from now on, to the address in DINO_FAILURE_WEBHOOK. It is "
-        "JSON: job, run_id, drop, sentence, url. If the receiver is down or refuses, the alert is sent again "
-        "for a day, first every tick, later every 15 minutes. The tick's message reports waiting alerts."
+        "Posts an alert for every run that fails from now on, to the address in DINO_FAILURE_WEBHOOK. The "
+        "alert is JSON: job, run_id, drop, sentence, url. If the receiver is down or refuses, the alert is "
+        "sent again for a day, first every tick, later every 15 minutes. The tick's message reports waiting "
+        "alerts."
     ),
 )
 def failed_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:

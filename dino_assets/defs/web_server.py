@@ -29,8 +29,8 @@ MAX_BYTES = 128 * 2**20  # a file is read whole to verify its hash; pages are so
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
-    # Pages contain file names from outside. They run in an origin of their own, separate from the UI and
-    # without network access.
+    # Pages contain file names that other people chose. So they run in an origin of their own, separate from
+    # the UI and without network access.
     "Content-Security-Policy": (
         "sandbox allow-scripts allow-popups; default-src 'none'; img-src data:; "
         "style-src 'unsafe-inline'; script-src 'unsafe-inline'"

@@ -1,7 +1,7 @@
 """Folder of the demo: a separate project with its store, instance, inbox, model and results.
 
-No ``.env`` names this folder. So a person's own work is independent of the demo, and the demo of the person's
-settings.
+No ``.env`` names this folder. So the demo does not touch a person's own work, and the person's settings do
+not change the demo.
 """
 
 from importlib.resources import files
@@ -18,7 +18,7 @@ _FILES = (INSTANCE, "workspace.yaml")
 
 
 def settings_of_demo(settings: Settings) -> Settings:
-    """Make the demo's settings; only the root folder and the device come from the user's settings."""
+    """Make the demo's settings. Only the root folder and the device come from the person's ``settings``."""
     root = settings.root if is_demo(settings.root) else settings.root / FOLDER
     return Settings(
         root=root,

@@ -1,4 +1,4 @@
-"""Running of the demo (``make demo``): two drawn flights through the whole lineage, and a summary.
+"""Run of the demo (``make demo``): two drawn flights are processed through the whole lineage, with a summary.
 
 The demo uses a separate project (``place``). It reads and writes no files of the person's project.
 """
@@ -47,7 +47,7 @@ def run_demo(
     ui: DemoUi = USUAL_UI,
     is_verbose: bool = False,
 ) -> bool:
-    """Draw, register, run, and print a summary; return whether all runs succeeded.
+    """Draw and register two flights, run the jobs, and print a summary; return whether all runs succeeded.
 
     A second call reuses all outputs. With ``is_verbose``, all lines of the runs' logs are printed.
 
@@ -82,7 +82,7 @@ def run_demo(
 
 
 def prepare(demo: Settings, store: ObjectStore, say: Say, *, draw: Draw) -> list[str]:
-    """Make flights, checkpoint and the drops' records; return the drops."""
+    """Make the flights, the checkpoint and the drops' records; return the drops' names."""
     say("Drawing two flights and a checkpoint, unless they exist …")
     started = time.perf_counter()
     with ThreadPoolExecutor(
@@ -94,7 +94,7 @@ def prepare(demo: Settings, store: ObjectStore, say: Say, *, draw: Draw) -> list
     drawn = ", ".join(shorten(path, demo.root.parent) for path in (*folders, demo.root / MODEL))
     say(f"  {drawn}: {time.perf_counter() - started:.1f} s")
     for folder in folders:
-        # may_replace: the clone may have been moved to another folder.
+        # may_replace: the project may have been moved to another folder.
         register_drop(store, folder.name, source=str(folder), root=demo.root, may_replace=True)
     return sorted(folder.name for folder in folders)
 
@@ -122,22 +122,22 @@ def run_alone(root: Path, say: Say) -> Iterator[None]:
 
 
 def refuse_other_weights(store: ObjectStore) -> None:
-    """Refuse the demo's store if it holds weights that are not the demo's.
+    """Refuse the demo's store if it holds weights that the demo did not make.
 
     Raises:
-        ConfigError: the store's weights are not random.
+        ConfigError: the weights in the store are not random.
     """
     manifest = find_manifest(store, WEIGHTS)
     if manifest and not manifest.facts.get("caveat"):
         raise ConfigError(
             f"the demo's store {store.url!r} holds the weights {manifest.recipe.config['model']!r}, and the "
             "demo would replace them by random ones. Move the demo's folder away, or run the demo in another "
-            "clone.",
+            "project's folder.",
             setting="model",
             value=manifest.recipe.config["model"],
         )
 
 
 def shorten(path: Path, root: Path) -> str:
-    """Make a path relative to the project's folder, if it lies below it."""
+    """Write a path relative to ``root`` if it lies below ``root``; else write it unchanged."""
     return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)

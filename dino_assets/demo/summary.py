@@ -18,18 +18,18 @@ COLUMNS = ("images", "tiles", "embeddings", "selected")
 
 @dataclass(frozen=True)
 class DemoUi:
-    """The demo's UI: the command that opens it, without the program's name, and its address."""
+    """The demo's UI: its address, and the words of the command that opens it, without the program's name."""
 
     words: str = "demo --ui"
     url: str = Settings.ui_url
-    is_opened_next: bool = False  # whether the same command opens it after the demo
+    is_opened_next: bool = False  # whether the same command opens the UI after the demo
 
 
 USUAL_UI = DemoUi()
 
 
 def find_ui(host: str, port: int, *, is_opened_next: bool = False) -> DemoUi:
-    """Find the command that opens the demo's UI on an address, without default flags."""
+    """Find the command that opens the demo's UI on an address; flags with default values are left out."""
     usual = urlsplit(Settings.ui_url)
     words = ["demo", "--ui"]
     words += ["--host", host] if host != usual.hostname else []
@@ -76,7 +76,8 @@ def describe(
         f"round   {shown['round-map.html']} (chosen tiles, with reasons), {shown['round-map.png']}",
         f"chosen  {shown['contact-sheet.jpg']}, and each tile in {FOLDER}/{OUT}/tiles",
         f"runs    {opening} {ui.url}",
-        f"All files of the demo are in the folder {FOLDER}. Your own work needs none of them, but real weights:",
+        f"All files of the demo are in the folder {FOLDER}. Your own work uses a trained model, and none of "
+        "these files:",
         f"next    {command} run my-flight --from path/to/photos",
         f"Note: the model has {CAVEAT}",
     ]

@@ -26,14 +26,14 @@ class ColourScale:
 
     low: float
     high: float
-    meaning: str
-    spell: Callable[[float], str] = "{:.3g}".format
+    meaning: str  # the text above the bar
+    spell: Callable[[float], str] = "{:.3g}".format  # writes a number below the bar
     is_open: bool = False  # there are numbers above ``high``, drawn in the same colour
     mark: tuple[float, str] | None = None  # a number to mark on the bar, with its label
     share: float = HEAT_SHARE  # share of the colour over the photograph
 
     def colour(self, values: ArrayLike) -> NDArray[np.uint8]:
-        """Compute the colours (…, 3) of numbers."""
+        """Compute the RGB colour of each number, as uint8 (…, 3)."""
         span = self.high - self.low
         numbers = np.asarray(values, np.float64)
         shares = np.clip((numbers - self.low) / (span if span > 0 else 1), 0, 1)
@@ -43,7 +43,7 @@ class ColourScale:
 
 
 def lay_over(photo: Image.Image, values: NDArray[np.float32], scale: ColourScale) -> Image.Image:
-    """Draw the colours of numbers (rows, columns) over a photograph in grey, in equal rectangles."""
+    """Draw a grid of numbers (rows, columns) as coloured rectangles over a photograph in grey."""
     heat = Image.fromarray(scale.colour(values)).resize(photo.size, Image.Resampling.NEAREST)
     return Image.blend(photo.convert("L").convert("RGB"), heat, scale.share)
 
@@ -51,7 +51,7 @@ def lay_over(photo: Image.Image, values: NDArray[np.float32], scale: ColourScale
 def draw_bar(
     picture: Image.Image, left: int, top: int, *, scale: ColourScale, room_px: int
 ) -> None:
-    """Draw a scale: its meaning, its colours over middle grey, its numbers."""
+    """Draw a scale: its meaning as text, a bar of its colours over middle grey, and numbers below the bar."""
     draw, font = ImageDraw.Draw(picture), load_font(_LETTERS_PX)
     draw.text((left, top), shorten(scale.meaning, font, room_px), INK, font)
     top += _LETTERS_PX + _GAP_PX
@@ -67,7 +67,7 @@ def draw_bar(
 def _write_numbers(
     draw: ImageDraw.ImageDraw, left: int, top: int, width: int, scale: ColourScale
 ) -> None:
-    """Write the lowest and highest number below the bar, and the mark or else the middle."""
+    """Write the lowest and the highest number below the bar, and between them the marked or the middle one."""
     font, below = load_font(_LETTERS_PX), top + BAR_PX + 2
     low, high = scale.spell(scale.low), scale.spell(scale.high)
     high += " and more" if scale.is_open else ""

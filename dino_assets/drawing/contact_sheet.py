@@ -24,15 +24,17 @@ def make_contact_sheet(
 ) -> bytes:
     """Draw tiles (side, side, 3) uint8 as a JPEG, row by row, each with a caption of up to three lines.
 
-    The ``title`` is above them, and below it the complete ``caveat`` in red.
+    The ``title`` stands above the tiles. The ``caveat``, a warning, stands in red below the title.
 
     Raises:
-        ConfigError: no column, cells below 40 px, a tile that is not (side, side, 3) uint8, or more tiles
-            than fit into a JPEG.
+        ConfigError: ``columns`` is below 1, ``cell_px`` is below 40, a tile is not (side, side, 3) uint8,
+            or a JPEG has no room for all tiles.
     """
     if columns < 1 or cell_px < 40:
         name, value = ("columns", columns) if columns < 1 else ("cell_px", cell_px)
-        message = f"columns={columns}, cell_px={cell_px}: expected at least 1 and 40"
+        message = (
+            f"columns={columns}, cell_px={cell_px}: expected at least 1 column and cells of 40 px"
+        )
         raise ConfigError(message, setting=name, value=value)
     text_px = max(10, cell_px // 16)
     font, gap = load_font(text_px), max(6, cell_px // 18)
@@ -54,7 +56,7 @@ def make_contact_sheet(
     if max(width, height) > MAX_JPEG_PX:
         raise ConfigError(
             f"{len(tiles)} tiles make a sheet of {width}×{height} px, and a JPEG can have at most "
-            f"{MAX_JPEG_PX}: use another number of columns, smaller cells or fewer tiles",
+            f"{MAX_JPEG_PX} px per side. Use another number of columns, smaller cells or fewer tiles",
             setting="tiles",
             value=len(tiles),
         )
@@ -65,7 +67,8 @@ def make_contact_sheet(
     for index, (pixels, lines) in enumerate(zip((t for t, _ in tiles), captions, strict=True)):
         if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
             raise ConfigError(
-                f"tile {index} is {pixels.dtype} {pixels.shape}: pass uint8 (side, side, 3)",
+                f"tile {index} has the type {pixels.dtype} and the shape {pixels.shape}: expected uint8 and "
+                "(side, side, 3)",
                 setting="tiles",
                 value=index,
             )
@@ -76,5 +79,5 @@ def make_contact_sheet(
         for number, line in enumerate(lines):
             y = top + cell_px + text_px // 3 + number * line_px
             draw.text((left, y), line, fill=GREY if number else INK, font=font)
-    # 4:2:0 would blur the coloured edges of text.
+    # Colours at half resolution (4:2:0) would blur the coloured edges of text.
     return encode_picture(sheet, "JPEG", quality=88, subsampling=0)

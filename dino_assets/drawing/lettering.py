@@ -35,7 +35,10 @@ def shorten(text: str, font: Font, room_px: float) -> str:
 
 
 def wrap(text: str, font: Font, room_px: float, *, max_lines: int) -> list[str]:
-    """Split a text into lines that fit, keeping its line ends. The last line may end in an ellipsis."""
+    """Split a text into at most ``max_lines`` lines of ``room_px``; its own line ends are kept.
+
+    What does not fit, such as a very long word or the end of a long text, is replaced by an ellipsis.
+    """
     lines: list[str] = []
     for paragraph in text.strip().splitlines():
         words = make_printable(paragraph).split()

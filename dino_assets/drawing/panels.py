@@ -37,7 +37,10 @@ def draw_panels(
     caveat: str = "",
     scale: ColourScale | None = None,
 ) -> Image.Image:
-    """Draw rows of panels with aligned columns, each panel in its own size."""
+    """Draw rows of panels with aligned columns, each panel in its own size.
+
+    The ``caveat`` is a warning. It stands in red between the title and the notes.
+    """
     columns = range(max(len(row) for row in rows))
     widths = [max(row[n].picture.width for row in rows if n < len(row)) for n in columns]
     heights = [max(panel.picture.height for panel in row) for row in rows]

@@ -8,9 +8,12 @@ if TYPE_CHECKING:
 
 
 def render_page(package: str, name: str, /, **values: Any) -> str:
-    """Fill a package's template; every value is escaped, and a missing one raises."""
+    """Fill the template ``name`` of a package with values, and return the HTML page.
+
+    Every value is escaped. If the template uses a value that was not given, ``UndefinedError`` is raised.
+    """
     page = _open_template(package, name).render(**values)
-    # The same escapes as html.escape, so that equal recipes give pages with equal bytes.
+    # Write the escapes of html.escape, as earlier versions did: equal recipes give pages with equal bytes.
     return page.replace("&#39;", "&#x27;").replace("&#34;", "&quot;")
 
 

@@ -1,4 +1,4 @@
-"""Thumbnails small enough to be shown inline."""
+"""Thumbnails small enough for the events in Dagster's database."""
 
 import io
 
@@ -7,7 +7,7 @@ from PIL import Image
 from dino_assets.drawing.lettering import encode_picture
 from dino_assets.errors import ConfigError
 
-# 40 KB as base64; an inline 200 KB picture costs 1 MB of SQLite per run.
+# 40 KB as base64. A picture of 200 KB in an event would add 1 MB to Dagster's SQLite database per run.
 THUMBNAIL_MAX_BYTES = 30_000
 THUMBNAIL_MAX_PX = 480
 
@@ -15,10 +15,10 @@ THUMBNAIL_MAX_PX = 480
 def draw_thumbnail(
     png: bytes, *, max_bytes: int = THUMBNAIL_MAX_BYTES, max_px: int = THUMBNAIL_MAX_PX
 ) -> bytes:
-    """Shrink a PNG to few colours and the largest width that fits ``max_bytes`` and ``max_px``.
+    """Reduce a PNG to 128 colours and to a width at which it fits ``max_bytes`` and ``max_px``.
 
     Raises:
-        ConfigError: even a picture of 60 px has more than ``max_bytes``.
+        ConfigError: a picture 60 px wide still has more than ``max_bytes``.
     """
     with Image.open(io.BytesIO(png)) as opened:
         picture = opened.convert("RGB")
@@ -26,13 +26,14 @@ def draw_thumbnail(
         width = min(width, picture.width, max_px)
         height = max(1, round(picture.height * width / picture.width))
         small = picture.resize((width, height), Image.Resampling.LANCZOS)
-        # Median cut colours dark text like the dots; maximum coverage shows densities as bands.
+        # Other methods fail: median cut gives dark text the colour of the dots, and maximum coverage shows
+        # densities as bands.
         few = small.quantize(128, Image.Quantize.FASTOCTREE)
         data = encode_picture(few, "PNG", optimize=True)
         if len(data) <= max_bytes:
             return data
     raise ConfigError(
-        f"max_bytes={max_bytes} is too small: a thumbnail of 60 px needs {len(data)} bytes",
+        f"max_bytes={max_bytes} is too small: a thumbnail 60 px wide needs {len(data)} bytes. Allow more",
         setting="max_bytes",
         value=max_bytes,
     )

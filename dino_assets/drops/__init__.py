@@ -1,1 +1,1 @@
-"""Drops (images that arrived together): sources, arrivals, registration, changes and state."""
+"""Drops, the photographs of one flight or SD card: sources, arrival, registration, changes and state."""

@@ -18,13 +18,14 @@ from dino_assets.errors import InvalidDropNameError, SourceError, StoreError
 from dino_assets.settings.records import BRIEF_LIMITS, RequestLimits
 from dino_assets.store.objects import ObjectStore
 
-# The copying program writes this file last: with it, the drop is complete without a settle time.
+# The copying program writes this file last. If it is there, the drop is complete without a settle time.
 MARKER = "_SUCCESS"
-# Copying pauses: rsync between files, a card reader for seconds, an upload over a slow network longer.
+# A folder without that file is complete after this time without a change. Copying may pause: rsync between
+# files, a card reader for seconds, an upload over a slow network longer.
 SETTLE_S = 60.0
 # After three failures, a fourth run would fail for the same reason.
 MAX_ATTEMPTS = 3
-# A launch that became no run says nothing about the drop: it is repeated without limit, with growing waits.
+# A launch that became no run says nothing about the drop. It is repeated without limit, and the waits grow.
 FIRST_LAUNCH_WAIT_S, MAX_LAUNCH_WAIT_S = 30.0, 900.0
 
 
@@ -39,7 +40,10 @@ class Arrival:
 
 @dataclass(frozen=True)
 class FolderState:
-    """Summary of a folder's listing. ``content`` leaves the marker out, ``fingerprint`` includes it."""
+    """Summary of a folder's listing: counts, and two hashes of the listed files.
+
+    ``fingerprint`` is the hash of all files, ``content`` the hash of all but the marker file.
+    """
 
     files: int
     photos: int
@@ -59,7 +63,7 @@ class UnchangedSince:
 
 @dataclass(frozen=True)
 class PastRuns:
-    """Outcome of earlier runs for one content of a drop.
+    """Outcome of a drop's earlier runs on the same files.
 
     ``ended`` counts runs that started and did not finish the drop.
     """
@@ -69,7 +73,7 @@ class PastRuns:
     unstarted_s: float = 0.0  # when the last of these launches ended
     last: str = ""
     cancelled: str = ""  # the last run that a person cancelled
-    blocked: str = ""  # why a check stopped the last run: the same content would fail it again
+    blocked: str = ""  # why a check stopped the last run; it would stop the same files again
     is_retrying: bool = False  # Dagster is about to start a crashed run again
     keys: frozenset[str] = frozenset()
 
@@ -85,7 +89,7 @@ class Launch:
 
     @property
     def run_key(self) -> str:
-        """Drop, content and number. Dagster never accepts a key twice, even after a failed run."""
+        """Drop, content and number. Dagster accepts a run key only once, even if that run failed."""
         return f"{self.drop}:{self.content}:{self.number}"
 
 
@@ -96,13 +100,14 @@ def list_arrivals(
     limits: RequestLimits = BRIEF_LIMITS,
     registered: Collection[str] = (),
 ) -> tuple[list[Arrival], dict[str, str]]:
-    """List the inbox's folders, sorted, and the reasons why some cannot be drops.
+    """List the inbox's folders as drops, sorted; also return why some folders cannot be drops.
 
-    Hidden folders and links are left out. A folder whose drop is ``registered`` keeps that drop's name.
+    Hidden folders and links are left out. A folder whose drop is among the ``registered`` names keeps that
+    name.
 
     Raises:
         SourceError: the inbox does not exist, or it cannot be listed.
-        StoreError: its bucket cannot be reached.
+        StoreError: the inbox's bucket cannot be reached.
     """
     arrivals: list[Arrival] = []
     refused: dict[str, str] = {}
@@ -139,7 +144,9 @@ def _list_folders(inbox: str, root: Path, limits: RequestLimits) -> Sequence[str
             return [os.fsdecode(i.name) for i in scan if i.is_dir(follow_symlinks=False)]
     except OSError as err:
         raise SourceError(
-            f"the inbox {inbox!r} cannot be listed: {err.strerror}", reason="unlistable", path=inbox
+            f"the inbox {inbox!r} cannot be listed: {err.strerror}. Check that this folder can be read",
+            reason="unlistable",
+            path=inbox,
         ) from err
 
 
@@ -147,8 +154,8 @@ def _list_prefixes(store: ObjectStore, inbox: str) -> Sequence[str]:
     try:
         return store.list_folders()
     except StoreError as err:
-        # A missing bucket is a missing inbox. One key that obstore cannot read (`a//b`) makes it list
-        # nothing at all. Everything else is an outage.
+        # A missing bucket is a missing inbox. With one key that it cannot read (`a//b`), obstore lists
+        # nothing at all. Every other error means that the bucket cannot be reached.
         if err.reason not in ("no-bucket", "odd-key"):
             raise
         raise SourceError(
@@ -185,7 +192,7 @@ def summarise_entries(entries: Sequence[SourceEntry]) -> FolderState:
 def explain_incomplete(
     state: FolderState, earlier: UnchangedSince | None, *, now_s: float, settle_s: float = SETTLE_S
 ) -> str | None:
-    """Return why a folder is not complete, or None if it is; ``earlier`` comes from an earlier survey."""
+    """Return why a folder is not complete, or None if it is; ``earlier`` is what an earlier survey saw."""
     counts = count_files(state)
     if not state.photos:
         return f"no photograph yet ({counts})"
@@ -200,7 +207,10 @@ def explain_incomplete(
 
 
 def is_unchanged(state: FolderState, earlier: UnchangedSince, *, now_s: float) -> bool:
-    """Check whether a folder is unchanged; a time in the future comes from a wrong clock and does not count."""
+    """Check whether a folder has the same files as ``earlier``.
+
+    Return False if ``earlier`` lies in the future: then a clock was wrong.
+    """
     return earlier.content == state.content and earlier.since_s <= now_s
 
 
@@ -208,18 +218,18 @@ def explain_hold(past: PastRuns) -> str | None:
     """Return why a person must look at a complete drop before a run starts, or None."""
     if past.cancelled:
         return (
-            f"run {past.cancelled[:8]} was cancelled, so no new run is started: launch ingest by hand to "
-            "continue"
+            f"run {past.cancelled[:8]} was cancelled, so no new run is started. To continue, launch the job "
+            "ingest by hand"
         )
     if past.blocked:
         return (
             f"a person must look: a check stopped run {past.last[:8]}: {past.blocked}. Correct the folder, "
-            "or launch ingest by hand"
+            "or launch the job ingest by hand"
         )
     if past.ended >= MAX_ATTEMPTS:
         return (
             f"a person must look: {past.ended} runs did not finish it, the last is {past.last[:8]}. "
-            "Correct the folder, or launch ingest by hand"
+            "Correct the folder, or launch the job ingest by hand"
         )
     return None
 
@@ -241,7 +251,7 @@ def explain_wait(past: PastRuns, *, now_s: float) -> str | None:
 def plan_launch(drop: str, content: str, past: PastRuns) -> Launch:
     """Plan the next run of a drop, under a run key that no known run has used.
 
-    Counting runs is not enough for that, because earlier ones may be missing from the history.
+    The number of earlier runs alone may give a used key, because some runs may be missing from the history.
     """
     launch = Launch(drop, content, past.ended + 1, past.ended + 1)
     while launch.run_key in past.keys:

@@ -1,4 +1,4 @@
-"""File names on a camera card: photographs, raw files beside a JPEG, class folders, litter."""
+"""File names on a camera card: photographs, raw files beside a JPEG, class folders, system folders."""
 
 import re
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ PHOTO_SUFFIXES = frozenset(
         ".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".heic", ".heif", ".dng",
     )
 )  # fmt: skip
-# Folders that file systems, desktops and network drives create beside photographs; in lower case.
+# Litter folders: file systems, desktops and network drives create them beside photographs. In lower case.
 LITTER_FOLDERS = frozenset(
     (
         "__macosx", "@eadir", "@recycle", "@recently-snapshot", "#recycle", "#snapshot", "$recycle.bin",
@@ -19,7 +19,8 @@ LITTER_FOLDERS = frozenset(
 )  # fmt: skip
 JPEG_SUFFIXES = (".jpg", ".jpeg")
 
-# Folders that a camera or a flight app creates. First the DCF standard: three digits and five characters.
+# Folders that a camera or a flight app creates. The first line is the naming rule for camera cards (DCF):
+# three digits and five characters.
 _CAMERA_FOLDER = re.compile(
     r"[1-9]\d\d[A-Z0-9_]{5}"
     r"|DCIM|MISC|PANORAMA|HYPERLAPSE|TIMELAPSE|PRIVATE|AVCHD|MP_ROOT|MEDIA|CLIP|THMBNL|SUBTITLE"
@@ -30,7 +31,10 @@ _CAMERA_FOLDER = re.compile(
 
 
 def is_photo_name(path: str) -> bool:
-    """Check whether a path has a photograph's suffix and lies in no litter folder."""
+    """Check whether a path has a photograph's suffix and is in no folder that a system created.
+
+    Names that begin with ``._`` are no photographs: macOS writes such files beside them.
+    """
     folder, _, name = path.rpartition("/")
     return _suffix(name) in PHOTO_SUFFIXES and name[:2] != "._" and not is_litter_folder(folder)
 
@@ -38,8 +42,8 @@ def is_photo_name(path: str) -> bool:
 def find_raw_twins(paths: Iterable[str]) -> dict[str, str]:
     """Find raw files that lie beside a JPEG of the same photograph: DNG path → JPEG path.
 
-    Both are in the same folder. Stem and suffix are compared without case. Of several JPEGs the first
-    by name counts.
+    The two files are in the same folder, and their names differ only in the suffix and in upper and lower
+    case. If there are several such JPEGs, the first by name is returned.
     """
     raws: list[str] = []
     photos: list[str] = []
@@ -68,9 +72,10 @@ def _cut_suffix(path: str) -> tuple[str, str]:
 
 
 def find_label(path: str) -> str | None:
-    """Return the class that a file's top folder names, or None.
+    """Return the name of a file's top folder, which is the file's class, or None.
 
-    None for files without a folder, and where any folder is named by a camera, a card or a date.
+    Return None if the file is in no folder, or if one of its folders was named by a camera or a system, or
+    after a date.
     """
     return _label_of_folder(path.rpartition("/")[0])
 
@@ -90,7 +95,10 @@ def _suffix(name: str) -> str:
 
 @lru_cache(maxsize=4096)
 def is_litter_folder(folder: str) -> bool:
-    """Check whether an operating system, a desktop or a network drive created one of these folders."""
+    """Check whether one of the folders in a path was created by a system, a desktop or a network drive.
+
+    Every hidden folder counts as such.
+    """
     return any(
         (name[:1] == "." and name not in (".", "..")) or name in LITTER_FOLDERS
         for name in folder.lower().split("/")

@@ -14,10 +14,10 @@ from dino_assets.store.objects import ObjectStore
 
 @dataclass(frozen=True)
 class SourceChanges:
-    """Paths of new, replaced and missing photographs, sorted.
+    """Sorted paths of photographs that are new (``came``), replaced (``changed``) or missing (``gone``).
 
-    ``changed`` photographs have another size. If all three are empty, only times differ. ``recorded`` counts
-    the usable photographs in ``images``. ``fingerprint`` is the listing's.
+    A replaced photograph has another size. If all three are empty, only times differ. ``recorded`` counts
+    the usable photographs in ``images``. ``fingerprint`` is the fingerprint of the new listing.
     """
 
     came: tuple[str, ...]
@@ -32,30 +32,32 @@ class SourceChanges:
         return bool(self.came or self.changed)
 
     def describe_new(self) -> str:
-        """Describe what is new, such as ``2 photographs came since it was read, 'DJI_0003.JPG' first``."""
+        """Describe what is new: ``1 photograph came since the drop was read, the first is 'a.JPG'``."""
         parts = []
         if self.came:
             count = count_of(len(self.came), "photograph")
-            parts.append(f"{count} came since it was read, {self.came[0]!r} first")
+            parts.append(f"{count} came since the drop was read, the first is {self.came[0]!r}")
         if self.changed:
             count = count_of(len(self.changed), "photograph")
             verb = "was" if len(self.changed) == 1 else "were"
-            parts.append(f"{count} {verb} replaced since it was read, {self.changed[0]!r} first")
+            parts.append(
+                f"{count} {verb} replaced since the drop was read, the first is {self.changed[0]!r}"
+            )
         return "; ".join(parts)
 
     def describe_gone(self) -> str:
-        """Describe which photographs are missing; empty if all are there."""
+        """Describe which photographs are missing; return an empty text if none is."""
         if not self.gone:
             return ""
         verb = "is" if len(self.gone) == 1 else "are"
         count = f"{len(self.gone)} of its {count_of(self.recorded, 'photograph')}"
-        return f"{count} {verb} gone, {self.gone[0]!r} first"
+        return f"{count} {verb} gone, the first is {self.gone[0]!r}"
 
 
 def find_changes(
     store: ObjectStore, images: Manifest, entries: Sequence[SourceEntry], *, is_list: bool
 ) -> SourceChanges | None:
-    """Compare a listing with the committed images; None if no photograph changed.
+    """Compare a listing with the committed images; return None if no photograph and no time changed.
 
     The table of images is read only if the listing's fingerprint differs from the recorded one.
 

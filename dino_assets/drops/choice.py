@@ -1,4 +1,4 @@
-"""Choice of a pool's drops: by name, by tag, or all; never retired ones."""
+"""Choice of the drops for a map or a round: by name, by tag, or all; never retired ones."""
 
 import logging
 from collections.abc import Collection, Iterable, Mapping
@@ -14,10 +14,10 @@ _SHOWN = 20
 def choose_drops(
     records: Records, made: Collection[str], *, drops: Collection[str], tags: Collection[str]
 ) -> frozenset[str]:
-    """Choose registered or ``made`` drops that are named or have one of the tags.
+    """Choose the drops that ``drops`` names or that have one of ``tags``; every drop if both are empty.
 
-    Without names and tags, choose every drop. Retired drops are left out. Drops with a damaged record are
-    left out with a warning, because they may be retired.
+    ``made`` are drops with outputs: they can be chosen even if they are not registered. Retired drops are
+    left out. Drops with a damaged record are left out with a warning, because they may be retired.
 
     Raises:
         ConfigError: a drop or a tag does not exist, or a named drop is retired.
@@ -26,7 +26,11 @@ def choose_drops(
     _check_tags(records, tags)
     damaged = [name for name, drop in records.items() if not isinstance(drop, Drop)]
     if damaged:
-        log.warning("drops left out because their records are damaged: %s", _join(damaged))
+        log.warning(
+            "drops left out because their records are damaged: %s. To repair a record, register the drop "
+            "again",
+            _join(damaged),
+        )
     return find_chosen(records, made, drops=drops, tags=tags)
 
 
@@ -50,7 +54,7 @@ def _check_names(records: Records, made: Collection[str], drops: Iterable[str]) 
         if drop is None and name not in made:
             there_are = _join({*made, *(n for n, d in records.items() if not _is_retired(d))})
             raise ConfigError(
-                f"no drop {name!r} is registered. There are: {there_are}",
+                f"no drop {name!r} is registered. Existing drops: {there_are}",
                 setting="drops",
                 value=name,
                 reason="unknown-drop",
@@ -72,7 +76,7 @@ def _check_tags(records: Records, tags: Iterable[str]) -> None:
     for tag in tags:
         if tag not in there_are:
             raise ConfigError(
-                f"no drop has the tag {tag!r}. There are: {_join(there_are)}. Tag one with: "
+                f"no drop has the tag {tag!r}. Existing tags: {_join(there_are)}. To tag a drop: "
                 f"dino-assets drops tag NAME {tag}",
                 setting="tags",
                 value=tag,

@@ -32,9 +32,10 @@ _LIMITS = RequestLimits(connect_s=3, stall_s=10, retries=1, retry_for_s=10)
 
 @dataclass(frozen=True)
 class DropExamination:
-    """Result of examining drops: the number of sound ones, and a verdict on each of the others.
+    """Result of examining drops: counts, and a verdict on each drop with a problem.
 
-    ``unseen`` counts the drops that were not examined because the time was up.
+    ``sound`` counts the drops without a problem. ``unseen`` counts the drops that were not examined because
+    the time was up.
     """
 
     sound: int
@@ -52,8 +53,9 @@ def examine_drops(
 ) -> DropExamination:
     """List the source of every active drop, and compare the files with the recorded ``images``.
 
-    No photograph is read. A drop that cannot be read fails. An embedded drop only warns, because only rounds
-    need its pictures, and they leave the drop out. No drop is started after ``budget_s``.
+    No photograph is read. If a source cannot be read, the drop's verdict is a failure. If that drop is
+    already embedded, the verdict is a warning: only rounds still need its photographs, and they leave the
+    drop out. After ``budget_s`` seconds, no further drop is examined.
 
     Raises:
         StoreError: the store itself cannot be read.
@@ -102,7 +104,7 @@ def _examine(
         if isinstance(err, StoreError) and err.store == store.url:
             raise
         if not is_embedded:
-            return Verdict(name, False, f"it cannot be materialised: {err}")
+            return Verdict(name, False, f"its images cannot be made: {err}")
         consequence = f"rounds leave it out (`dino-assets drops retire {name}` ends this warning)"
         return Verdict(name, True, f"{consequence}: {err}", warns=True)
     except CorruptObjectError as err:
@@ -119,7 +121,7 @@ def find_empty(
 ) -> set[str]:
     """List the drops whose sources hold no photographs, such as an empty mount or a folder of notes.
 
-    Sources that cannot be listed, or not within ``budget_s``, are left out.
+    Drops whose sources cannot be listed, or are not reached within ``budget_s``, are left out.
     """
     ends_s = clock() + budget_s
 
@@ -145,10 +147,11 @@ def find_late(
     clock: Callable[[], float] = time.monotonic,
     budget_s: float = LATE_BUDGET_S,
 ) -> tuple[dict[str, SourceChanges], int]:
-    """Find drops whose sources hold photographs missing from their images, and count drops not examined.
+    """Find drops whose sources hold photographs that are not in ``images``; count the drops not examined.
 
-    ``made`` holds each drop's manifest of images. Sources that cannot be listed are skipped. No drop is
-    started after ``budget_s``. Most names contain a date, so the last names, the newest drops, come first.
+    ``made`` holds each drop's manifest of images. Sources that cannot be listed are skipped. After
+    ``budget_s`` seconds, no further drop is examined. Most names contain a date, so drops are examined from
+    the last name to the first: the newest drops come first.
     """
     ends_s = clock() + budget_s
     drops = sorted(made, key=lambda drop: drop.name, reverse=True)
@@ -173,7 +176,7 @@ def find_late(
 
 
 def _compare(store: ObjectStore, drop: Drop, entries: list[SourceEntry], *, is_list: bool) -> str:
-    """Describe what is missing or different, and what to do; empty if nothing changed.
+    """Describe what is missing or different, and what to do; return an empty text if nothing changed.
 
     Raises:
         SourceError: the source has no file, or no photograph.
@@ -197,8 +200,8 @@ def _compare(store: ObjectStore, drop: Drop, entries: list[SourceEntry], *, is_l
     if absent:
         return (
             f"{len(absent)} of the {count_of(len(entries), 'file')} in its list "
-            f"{'is' if len(absent) == 1 else 'are'} missing, {absent[0]!r} first. Copy them there, or remove "
-            "them from the list"
+            f"{'is' if len(absent) == 1 else 'are'} missing, the first is {absent[0]!r}. Copy missing files "
+            "to the listed paths, or remove them from the list"
         )
     changes = find_changes(store, manifest, entries, is_list=is_list) if manifest else None
     if changes is None:
@@ -207,8 +210,8 @@ def _compare(store: ObjectStore, drop: Drop, entries: list[SourceEntry], *, is_l
     new, gone = changes.describe_new(), changes.describe_gone()
     if gone:
         leaves_out = (
-            f"{gone}, and a round that picks from them leaves the drop out. Bring them back"
+            f"{gone}. A round that needs a missing photograph leaves the drop out. Bring them back"
         )
         return f"{'; '.join(filter(None, [new, leaves_out]))}, or accept the change with: {take_in}"
-    times = "its files have other times than when it was read, as if copied again"
+    times = "its files have other times than when the drop was read, as if they were copied again"
     return f"{new or times}. To accept the change: {take_in}"

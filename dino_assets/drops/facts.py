@@ -27,7 +27,9 @@ def find_fact_owner(key: str) -> str | None:
 
 
 def read_facts(store: ObjectStore, name: str, keys: Iterable[str] | None = None) -> dict[str, Any]:
-    """Read a drop's facts, by field of its record; with ``keys`` nothing is listed.
+    """Read a drop's facts, by field of ``Drop``.
+
+    ``keys`` are the keys of its facts, if the caller has listed them already.
 
     Raises:
         CorruptObjectError: an object does not hold a fact.
@@ -43,7 +45,8 @@ def read_facts(store: ObjectStore, name: str, keys: Iterable[str] | None = None)
             value = None
         if not is_sound(field, value):
             raise CorruptObjectError(
-                f"{key!r} in store {store.url!r} is not a valid fact about a drop. Register {name!r} again.",
+                f"{key!r} in store {store.url!r} is not a valid fact about a drop. Register drop {name!r} "
+                "again.",
                 store=store.url,
                 key=key,
             )
@@ -58,14 +61,14 @@ def _read_value(store: ObjectStore, key: str, field: str) -> Any:
 
 
 def is_sound(field: str, value: Any) -> bool:
-    """Check whether a value has the type of a field."""
+    """Check whether a value has the type of a fact's field."""
     if field == "tags":
         return isinstance(value, list) and all(isinstance(tag, str) for tag in value)
     return isinstance(value, bool if field == "is_retired" else str)
 
 
 def write_facts(store: ObjectStore, drop: Drop, before: Drop) -> None:
-    """Write the facts that changed; another process may be writing the others."""
+    """Write only the facts that differ from ``before``: another process may be writing the others."""
     for field, file in FACTS.items():
         value = getattr(drop, field)
         if value != getattr(before, field):
@@ -74,7 +77,7 @@ def write_facts(store: ObjectStore, drop: Drop, before: Drop) -> None:
 
 
 def delete_damaged(store: ObjectStore, name: str) -> None:
-    """Delete those of a drop's facts that cannot be read."""
+    """Delete the objects of a drop's facts that cannot be read."""
     for key in _list_keys(store, name):
         try:
             read_facts(store, name, [key])

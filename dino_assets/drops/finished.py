@@ -17,7 +17,8 @@ from dino_assets.store.commits.manifests import content_hash, read_listed, read_
 from dino_assets.store.commits.protocol import Manifest
 from dino_assets.store.objects import ObjectInfo, ObjectStore
 
-# Per drop, its record and manifests: key → size and time or ETag, which change with the object.
+# Stamps of one drop's record, facts and manifests, by key: the size and the time or ETag of each object.
+# They change whenever the object does.
 Stamps = Mapping[str, ObjectInfo]
 # Stamps of finished and retired drops when their objects were last read, by store and drop name.
 Remembered = MutableMapping[tuple[str, str], Mapping[str, ObjectInfo | str]]
@@ -34,7 +35,10 @@ class DoneDrops:
 
 
 def list_stamps(store: ObjectStore) -> dict[str, dict[str, ObjectInfo]]:
-    """List keys and stamps of every drop's record and manifests: four listings, no object is read."""
+    """List the stamps of every drop's record, facts and manifests, by drop.
+
+    This takes four listings, and no object is read.
+    """
     stamps: dict[str, dict[str, ObjectInfo]] = {}
     for info in list_objects(store, *_LISTED):
         owner = find_fact_owner(info.key) or info.key.rpartition("/")[2].removesuffix(".json")
@@ -51,8 +55,8 @@ def find_done_drops(
 ) -> DoneDrops:
     """Find finished and retired drops among ``sources`` (drop name → address of its pictures).
 
-    ``remembered`` makes reading unnecessary. A drop is still finished if its objects have the remembered
-    stamps. It is still retired if its record and facts have them.
+    ``remembered`` keeps the stamps of these drops between calls. A drop is not read again while its stamps
+    are the same. For a retired drop, only the stamps of its record and facts matter.
     """
     done = DoneDrops()
     store_name = str(store.folder or store.url)
@@ -111,7 +115,7 @@ def _judge(
 
 
 def has_all_outputs(store: ObjectStore, fingerprint: str, keys: Iterable[str]) -> bool:
-    """Check whether all of a drop's outputs exist, each made from the one before, for a fingerprint."""
+    """Check whether a drop has images of a source fingerprint, their tiles, and the embeddings of these."""
     try:
         manifests = read_manifests(store, [key for key in keys if key.startswith("manifests/")])
     except CorruptObjectError:

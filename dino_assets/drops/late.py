@@ -18,13 +18,17 @@ from dino_assets.store.objects import ObjectStore
 
 # Listing 500 files costs 5 ms on a disk, so one tick lists 100 finished drops.
 BUDGET_S = 0.5
-# Share of all time that listing may use, if one listing exceeds the budget (a million files take 10 s).
+# If one listing exceeds the budget (a million files take 10 s), the next listing waits so long that listings
+# take at most this share of all time.
 MAX_SHARE = 0.02
 
 
 @dataclass(frozen=True)
 class LateFiles:
-    """Late files of one finished drop. ``is_settled`` is set once, when a second listing is the same."""
+    """Late files of one finished drop.
+
+    ``is_settled`` is true only in the survey whose listing is the second that finds the same files.
+    """
 
     folder: str
     drop: str
@@ -33,7 +37,7 @@ class LateFiles:
     is_settled: bool
 
     def describe(self) -> str:
-        """Describe what to do, then the reason, because long notes are cut at the end."""
+        """Describe what to do, and then why, because long notes are cut at the end."""
         return (
             f"finished; to add the new files: dino-assets drops register {self.drop} "
             f"({self.changes.describe_new()})"
@@ -51,7 +55,10 @@ class _LastListing:
 
 
 class LateWatch:
-    """Lister of finished drops' sources, in turn. A new process starts without earlier listings."""
+    """Watch for late files: each call lists the sources of a few finished drops, in turn.
+
+    Listings are kept in memory, so a new process starts without them.
+    """
 
     def __init__(self) -> None:
         self._listings: dict[tuple[str, str], _LastListing] = {}
@@ -142,6 +149,6 @@ def _list_changes(
 
 
 def _select_stamps(stamps: Mapping[str, Stamps], arrival: Arrival) -> Stamps:
-    """Select the stamps of a drop's record and manifests; a changed fact makes no images old."""
+    """Select the stamps of a drop's record and manifests, not of its facts: a new tag makes no images old."""
     of_drop = stamps.get(arrival.drop, {})
     return {key: stamp for key, stamp in of_drop.items() if find_fact_owner(key) is None}

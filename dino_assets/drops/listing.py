@@ -17,10 +17,10 @@ State = Literal["made", "old", "absent"]
 
 @dataclass(frozen=True)
 class AssetState:
-    """State of one asset of a drop; ``old`` if its input has changed since.
+    """State of one asset of a drop: ``old`` if its input has changed since it was made.
 
-    ``follows`` names an old asset further up the lineage, where this one's direct input is unchanged.
-    This asset may change once that one is made again. Dagster marks only old assets as stale.
+    ``follows`` is set if the direct input is unchanged, but an asset before it is old. It names that old
+    asset: once it is made again, this asset may become old too. Dagster marks only old assets as stale.
     """
 
     asset: str
@@ -49,9 +49,9 @@ class AssetState:
 def describe_drops(store: ObjectStore) -> Callable[[Drop], list[AssetState]]:
     """Return a function that gives a drop's asset states; every asset is listed once, for all drops.
 
-    Embeddings are old if they were computed with other weights than the store has now. Any asset is old if
-    its input has changed. Images are compared with the last observed source, not with the registered one,
-    because they may be newer than the registration.
+    An asset is old if its input has changed. Embeddings are also old if they were computed with other
+    weights than the store has now. Images are compared with the last observed source, not with the
+    registered one, because images may be newer than the registration.
     """
     made: dict[str, dict[str, list[Manifest]]] = {asset.name: {} for asset in PER_DROP}
     listed = list_objects(store, *(f"manifests/{asset.name}" for asset in PER_DROP))

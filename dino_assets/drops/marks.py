@@ -9,7 +9,7 @@ from dino_assets.store.objects import ObjectStore
 
 
 def set_retired(store: ObjectStore, name: str, is_retired: bool) -> tuple[Drop, bool]:
-    """Retire or restore a drop; return it and whether anything changed. Idempotent.
+    """Retire or restore a drop; return it and whether anything changed.
 
     Raises:
         UnknownDropError: no drop of this name is registered.

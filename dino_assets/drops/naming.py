@@ -14,7 +14,7 @@ MAX_NAME_CHARS = 80
 _NAME = re.compile(r"[A-Za-z0-9](\.?[A-Za-z0-9_-])*")
 # German ASCII spelling of umlauts; anyascii would only drop the dots.
 _GERMAN = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "Ä": "Ae", "Ö": "Oe", "Ü": "Ue"})
-END_CHARS = 9  # a dash and 8 hex
+END_CHARS = 9  # a dash and 8 hexadecimal digits of a hash
 _MAX_SLUG_CHARS = MAX_NAME_CHARS - END_CHARS
 
 
@@ -29,15 +29,18 @@ def spell_in_ascii(text: str, most: int = _MAX_SLUG_CHARS) -> str:
 
 
 def make_drop_name(original: str) -> str:
-    """Make a partition key of a folder's name: the name itself if valid, else a slug and 8 hex of its hash.
+    """Make a drop's name, which is also its partition key in Dagster, from the name of its folder.
+
+    A folder's name that is valid stays unchanged. Any other becomes its ASCII spelling, a dash and 8
+    hexadecimal digits of its hash.
 
     Raises:
-        InvalidDropNameError: the name has no letter or digit, or is a path.
+        InvalidDropNameError: the folder's name has no letter or digit, or is a path.
     """
     if "/" in original or "\\" in original or original in (".", ".."):
         raise InvalidDropNameError(
-            f"{original!r} is a path, not a drop's name: it would lead out of the inbox. Give the "
-            "folder's name alone, and its place with --from",
+            f"{original!r} cannot be a drop's name, because it is a path. Give a name such as flight-07, "
+            "and the path with --from",
             drop=original,
             reason="path",
         )
@@ -58,16 +61,17 @@ def is_drop_name(text: str) -> bool:
 
 
 def list_name_ends(original: str) -> tuple[str, ...]:
-    """List the possible ends (hashes) of drop names made from an original name, whatever the slug.
+    """List the ends (a dash and a hash) that a drop's name may have if it was made from an original name.
 
-    macOS writes an accented letter as two characters, so a typed name is looked up in both spellings.
+    macOS writes an accented letter as two characters, and a typed name has one. The two spellings have
+    different hashes, so both are listed.
     """
     forms = (original, *(unicodedata.normalize(form, original) for form in ("NFC", "NFD")))
     return tuple(dict.fromkeys(f"-{_hash(form)}" for form in forms))
 
 
 def join_names(names: Collection[str], most: int = 12) -> str:
-    """Join the first names, and add how many more there are."""
+    """Join the first ``most`` names in alphabetical order, and add how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(sorted(names)[:most]) + more
 

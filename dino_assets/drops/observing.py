@@ -25,7 +25,10 @@ def record_observed(store: ObjectStore, name: str, fingerprint: str) -> bool:
 
 
 def judge_arrivals(changed_s: Mapping[str, float], *, now_s: float, max_days: int) -> Verdict:
-    """Warn if no drop got new photographs for ``max_days``; ``changed_s``: last change of each drop's listing."""
+    """Warn if no drop has got new photographs for more than ``max_days`` days.
+
+    ``changed_s`` holds the time when each drop's listing last changed.
+    """
     if not changed_s:
         sentence = "no drop has been observed yet: run the job observe_inbox"
         return Verdict("inbox", True, sentence, warns=True)

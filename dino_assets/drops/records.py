@@ -1,15 +1,15 @@
-"""Records of a drop and its files."""
+"""Records of a drop and of the files in its source."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Drop:
-    """Images that arrived together: one partition.
+    """A drop: the photographs of one flight or SD card, and one partition in Dagster.
 
-    ``fingerprint`` is the source's at registration. ``observed`` is the latest one, empty if it never
-    differed. ``tags`` are set by a person and sorted. A retired drop and its outputs are kept, but left out
-    of pools, maps and rounds.
+    ``fingerprint`` is the fingerprint of the source at registration. ``observed`` is the latest fingerprint,
+    or empty if it never differed. ``tags`` are set by a person and sorted. A retired drop and its outputs
+    are kept, but maps and rounds leave it out.
     """
 
     name: str
@@ -23,9 +23,10 @@ class Drop:
 
 @dataclass(frozen=True, slots=True)
 class SourceEntry:
-    """One listed file of a source. ``refusal`` is the reason why it must not be opened, if there is one.
+    """One listed file of a source. ``refusal`` is a word for the reason why it must not be opened, or None.
 
-    ``label`` and ``metadata`` (a JSON object) come from a list or a class folder.
+    ``stamp`` is the time of the last change, or a bucket's ETag. ``label`` comes from a list or a class
+    folder, ``metadata`` (a JSON object) from a list only.
     """
 
     path: str

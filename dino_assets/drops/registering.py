@@ -40,7 +40,7 @@ INDEX = "drops"  # index by source and fingerprint, to find drops of the same pi
 
 @dataclass(frozen=True)
 class SourceListing:
-    """Files of a source when it was listed, and its absolute address."""
+    """Files that a source held when it was listed, and the source's absolute address."""
 
     address: str
     entries: Sequence[SourceEntry]
@@ -56,7 +56,7 @@ def register_drop(
     may_replace: bool = False,
     tags: Iterable[str] = (),
 ) -> tuple[Drop, bool]:
-    """Write ``drops/<name>.json``; return the drop and whether anything changed. Idempotent.
+    """Register a drop: list its source and write its record; return the drop and whether anything changed.
 
     Tags are added to the drop's existing tags.
 
@@ -123,7 +123,7 @@ def register_listing(
     may_replace: bool = False,
     tags: Iterable[str] = (),
 ) -> tuple[Drop, bool]:
-    """Register a listed source; otherwise like ``register_drop``."""
+    """Register a drop whose source is already listed; otherwise like ``register_drop``."""
     new_tags = [check_tag(tag) for tag in tags]
     key_name = find_name(store, name)
     entries = listing.entries
@@ -142,7 +142,7 @@ def register_listing(
         )
     drop = replace(
         drop,
-        # If called by its drop name, it keeps the original name of its folder.
+        # If a registered drop is registered again under its own name, it keeps its folder's original name.
         original_name=registered.original_name
         if registered and name == key_name
         else drop.original_name,
@@ -182,7 +182,10 @@ def _list_rows(store: ObjectStore) -> list[Row]:
 
 
 def _find_registered(store: ObjectStore, name: str) -> tuple[Drop | None, Drop]:
-    """Return a drop's record, or None, and the drop to change; if the record is damaged, its facts only."""
+    """Return the registered drop, or None, and the drop before the change.
+
+    If no readable record exists, the drop before the change has the stored facts and no source.
+    """
     try:
         registered = read_drop(store, name)
     except UnknownDropError:
@@ -204,14 +207,18 @@ def _check_may_move(
     *,
     may_replace: bool,
 ) -> None:
-    """Check whether a drop may get another source: ``may_replace`` is set, and it holds the same pictures.
+    """Check that a drop may get another source: ``may_replace`` is set, and its pictures are there.
 
     Raises:
         DropConflictError: ``may_replace`` is off, or the new source holds none of the drop's pictures.
     """
     images = open_table(store, "images", drops=[drop.name])
     if not may_replace:
-        when = "if the same pictures moved" if images.drops else "since nothing is made of it yet"
+        when = (
+            "if the same pictures moved there"
+            if images.drops
+            else "(nothing is lost, because nothing has been made from the drop yet)"
+        )
         raise DropConflictError(
             f"drop {drop.name!r} is registered from {registered.source!r}, not {drop.source!r}. Choose "
             f"another name, or pass --replace {when}.",

@@ -37,7 +37,7 @@ MAX_TAG_CHARS = 80
 
 
 def write_drop(store: ObjectStore, drop: Drop, *, before: Drop | None = None) -> None:
-    """Write a drop's record and facts where they changed."""
+    """Write a drop's record and facts, each only if it differs from ``before``."""
     before = before or Drop(drop.name, "", "", "")
     write_facts(store, drop, before)
     record = {key: value for key, value in vars(drop).items() if key not in FACTS}
@@ -73,14 +73,14 @@ def check_tag(tag: str) -> str:
 
 
 def join_tags(tags: Iterable[str], more: Iterable[str]) -> tuple[str, ...]:
-    """Join tags, each once, sorted."""
+    """Join two sets of tags: sorted, and each tag once."""
     return tuple(sorted({*tags, *more}))
 
 
 def find_name(store: ObjectStore, called: str) -> str:
-    """Find a drop's name by that name or by its folder's original name.
+    """Find a drop's name from that name or from the original name of its folder.
 
-    An unregistered drop's name is the one that it would get.
+    For an unregistered drop, return the name that it would get.
 
     Raises:
         InvalidDropNameError: ``called`` cannot be made a valid name.
@@ -93,10 +93,10 @@ def find_name(store: ObjectStore, called: str) -> str:
 
 
 def pick_name(original: str, names: Collection[str]) -> str:
-    """Pick the one of ``names`` that was made from an original name, else make a new one.
+    """Pick the one of ``names`` that was made from an original name; if there is none, make a new name.
 
-    Names are compared by the hash at their end: the rule for slugs may change, and a registered drop keeps
-    its name.
+    Only the hash at the end of a name is compared. A later version may spell the part before it in another
+    way, and a registered drop keeps its name.
     """
     made = make_drop_name(original)
     if made == original or made in names:
@@ -108,7 +108,7 @@ def pick_name(original: str, names: Collection[str]) -> str:
 
 
 def find_names(store: ObjectStore, called: Iterable[str]) -> list[str]:
-    """Find drops' names by these names or by their folders' original names.
+    """Find the names of several drops from these names or from the original names of their folders.
 
     A text that cannot be a name is returned unchanged, and the caller reports it.
     """
@@ -124,7 +124,7 @@ def find_names(store: ObjectStore, called: Iterable[str]) -> list[str]:
 def read_drop(store: ObjectStore, name: str, *, fact_keys: Collection[str] | None = None) -> Drop:
     """Read the drop registered under a name; ``find_name`` translates original names.
 
-    With ``fact_keys``, its facts are not listed.
+    ``fact_keys`` are the keys of its facts, if the caller has listed them already.
 
     Raises:
         UnknownDropError: no drop of this name is registered.
@@ -133,8 +133,9 @@ def read_drop(store: ObjectStore, name: str, *, fact_keys: Collection[str] | Non
     """
     if not is_drop_name(name):
         raise InvalidDropNameError(
-            f"{name!r} cannot be a drop's name. Expected 1 to {MAX_NAME_CHARS} letters, digits and ._-, "
-            f"first a letter or digit, without .. and without a dot at the end.{_suggest(name)}",
+            f"{name!r} cannot be a drop's name. Expected 1 to {MAX_NAME_CHARS} letters, digits, dots, dashes "
+            "and underscores: the first a letter or digit, no two dots in a row, and no dot at the end."
+            f"{_suggest(name)}",
             drop=name,
             reason="not-a-key",
         )
@@ -146,8 +147,8 @@ def read_drop(store: ObjectStore, name: str, *, fact_keys: Collection[str] | Non
         drop = None
     if drop is None or drop.name != name:
         raise CorruptObjectError(
-            f"{_key(name)!r} in store {store.url!r} is not a valid record of drop {name!r}. Register it "
-            "again.",
+            f"{_key(name)!r} in store {store.url!r} is not a valid record of drop {name!r}. Register the "
+            "drop again.",
             store=store.url,
             key=_key(name),
         )
@@ -201,7 +202,10 @@ def read_drops(
     *,
     wanted: Collection[str] | None = None,
 ) -> dict[str, Drop | CorruptObjectError]:
-    """Read listed drops by name, most of them from a digest; by default all are read."""
+    """Read listed drops, by name: the ``wanted`` ones, by default all.
+
+    In a large store, most come from a digest: a stored copy of many records in one object.
+    """
 
     def read(reader: ObjectStore, name: str) -> dict[str, Any]:
         fact_keys = [info.key for info in listed[name] if info.key != _key(name)]
@@ -220,7 +224,7 @@ def read_drops(
 
 
 class DropReader:
-    """Reader of many drops: the first call reads all of them, later calls read nothing."""
+    """Reader of many drops: the first call reads all of them, later calls only drops that are new."""
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store

@@ -1,8 +1,8 @@
 """Survey of an inbox: runs to start, state for the next survey, notes for the operator.
 
-Level-triggered: every survey starts from the inbox, the manifests and the runs, never from the actions of
-an earlier one. ``Memory`` only holds since when each folder is unchanged, and which folder is next. Losing
-it costs one more settle time.
+Every survey starts from the present inbox, manifests and runs, and not from what an earlier survey did.
+``Memory`` only holds since when each folder is unchanged, which folder was listed last, and which runs were
+reported. If it is lost, drops only start one settle time later.
 """
 
 import json
@@ -40,11 +40,11 @@ from dino_assets.drops.registering import register_drop
 from dino_assets.errors import ConfigError, DropError, SourceError, StoreAccessError
 from dino_assets.store.objects import ObjectStore
 
-# Dagster aborts an evaluation after 60 s; one slow listing must still fit in.
+# Dagster aborts an evaluation after 60 s. The rest is for a slow listing that has begun.
 BUDGET_S = 40.0
 # A full inbox must not fill the queue before a person can notice that the first run failed.
 MAX_LAUNCHES = 10
-# The UI shows a tick's text in one paragraph.
+# The UI shows a tick's text in one paragraph, which must stay readable.
 MAX_NOTES = 20
 MAX_NOTE_CHARS = 300
 
@@ -58,12 +58,12 @@ class FolderReader(Protocol):
 
 
 class Runs(Protocol):
-    """The orchestrator's runs."""
+    """Dagster's runs; ``in_flight`` names the drops whose run has not ended."""
 
     in_flight: frozenset[str]
 
     def past(self, drop: str, content: str) -> PastRuns:
-        """Return the ended runs for this content, and any run that is about to be retried."""
+        """Return the outcome of a drop's earlier runs on these files."""
         ...
 
 
@@ -78,7 +78,7 @@ class Memory:
 
     @classmethod
     def load(cls, text: str | None) -> "Memory":
-        """Read the state from JSON; anything invalid is dropped."""
+        """Read the state from JSON; anything invalid is ignored."""
         try:
             body = json.loads(text or "{}")
             unchanged = {
@@ -125,9 +125,9 @@ class Note:
 class Survey:
     """Result of a survey: runs to launch, notes, and state for the next survey.
 
-    ``finished``, ``retired`` and ``stopped`` are drops. ``left`` counts folders that were not reached.
-    ``late`` lists finished drops with new photographs. A check rejected the files of ``stopped`` drops, and
-    an earlier survey reported it.
+    ``finished``, ``retired`` and ``stopped`` are drops. ``stopped`` are those whose files a check rejected,
+    as an earlier survey has reported. ``left`` counts folders that were not reached. ``late`` lists finished
+    drops with new photographs.
     """
 
     launches: tuple[Launch, ...]
@@ -149,9 +149,11 @@ class Survey:
         shown = sorted(notes, key=lambda note: not note.needs_person)[:MAX_NOTES]
         sentences = [str(note) for note in shown]
         if len(notes) > len(shown):
-            sentences.append(f"{len(notes) - len(shown)} more")
+            sentences.append(count_of(len(notes) - len(shown), "further note"))
         if self.left:
-            sentences.append(f"{self.left} not listed yet, they are next")
+            sentences.append(
+                f"{count_of(self.left, 'folder')} not listed yet, the next survey begins there"
+            )
         counts = f"{count_of(total, 'drop')}, {len(self.finished)} finished"
         if self.retired:
             counts += f", {len(self.retired)} retired"
@@ -175,9 +177,9 @@ def survey_inbox(
     read_state: FolderReader = read_folder_state,
     max_launches: int = MAX_LAUNCHES,
 ) -> Survey:
-    """List every drop that is neither finished nor in flight; register drops that need a run.
+    """Examine the inbox's drops that are not finished, retired or running; register those that need a run.
 
-    ``late_watch`` lists finished drops in the remaining time; its findings start no run.
+    In the remaining time, ``late_watch`` looks for new photographs in finished drops. They start no run.
 
     ``runs.in_flight`` must be read before this function lists manifests. A run that ends in between then
     counts as running, not as ended without a result.
@@ -205,7 +207,7 @@ def survey_inbox(
     # Start after the folder that was listed last, so that a slow or full inbox reaches every folder.
     for arrival in sorted(waiting, key=lambda a: (a.folder <= memory.after, a.folder)):
         if arrival.drop in runs.in_flight:
-            notes.append(Note(arrival.folder, "a run is in flight"))
+            notes.append(Note(arrival.folder, "its run has not ended yet"))
             continue
         is_over_budget = last and clock() - started_s >= BUDGET_S
         if len(launches) >= max_launches or is_over_budget:
@@ -285,7 +287,7 @@ def _examine(
     past = runs.past(arrival.drop, state.content)
     if past.is_retrying:
         return _Outcome("Dagster is about to start its crashed run again", unchanged=unchanged)
-    # Outputs of exactly these files exist: only the record is old, so earlier runs do not matter.
+    # If outputs of exactly these files exist, only the record is old, and earlier runs do not matter.
     is_finished = has_all_outputs(store, state.fingerprint, keys)
     why = None if is_finished else explain_hold(past)
     if why:

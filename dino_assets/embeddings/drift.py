@@ -1,10 +1,13 @@
 """Drift detection: how much a drop differs from the other drops, and which of its tiles differ most.
 
-A tile is novel when it is far from the tiles of the other drops. It is more novel when its own drop
-has similar tiles: smoke is on several tiles, an odd roof on one. The novelty of a drop is the mean of
-its most novel 3 % of tiles. The alarm assumes no distribution. Every drop is compared with all others in
-the same way. A drop alarms when at most 4 % of all drops, itself included, are as novel. Where drops are
-exchangeable, this bounds the false alarms for every model and every ground.
+A tile is novel if it is far from the tiles of the other drops. It is more novel if its own drop has
+similar tiles: smoke is on several tiles, an odd roof on one. The novelty of a drop is the mean novelty of
+its most novel 3 % of tiles.
+
+Every drop is compared with all others in the same way. A drop raises an alarm if at most 4 % of all drops,
+including itself, are at least as novel. So at most 4 % of usual drops raise a false alarm, provided that
+usual drops are exchangeable: any of them is equally likely to be the most novel one. The vectors need no
+particular distribution, so this holds for every model and every ground.
 """
 
 import math
@@ -19,18 +22,19 @@ from dino_assets.counting import count_of
 from dino_assets.errors import InvalidVectorsError
 from dino_assets.numerics.neighbours import blocks, check_vectors
 
-# One alarm in 25 usual drops, not in 20: then a test with 200 usual drops stays below 5 % alarms too.
+# One alarm in 25 usual drops, not in 20. With this share, a test with 200 usual drops stays below 5 % alarms.
 ALARM_SHARE = 0.04
 MIN_PAST_DROPS = math.ceil(1 / ALARM_SHARE) - 1
 MIN_TILES = 8  # per drop; a smaller drop has too few similar tiles to compare with
-# Measured on drawn flights against other values: see the table in test_drift.py.
+# Chosen by a comparison with other values on drawn flights: see the table in test_drift.py.
 TOP_SHARE = 0.03
 OWN_WEIGHT = 0.75
 OWN_RANK = 4
-# Distance to the second nearest drop. Ground that was flown twice, or the same files in two drops, would
-# otherwise make past drops look more alike than a new place can be.
+# A tile's distance to the second nearest drop counts, not to the nearest one. Otherwise, ground that was
+# flown twice, or the same files in two drops, would make past drops look more alike than a new place can be.
 DROP_RANK = 2
-VARIANCE_SHARE = 0.95  # of the directions compared; the rest is noise of single tiles
+# Share of the variance in the compared directions; the rest is noise of single tiles.
+VARIANCE_SHARE = 0.95
 MAX_DIMS = 64
 DROP_TILES = 512  # evenly spaced rows of each drop
 FIT_TILES = 128
@@ -41,8 +45,9 @@ QUERY_ROWS = 128  # against 100 × 512 tiles: 26 MB of distances at a time
 class Drift:
     """The novelty of a drop compared with past drops; ``tiles`` (N,) float32 is the novelty per tile.
 
-    A drop alarms above ``limit``. ``p_value`` is the share of drops that are at least as novel, this
-    drop included. If there is too little data, ``missing`` says what is missing and the numbers are NaN.
+    A novelty above ``limit`` is an alarm. ``p_value`` is the share of drops that are at least as novel,
+    including this drop. If there is too little data, ``missing`` says what is missing. Then ``novelty`` and
+    ``limit`` are NaN, ``p_value`` is 1 and ``tiles`` are zeros.
     """
 
     tiles: NDArray[np.float32]
@@ -73,8 +78,8 @@ def measure_drift(
     for drop in checked:
         if len(drop) and drop.shape[1] != new.shape[1]:
             raise InvalidVectorsError(
-                f"a past drop has {drop.shape[1]} dimensions, the new drop has {new.shape[1]}: both must "
-                "come from one space",
+                f"the vectors of a past drop have {drop.shape[1]} dimensions, those of the new drop have "
+                f"{new.shape[1]}. Compare only drops of one space and column.",
                 dims=(drop.shape[1], new.shape[1]),
             )
     large = [drop for drop in checked if len(drop) >= MIN_TILES]
@@ -82,7 +87,8 @@ def measure_drift(
     if missing:
         nothing = np.zeros(len(new), np.float32)
         return Drift(nothing, math.nan, math.nan, 1.0, len(large), is_alarm=False, missing=missing)
-    # The same number of tiles per drop: a larger drop has nearer tiles of its own and would look more novel.
+    # Every drop gets the same number of tiles. In a larger drop, a tile's nearest tiles of the same drop are
+    # nearer, so the larger drop would look more novel.
     most = min(DROP_TILES, int(np.median([len(drop) for drop in large])))
     thinned = [thin_drop(drop, most) for drop in (*large, new)]
     view = _fit_view([thin_drop(drop, FIT_TILES) for drop in thinned])
@@ -114,9 +120,10 @@ def describe_missing(tiles: int, past_drops: int) -> str | None:
 
 
 def thin_drop(rows: np.ndarray, most: int = DROP_TILES) -> np.ndarray:
-    """Return at most ``most`` evenly spaced rows; neighbours in a table are neighbours on the ground.
+    """Return at most ``most`` rows of a drop, evenly spaced.
 
-    Only these rows of a past drop are compared, so only these need memory.
+    Neighbouring rows are neighbours on the ground, so evenly spaced rows cover the whole drop. Only these
+    rows of a past drop are compared, so only these need memory.
     """
     return rows if len(rows) <= most else rows[_pick(len(rows), most)]
 
@@ -147,8 +154,9 @@ class _View(NamedTuple):
 def _fit_view(drops: Sequence[np.ndarray]) -> _View:
     """Fit principal directions, each divided by the fourth root of its variance (half whitening).
 
-    Untrained and trained encoders put most of their spread into a few directions (brightness, colour),
-    which would hide the rest. Full whitening would hide them behind the noise of the weak directions.
+    Encoders, trained or not, put most of their spread into a few directions (brightness, colour), which
+    would hide all other directions. Full whitening would give noise in weak directions as much weight as
+    strong directions have.
     """
     rows = np.concatenate(drops).astype(np.float64)
     middle = rows.mean(axis=0)
@@ -171,7 +179,7 @@ class _Pool(NamedTuple):
 
     rows: NDArray[np.float32]
     bounds: NDArray[np.int64]
-    own_rank: int  # rank of the neighbour in a tile's own drop whose distance is used
+    own_rank: int  # 4: the distance to the 4th nearest tile of the same drop is used
 
 
 def _measure(
@@ -181,10 +189,10 @@ def _measure(
     asked: NDArray[np.float32] | None = None,
     itself: NDArray[np.int64] | None = None,
 ) -> NDArray[np.float32]:
-    """Measure the novelty of some rows of one drop; by default of all its rows in the pool.
+    """Measure the novelty of the ``asked`` rows of one drop, by default of all its rows in the pool.
 
-    ``itself`` holds the position of each asked row among the drop's rows in the pool, or -1. A row is
-    never its own neighbour.
+    ``itself`` holds the position of each asked row among the drop's rows in the pool, or -1 if the pool does
+    not have it. A row is never its own neighbour.
     """
     first, last = (int(bound) for bound in pool.bounds[drop : drop + 2])
     queries = pool.rows[first:last] if asked is None else asked
@@ -210,6 +218,9 @@ def _measure(
 
 
 def _score(novelties: NDArray[np.float32]) -> float:
-    """Return the mean of the highest share of novelties; it does not grow with the size of the drop."""
+    """Return the mean novelty of the most novel tiles, a share of ``TOP_SHARE``.
+
+    Unlike the highest novelty, it does not grow with the size of the drop.
+    """
     count = max(1, round(TOP_SHARE * len(novelties)))
     return float(np.sort(novelties)[-count:].mean(dtype=np.float64))

@@ -29,7 +29,7 @@ def check_options(
     """Check the storage options and put the columns in their fixed order.
 
     Raises:
-        ConfigError: an unknown word, or no column.
+        ConfigError: a column or the number type is unknown, or no column is given.
     """
     choices = get_args(EmbeddingColumn)
     for column in columns:

@@ -19,7 +19,7 @@ _DTYPES = {"fp16": (np.float16, pa.float16()), "fp32": (np.float32, pa.float32()
 def make_schema(dim: int, options: EmbeddingOptions = DEFAULT) -> pa.Schema:
     """Make the table's schema: ids, vectors of ``dim`` numbers, and a thumbnail.
 
-    With the thumbnail in the row, later pages do not read photographs.
+    The thumbnail is in the row, so that pages can be made later without reading photographs.
     """
     vector = pa.list_(_DTYPES[options.dtype][1], dim)
     return pa.schema(
@@ -39,7 +39,7 @@ def make_rows(
     schema: pa.Schema,
     options: EmbeddingOptions,
 ) -> pa.Table:
-    """Make the rows of some tiles.
+    """Make the table's rows of some tiles from their vectors and thumbnails.
 
     Raises:
         CommitRefusedError: a vector cannot be stored.
@@ -72,13 +72,13 @@ def to_stored(
     if len(bad):
         is_wide = bool(np.isfinite(vectors[bad[0]]).all())
         cause = (
-            "a value too large for fp16. Store dtype: fp32."
+            "a number too large for fp16. Set `dtype: fp32` of `embeddings`."
             if is_wide
-            else "NaN or infinity. Check the checkpoint: `dino-assets check-model`."
+            else "NaN or infinity. Check the checkpoint with `dino-assets check-model`."
         )
         raise CommitRefusedError(
-            f"{len(bad)} tiles have {column!r} numbers that cannot be stored, {names[bad[0]]!r} first: "
-            f"{cause} Nothing of their shard was stored.",
+            f"{len(bad)} tiles have {column!r} vectors that cannot be stored. The first, {names[bad[0]]!r}, "
+            f"has {cause} Nothing of their shard was stored.",
             column=column,
             first=names[bad[0]],
             reason="beyond-fp16" if is_wide else "not-finite",

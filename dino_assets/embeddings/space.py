@@ -16,7 +16,7 @@ class Space:
     """The settings that two embeddings must share to be comparable."""
 
     weights_sha256: str
-    network: str  # config and statistics
+    network: str  # hash of the settings that change the model's outputs
     preprocessing: int
     side_px: int
     layer: int
@@ -60,5 +60,8 @@ def check_side(side_px: int, checkpoint: Checkpoint) -> None:
 
 
 def current_space(checkpoint: Checkpoint, compute: ComputeSettings, *, tile_px: int = 0) -> str:
-    """Compute the id of the current space; ``tile_px`` of 0 means the family's own side."""
+    """Compute the id of the space of a checkpoint under the current settings.
+
+    ``tile_px`` of 0 means the tile side of the checkpoint's family.
+    """
     return name_space(make_space(checkpoint, compute, side_px=tile_px or checkpoint.tile_px))

@@ -1,4 +1,4 @@
-"""Numerics gate for exported files: compares their tokens with those of transformers' own model."""
+"""Check of exported files: their tokens are compared with those of transformers' own model."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,14 +19,14 @@ from dino_assets.weights.records import Checkpoint
 
 # Tiles per call: one, three, eight, and the rest.
 BATCHES = (1, 3, 8, 4)
-# An exported file as a function: arrays as its input expects them in, all tokens (N, T, D) out.
+# An exported file as a function: it takes an array for the file's input and returns all tokens (N, T, D).
 Compute = Callable[[NDArray[Any]], Vectors]
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, eq=False)
 class Expected:
-    """The gate's tiles, and their tokens by transformers' own model in float32."""
+    """The tiles of the check, and their tokens as transformers' own model computes them in float32."""
 
     checkpoint: Checkpoint
     tiles: NDArray[np.uint8]
@@ -49,7 +49,7 @@ class ExportCheck:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """Facts for manifests."""
+        """The differences, rounded, for manifests."""
         return {
             "tiles": self.report.tiles,
             "batches": list(BATCHES),
@@ -63,7 +63,7 @@ class ExportCheck:
 def compute_expected(
     model: Any, checkpoint: Checkpoint, *, side_px: int, say: Callable[[str], object]
 ) -> Expected:
-    """Compute the gate's tiles with transformers' own model, one tile per call and one call per core."""
+    """Compute the expected tokens with transformers' own model, one tile per call and one call per core."""
     import torch
 
     tiles = draw_gate_tiles(side_px)
@@ -75,7 +75,11 @@ def compute_expected(
         return hidden
 
     with one_torch_thread(), ThreadPoolExecutor(available_cpus()) as pool:
-        hidden = list(_report_progress(pool.map(compute, tiles), len(tiles), "transformers", say))
+        hidden = list(
+            _report_progress(
+                pool.map(compute, tiles), len(tiles), "tiles computed with transformers", say
+            )
+        )
     return Expected(checkpoint, tiles, np.concatenate(hidden))
 
 
@@ -87,10 +91,10 @@ def check_export(
     what: str,
     say: Callable[[str], object],
 ) -> ExportCheck:
-    """Compare a file with transformers, in calls of several sizes.
+    """Compare an exported file's tokens with the expected ones, in calls of each size in ``BATCHES``.
 
     Raises:
-        EngineRefusedError: the file's tokens differ.
+        EngineRefusedError: the file's tokens differ from the expected ones.
     """
     tiles, calls, first = expected.tiles, [], 0
     for size in BATCHES:
@@ -101,7 +105,7 @@ def check_export(
         # The largest call first, so that no core waits for it at the end.
         order = sorted(range(len(calls)), key=lambda number: -len(calls[number]))
         done = zip(order, pool.map(lambda number: compute(calls[number]), order), strict=True)
-        outputs = dict(_report_progress(done, len(calls), f"{what}: calls", say))
+        outputs = dict(_report_progress(done, len(calls), f"calls of {what} computed", say))
     hidden = np.concatenate([outputs[number] for number in range(len(calls))])
     if hidden.shape == expected.hidden.shape:
         difference = float(np.abs(hidden - expected.hidden).max())
@@ -121,7 +125,7 @@ def check_export(
 
 
 def open_onnx(path: Path) -> Compute:
-    """Open a graph in ONNX Runtime, with one thread per call as in all engines."""
+    """Open an ONNX file in ONNX Runtime on the CPU; each call uses one thread, as in all engines."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -141,5 +145,5 @@ def _report_progress(
 ) -> Iterator[Result]:
     for number, result in enumerate(results, start=1):
         if number in (total, total // 2):
-            say(f"checking {what}: {number} of {total}")
+            say(f"checking the export: {number} of {total} {what}")
         yield result

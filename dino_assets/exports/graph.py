@@ -49,10 +49,10 @@ def write_graph(
     *,
     about: Mapping[str, str],
 ) -> None:
-    """Write the graph and, beside it, its weights; ``about`` is stored in the graph's metadata.
+    """Write a network as an ONNX graph, and its weights in a file beside the graph.
 
-    The side is never declared dynamic. DINOv2's positions belong to one side, so a graph with a dynamic
-    side would fail when it runs.
+    ``about`` is stored in the graph's metadata. The batch size is dynamic, the side is fixed: DINOv2's
+    positions belong to one side, so a graph with a dynamic side would fail when it runs.
 
     Raises:
         ConfigError: the exporter wrote another opset than the requested one.
@@ -72,7 +72,7 @@ def write_graph(
             opset_version=settings.opset,
             dynamic_shapes=({0: torch.export.Dim(BATCH, min=1)},),
             dynamo=True,
-            verbose=False,  # otherwise it prints its progress
+            verbose=False,  # otherwise the exporter prints its progress
         )
     model = program.model
     opset = model.opset_imports.get("")

@@ -1,4 +1,4 @@
-"""Networks to export: all tokens out, with or without normalisation in the graph.
+"""Networks to export: they return all tokens, and one of them also normalises its input.
 
 This module imports torch, so it must be imported inside a function.
 """
@@ -11,19 +11,19 @@ from dino_assets.weights.records import Checkpoint
 
 
 class AllTokens(nn.Module):
-    """A network with normalised planes (N, 3, side, side) in and all tokens (N, T, D) out."""
+    """A network that takes normalised planes (N, 3, side, side) and returns all tokens (N, T, D)."""
 
     def __init__(self, vit: FixedVit) -> None:
         super().__init__()
         self.vit = vit
 
     def forward(self, pixel_values: Tensor) -> Tensor:
-        """Compute CLS, registers and patches after the last layer and the final norm."""
+        """Compute the CLS, register and patch tokens after the last layer and the final norm."""
         return self.vit.compute_hidden(pixel_values)
 
 
 class AllTokensOfPixels(nn.Module):
-    """A network with uint8 pixels (N, side, side, 3) in and all tokens (N, T, D) out."""
+    """A network that takes uint8 pixels (N, side, side, 3) and returns all tokens (N, T, D)."""
 
     scale: Tensor
     shift: Tensor

@@ -45,10 +45,11 @@ def export_onnx(
     say: Callable[[str], object] = lambda line: None,
     checks_against: Callable[..., Any] | None = None,  # in place of transformers' own model
 ) -> Exported:
-    """Fill an empty folder with graph, weights, papers and manifest; refuse a graph that fails the gate.
+    """Export a checkpoint into an empty folder: graph, weights, licence, model card and manifest.
 
-    ``with_torchscript`` adds the network as model.pt. Its bytes are equal in every new process, but not
-    twice in one process, because torch numbers its classes consecutively. So it is in no recipe.
+    The export fails if the graph's tokens differ from those of transformers. ``with_torchscript`` adds the
+    network as model.pt. A second model.pt from one process has other bytes, because torch numbers its classes
+    consecutively. So ``deployments``, which must be reproducible, have no model.pt.
 
     Raises:
         MissingExtraError: the extra ``export`` is not installed.
@@ -61,7 +62,7 @@ def export_onnx(
     from dino_assets.embeddings.encoder.vit import load_model
 
     settings = settings.fit(checkpoint)
-    # Checked first, because an export takes minutes and NumPy's own error names neither disk nor size.
+    # Checked first, because an export takes minutes, and NumPy's own error names neither disk nor size.
     copies = 3 if with_torchscript else 1  # the script is written, then copied
     check_room(
         folder,
@@ -110,7 +111,7 @@ def export_onnx(
 
 
 def make_network(model: Any, checkpoint: Checkpoint, settings: ExportSettings) -> "torch.nn.Module":
-    """Make the network to export, for one side, with transformers' own weights."""
+    """Make the network to export, for one side, from transformers' model and its weights."""
     from dino_assets.embeddings.encoder.vit import FixedVit
     from dino_assets.exports.networks import AllTokens, AllTokensOfPixels
 

@@ -1,4 +1,4 @@
-"""Papers of an export: licence, model card, configs, and the manifest with hashes."""
+"""Files that accompany an exported model: licence, model card, configs, and the manifest with hashes."""
 
 import hashlib
 import json
@@ -19,7 +19,7 @@ from dino_assets.weights.records import Checkpoint
 
 MANIFEST = "manifest.json"
 FORMAT = "dino_assets.export"
-# Packages that decide the bytes of a graph, besides its recipe.
+# Packages whose versions decide the bytes of a graph, besides the settings.
 DECIDING = ("torch", "transformers", "onnx", "onnx-ir", "onnxscript")
 
 
@@ -29,7 +29,10 @@ def list_versions() -> dict[str, str]:
 
 
 def list_spaces(checkpoint: Checkpoint, side_px: int) -> dict[str, str]:
-    """List the spaces of an export's vectors; float32 vectors also belong to the half-precision space."""
+    """Return the id of the float32 and of the half-precision space; an export's vectors fit both.
+
+    The vectors are computed in float32, which is more exact than the half-precision space requires.
+    """
     return {
         precision: name_space(
             make_space(checkpoint, ComputeSettings(precision=precision), side_px=side_px)
@@ -80,9 +83,9 @@ def describe_tensors(checkpoint: Checkpoint, settings: ExportSettings) -> dict[s
 def copy_papers(
     source: Path, folder: Path, checkpoint: Checkpoint, settings: ExportSettings
 ) -> list[str]:
-    """Copy licence, notices, model card and config; return warnings about missing ones.
+    """Copy licence, notices, model card and config; return a warning if DINOv3's licence is missing.
 
-    The processor's config is written by us, because the Hub's own ones crop or shrink a tile.
+    The processor's config is written anew, because the Hub's own configs crop or shrink a tile.
     """
     names = [file.name for file in checkpoint.files if is_paper(file.name)]
     for name in (*names, CONFIG):

@@ -18,7 +18,7 @@ def fill_folder(folder: Path, fill: Callable[[Path], Made]) -> Made:
     """Fill a temporary folder, then rename it to ``folder``; an older export there is replaced.
 
     Raises:
-        TargetError: the folder has other files than an export, or cannot be written.
+        TargetError: the folder has files that do not belong to an export, or cannot be written.
         DiskFullError: the disk is full.
     """
     with explaining(folder):
@@ -33,10 +33,12 @@ def fill_folder(folder: Path, fill: Callable[[Path], Made]) -> Made:
 
 
 def check_place(folder: Path, *, name: Path | None = None) -> None:
-    """Refuse a target folder with other files than those of an older export.
+    """Refuse a target folder with files that do not belong to an earlier export.
+
+    The message shows ``name`` in place of ``folder``.
 
     Raises:
-        TargetError: the target is not a folder, or a file would be lost; the message names it.
+        TargetError: the target is not a folder, or one of its files would be lost.
     """
     shown = name or folder
     if not folder.exists() and not folder.is_symlink():
@@ -56,8 +58,8 @@ def check_place(folder: Path, *, name: Path | None = None) -> None:
     )
     if others:
         raise TargetError(
-            f"cannot write {str(shown)!r}: it has {others[0]!r}, which is not part of an earlier export and "
-            "would be lost. Choose a new folder",
+            f"cannot write {str(shown)!r}: it contains {others[0]!r}, which is not part of an earlier export "
+            "and would be lost. Choose a new folder",
             path=str(shown),
             reason="occupied",
         )

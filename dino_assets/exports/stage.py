@@ -37,9 +37,10 @@ def draft_deployments(
     cache: Path,
     say: Callable[[str], object] = lambda line: None,
 ) -> Draft:
-    """Draft the export of committed weights, in the space of embeddings with this side.
+    """Draft the ONNX export of committed weights, in the space of embeddings with the same tile side.
 
-    The recipe has the versions of the packages that decide a graph's bytes, so another torch exports again.
+    The recipe has the versions of the packages that decide a graph's bytes. So a new version of torch, for
+    example, makes a new export.
 
     Raises:
         MissingExtraError: the extra ``export`` is not installed.

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     import torch
 
 SCRIPT = "model.pt"
-# Records with the source file of each operation, which are paths of this machine.
+# Records that name the source file of each operation. These are paths of this machine.
 _ORIGINS = ".debug_pkl"
 
 
 def write_torchscript(network: "torch.nn.Module", settings: ExportSettings, path: Path) -> None:
-    """Trace a network for any batch, and write it without the paths of its source files."""
+    """Trace a network for any batch size and write it, without the paths of its source files."""
     import torch
 
     dtype = torch.uint8 if settings.include_preprocessing else torch.float32
@@ -44,7 +44,7 @@ def write_torchscript(network: "torch.nn.Module", settings: ExportSettings, path
 
 
 def open_torchscript(path: Path) -> Compute:
-    """Load a file with plain ``torch.jit.load``, as other programs do; one thread per call."""
+    """Load a TorchScript file on the CPU with plain ``torch.jit.load``, as other programs do."""
     import torch
 
     with warnings.catch_warnings():

@@ -23,7 +23,10 @@ _FORMAT_KEYS = ("format", "version", "files")
 
 
 def name_model(manifest: Mapping[str, Any], *, file: str = GRAPH) -> str:
-    """Name a model for Triton's clients: for example ``dinov2_base``, plus all that is not the default."""
+    """Name a model for Triton's clients, for example ``dinov2_base`` or ``dinov2_base_uint8``.
+
+    The side, the input type and the file format are part of the name only if they are not the default.
+    """
     model = manifest["model"]
     words = [Path(str(model["model"])).name]
     if manifest["side_px"] != 518 // model["patch_px"] * model["patch_px"]:
@@ -44,9 +47,9 @@ def write_config(
     dims_out: list[int],
     device: Device = "gpu",
 ) -> str:
-    """Write ``config.pbtxt``; only ONNX on a GPU is configured for TensorRT.
+    """Make the text of ``config.pbtxt``; only an ONNX model on a GPU is configured for TensorRT.
 
-    Triton refuses a model that is configured for a GPU on a machine without one.
+    Choose device ``cpu`` for a machine without a GPU: there Triton refuses a model configured for a GPU.
     """
     where = "kind: KIND_GPU\n    gpus: [ 0 ]" if device == "gpu" else "kind: KIND_CPU"
     text = f"""\
@@ -115,7 +118,7 @@ def fill_model(
     file: str = GRAPH,
     device: Device = "gpu",
 ) -> dict[str, Any]:
-    """Fill an empty folder with one model of a repository, from the files of an export."""
+    """Fill an empty folder with a model of a Triton repository, made from an export; return its manifest."""
     (new / VERSION).mkdir()
     graph = {GRAPH: (GRAPH, DATA), SCRIPT: (SCRIPT,)}[file]
     for name in manifest["files"]:

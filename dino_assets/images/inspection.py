@@ -12,8 +12,8 @@ def inspect_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> ImageFacts:
     """Hash one file's bytes and read its header; ``decode_image`` checks whether all pixels are there.
 
     Raises:
-        UnusableImageError: empty, not-an-image, too-large, animated, unsupported-mode, missing-extra,
-            or truncated and undecodable as far as the header shows.
+        UnusableImageError: ``reason`` is empty, not-an-image, too-large, animated, unsupported-mode or
+            missing-extra; or truncated or undecodable, if the header shows it.
     """
     header = read_header(data)
     width, height = header.width, header.height
@@ -40,10 +40,11 @@ def inspect_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> ImageFacts:
 
 
 def judge_quarantine(drop: str, *, usable: int, quarantined: int) -> Verdict:
-    """Warn at one bad file; fail if nothing is usable or above max(2 files, 5 %).
+    """Judge a drop by its quarantined files: one gives a warning, too many fail the drop.
 
-    Two, because a card often holds one stray file and a last file that is incomplete because the battery
-    ran out. Above 5 %, the card or the copy is faulty rather than single files.
+    Too many are more than two files that are also more than 5 % of all. A drop without a usable file fails as
+    well. Two files are allowed, because a card often holds one stray file and a last file that is incomplete
+    because the battery ran out. Above 5 %, the card or the copy is faulty rather than single files.
     """
     total = usable + quarantined
     allowed = max(2, int(0.05 * total))

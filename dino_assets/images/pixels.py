@@ -34,7 +34,8 @@ def open_pixels(
     """Open upright RGB pixels (H, W, 3), if the file is still the one that ``images`` recorded.
 
     A mosaic is hashed (a large one once per process), then read by windows. Its values are scaled from
-    ``low`` and ``high`` if these are given. Tiles are valid only if the context ends without an error.
+    ``low`` and ``high`` if these are given. Use what was cut from the pixels only if the context ends without
+    an error: the file may change while it is open.
 
     Raises:
         SourceError: the file cannot be read, is another file now, or changed while it was open.

@@ -15,13 +15,14 @@ from dino_assets.store.commits.columns import columns_of
 PLACE = pa.schema(columns_of(Place))
 # The key that makes a Parquet file a GeoParquet file.
 GEO_METADATA = {b"geo": describe_geometry()}
-# Turning a picture does not change its scale.
+# Qualities of images with one known scale. Even if a picture was turned (edited-nadir), its scale is the
+# same.
 SCALED: tuple[PlaceQuality, ...] = ("ortho", "rtk-nadir", "gps-nadir", "edited-nadir")
 
 
 @dataclass(frozen=True, slots=True)
 class StoredView:
-    """A camera's view as stored in columns of ``images``; without a height there is no view."""
+    """A camera view, as the columns of ``images`` store it; a row without a height has no view."""
 
     latitude: float
     longitude: float

@@ -16,7 +16,7 @@ _PIXEL_KINDS = (b"IHDR", b"PLTE", b"IDAT")
 
 
 def walk_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """List kind, start and size of each whole chunk."""
+    """List the kind of each complete chunk, and the start and size of its data."""
     at = 8
     while at + 12 <= len(data):
         size = int.from_bytes(data[at : at + 4], "big")
@@ -46,7 +46,7 @@ def check_pixel_chunks(data: bytes) -> None:
 
 
 def read_png_exif(data: bytes) -> bytes | None:
-    """Read the EXIF block of a PNG: its ``eXIf`` chunk, else a raw profile among its texts."""
+    """Read the EXIF block of a PNG: its ``eXIf`` chunk, else a raw profile in a text chunk."""
     for kind, at, size in walk_chunks(data):
         if kind == b"eXIf":
             return _EXIF_START + data[at : at + size]
@@ -69,7 +69,7 @@ def read_png_xmp(data: bytes) -> bytes | None:
 
 
 def _walk_texts(data: bytes, names: tuple[bytes, ...]) -> Iterator[tuple[bytes, bytes]]:
-    """List name and text of the chunks with one of these names; damaged and too long ones are left out."""
+    """List name and text of text chunks with one of these names; leave out damaged and too long texts."""
     for kind, at, size in walk_chunks(data):
         if kind not in (b"tEXt", b"zTXt", b"iTXt"):
             continue

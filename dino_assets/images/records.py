@@ -12,17 +12,17 @@ PlaceQuality = Literal[
     "ortho", "rtk-nadir", "gps-nadir", "oblique", "edited-nadir", "edited-oblique", "none"
 ]  # fmt: skip
 OBLIQUE: tuple[PlaceQuality, ...] = ("oblique", "edited-oblique")
-Data = bytes  # a field of ImageRow is called bytes
+Data = bytes  # a second name, because ImageRow has a field called bytes
 
 MAX_IMAGE_SIDE_PX = 99_999  # five digits in a tile id
 
 
-CELL_PX = 32  # cell of a mosaic for which it is recorded whether any pixel is valid
+CELL_PX = 32  # side of a mosaic's cells; for each cell it is recorded whether any pixel is valid
 
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """Format and size of one photograph, in the upright frame; ``stored_*`` is the file's frame."""
+    """Format of one photograph, and its size: upright, and as stored in the file (``stored_*``)."""
 
     image_id: str
     format: str
@@ -37,10 +37,10 @@ class ImageFacts:
 
 @dataclass(frozen=True)
 class Capture:
-    """A camera's metadata (XMP before EXIF); None for a missing value.
+    """Metadata that a camera stored with a photograph; None for a missing value.
 
-    ``taken`` is the camera's local time. Angles are in degrees in DJI's convention: yaw clockwise from
-    north, pitch -90 straight down.
+    Where both have a value, XMP counts before EXIF, except for the time. ``taken`` is the camera's local
+    time. Angles are in degrees in DJI's convention: yaw clockwise from north, pitch -90 straight down.
     """
 
     taken: datetime | None = None
@@ -53,9 +53,9 @@ class Capture:
     image_source: str | None = None
     focal_mm: float | None = None
     focal_35mm: float | None = None
-    focal_px: float | None = None  # of the stored frame, from calibration, tags or a table
+    focal_px: float | None = None  # for the picture as stored; from calibration, tags or a table
     focal_from: str | None = None
-    center_x_px: float | None = None  # principal point in the stored frame; None means the middle
+    center_x_px: float | None = None  # principal point of the picture as stored; None is the middle
     center_y_px: float | None = None
     latitude: float | None = None
     longitude: float | None = None
@@ -72,11 +72,12 @@ class Capture:
 
 @dataclass(frozen=True)
 class View:
-    """A camera over flat ground: all values that decide where a pixel lies.
+    """A camera over flat ground: all values that decide where on the ground a pixel lies.
 
-    Sizes and the principal point are of the stored frame. Pixels are given in the upright frame, to which
-    ``orientation`` (EXIF) leads. ``turned_deg`` is the clockwise angle by which a program turned the stored
-    frame after the shot. The principal point keeps its distance from the middle, relative to the camera.
+    ``width``, ``height`` and the principal point (``center_*``) refer to the picture as stored. Pixels are
+    given in the upright picture; ``orientation`` (EXIF) says how the stored picture is turned upright.
+    ``turned_deg`` is the clockwise angle by which a program turned the stored picture after the shot. The
+    principal point's distance from the middle refers to the camera, as before that turn.
     """
 
     latitude: float
@@ -97,7 +98,10 @@ class View:
 
 @dataclass(frozen=True)
 class Georeference:
-    """Position of a mosaic: its coordinate system (WKT or EPSG:n) and x, y of a pixel (affine a…f)."""
+    """Position of a mosaic: its coordinate system ``crs`` (WKT or EPSG:n), and the coordinates of its pixels.
+
+    ``transform`` holds the numbers a…f of the affine map from column and row to x and y.
+    """
 
     crs: str
     transform: Annotated[tuple[float, float, float, float, float, float], pa.list_(pa.float64())]
@@ -107,7 +111,8 @@ class Georeference:
 class PixelScores:
     """Scores of a picture's quality; a mosaic has only a thumbnail.
 
-    ``exposure_ev`` is 0 at middle gray; shares are of all pixels.
+    ``exposure_ev`` is in stops, 0 at middle gray. ``dark_share`` and ``bright_share`` are shares of the
+    pixels.
     """
 
     sharpness: float | None = None
@@ -121,7 +126,10 @@ class PixelScores:
 
 @dataclass(frozen=True)
 class Place:
-    """Ground position of a picture or a tile; ``geometry`` is WKB in WGS 84. All None if unusable."""
+    """Ground position of a picture or a tile. All fields are None if the picture is unusable.
+
+    ``gsd_m`` is metres of ground per pixel. ``geometry`` is the outline on the ground, as WKB in WGS 84.
+    """
 
     place_quality: PlaceQuality | None = None
     center_longitude: float | None = None
@@ -142,13 +150,13 @@ class ImageRow:
     detail: str | None = None
     facts: ImageFacts | None = None
     label: str | None = None
-    metadata: str | None = None  # JSON: further columns of a list
+    metadata: str | None = None  # JSON: the further columns of a list that names the file
     raw_path: str | None = None  # the DNG of the same shot
     thermal: str | None = None  # the evidence that it is a thermal picture
     capture: Capture = field(default_factory=Capture)
     scores: PixelScores = field(default_factory=PixelScores)
     is_mosaic: bool | None = None  # read by windows, never whole
-    valid: Data | None = None  # of a mosaic: which cells of 32 px have a valid pixel
+    valid: Data | None = None  # for a mosaic: which cells of 32 px have a valid pixel, a bit each
     scale_low: float | None = None
     scale_high: float | None = None
     georeference: Georeference | None = None

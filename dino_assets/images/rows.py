@@ -38,7 +38,7 @@ Corners = tuple[tuple[float, float], ...]
 
 @dataclass(frozen=True)
 class ReadingOptions:
-    """Options for reading files; part of the recipe."""
+    """Options for reading files, part of the recipe. ``ground_m`` is the ground's height above the sea."""
 
     max_pixels: int = MAX_PIXELS
     ground_m: float | None = None
@@ -48,8 +48,8 @@ class ReadingOptions:
 class InspectedFile:
     """One file's row, its camera view, the ground positions of its corners, and the seconds spent.
 
-    ``gray`` is set if overlapping pictures must decide whether the picture was turned. ``turn_proof`` is the
-    path of a picture that proves the row's ``turned_deg``.
+    ``gray``, a small gray picture, is set if overlapping pictures must decide whether this one was turned.
+    ``turn_proof`` is the path of a picture that proves the row's ``turned_deg``.
     """
 
     row: ImageRow
@@ -98,7 +98,7 @@ def inspect_photo(row: ImageRow, data: bytes, reading: ReadingOptions) -> Inspec
     facts = inspect_image(data, max_pixels=reading.max_pixels)
     pixels = decode_image(data)
     if pixels.shape[:2] != (facts.height, facts.width):
-        # Tiles are cut later by the header's size; a wrong one would fail for the whole drop.
+        # Tiles are cut later by the header's size. A wrong size would then make the whole drop fail.
         height, width = pixels.shape[:2]
         raise UnusableImageError(
             "undecodable",
@@ -126,7 +126,10 @@ def inspect_photo(row: ImageRow, data: bytes, reading: ReadingOptions) -> Inspec
 
 
 def _is_turned(data: bytes, facts: ImageFacts, scores: PixelScores) -> bool:
-    """Check whether a JPEG's thumbnail proves that its pixels were turned; skip files with an orientation."""
+    """Check whether the EXIF thumbnail of a JPEG proves that a program turned the pixels.
+
+    The answer is no for other formats, and for files whose EXIF orientation is not 1.
+    """
     if facts.format not in ("JPEG", "MPO") or facts.orientation != 1 or not scores.thumb:
         return False
     with Image.open(io.BytesIO(scores.thumb)) as small:
@@ -134,7 +137,10 @@ def _is_turned(data: bytes, facts: ImageFacts, scores: PixelScores) -> bool:
 
 
 def place_turned(file: InspectedFile, turned_deg: int, *, proof: str) -> InspectedFile:
-    """Place a photograph again that was turned by ``turned_deg`` after the shot, as another one proves."""
+    """Compute the place of a photograph again, with the angle by which it was turned after the shot.
+
+    ``proof`` is the path of an overlapping photograph that proves ``turned_deg``.
+    """
     facts = file.row.facts
     if file.view is None or facts is None:
         raise ValueError(
@@ -196,8 +202,8 @@ def _complete(
 
 
 def name_readers() -> list[str]:
-    """List the optional readers that are installed.
+    """List the optional packages for reading files that are installed.
 
-    File names do not matter: phones name a HEIC ``IMG_0001.JPG``.
+    All of them count for a drop, whatever its file names: phones name a HEIC ``IMG_0001.JPG``.
     """
     return sorted(module for module in _READERS if find_spec(module))

@@ -26,13 +26,15 @@ LOOK_STEP = 1.5
 LOOK_MIN_BITS = 24
 LOOK_MAX_BITS = 24
 THUMB_PX, THUMB_QUALITY = 128, 60
-# In a blurred picture rounding exceeds the finest detail; some coarser detail keeps the order of sharpness.
+# In a blurred picture, rounding exceeds the finest detail. So a little coarser detail is added, which keeps
+# blurred pictures in the order of their sharpness.
 COARSE_PX, COARSE_WEIGHT = 4, 1 / 64
 # Rounding to 8 bit alone makes this much Laplacian energy per pixel (20 × 1/12 × the squared luma
 # weights). If it were not subtracted, a blurred faint picture would score sharper than a less blurred one.
 _ROUNDING = 20 / 12 * float(np.square(LUMA).sum())
 _FLOOR = 4.0
-# Pictures of one place whose reach differs more were taken from different heights: no near duplicates.
+# Of two near duplicates, the smaller reach is at least this share of the larger one. Otherwise the pictures
+# were taken from different heights.
 SIMILAR_REACH = 0.8
 _PAIR_ROWS = 2048
 _EXPANDED = np.arange(256) / 255
@@ -42,10 +44,10 @@ _TO_LINEAR = np.where(_EXPANDED <= 0.04045, _EXPANDED / 12.92, ((_EXPANDED + 0.0
 def score_pixels(pixels: NDArray[np.uint8]) -> PixelScores:
     """Score upright RGB pixels (H, W, 3).
 
-    ``sharpness`` has no unit: the energy of the finest detail divided by that of all contrast, in blocks at
-    full size. It depends on blur and hardly on exposure. ``contrast`` says whether the picture has anything
-    that could be sharp. Shares count pixels whose luma is at most 2 or at least 253. Above a megapixel, all
-    scores except sharpness use a regular sample.
+    ``sharpness`` has no unit. It is the energy of the finest detail divided by the energy of all contrast,
+    and depends on blur but hardly on exposure. ``contrast`` says whether the picture has anything that could
+    be sharp. Both are measured in blocks at full size. The other scores use a regular sample of a picture
+    above a megapixel. The shares count pixels whose brightness is at most 2 (dark) or at least 253 (bright).
     """
     height, width = pixels.shape[:2]
     step = max(1, round(math.sqrt(height * width / SAMPLE_PIXELS)))
@@ -68,14 +70,14 @@ def score_pixels(pixels: NDArray[np.uint8]) -> PixelScores:
 
 
 def measure_sharpness(pixels: NDArray[np.uint8]) -> tuple[float, float]:
-    """Measure sharpness and contrast of (H, W, 3), on a fixed grid of blocks; zeros for a flat picture.
+    """Measure sharpness and contrast of pixels (H, W, 3) on a fixed grid of blocks; 0 for a flat picture.
 
-    Sharpness is Laplacian energy over variance. Contrast is the standard deviation of brightness, in
-    levels, in the tenth of the blocks where it is largest. Blur reduces it by a third at most where there
-    are edges. Calm water, sand and snow have a few levels everywhere.
+    Sharpness is the energy of the Laplacian divided by the variance of brightness. Contrast is the standard
+    deviation of brightness, in levels, in the tenth of the blocks where it is largest. Where there are edges,
+    blur reduces contrast by a third at most. Calm water, sand and snow have a few levels everywhere.
 
-    Above 0.02, more blur always means lower sharpness. Below, rounding to 8 bit weighs as much as the
-    remaining detail: a picture can score a few percent above a less blurred one.
+    Above a sharpness of 0.02, more blur always means lower sharpness. Below 0.02, rounding to 8 bit weighs as
+    much as the remaining detail: a picture can score a few percent above a less blurred one.
     """
     height, width = pixels.shape[:2]
     if min(height, width) < 3:
@@ -94,7 +96,7 @@ def measure_sharpness(pixels: NDArray[np.uint8]) -> tuple[float, float]:
 
 
 def _measure_detail(block: NDArray[np.float32], *, step_px: int) -> float:
-    """Measure the mean squared Laplacian at a pixel distance, minus the energy of rounding."""
+    """Measure the mean squared Laplacian over a distance of ``step_px``, minus the energy of rounding."""
     if min(block.shape) <= 2 * step_px:
         return 0.0
     here, near, far = slice(step_px, -step_px), slice(None, -2 * step_px), slice(2 * step_px, None)
@@ -104,7 +106,10 @@ def _measure_detail(block: NDArray[np.float32], *, step_px: int) -> float:
 
 
 def measure_exposure(pixels: NDArray[np.uint8]) -> float:
-    """Measure mean linear luminance of (H, W, 3) in stops from middle gray; black counts as 1/4 level."""
+    """Measure the mean linear luminance of pixels (H, W, 3), in stops from middle gray.
+
+    A mean below a quarter of level 1 counts as a quarter, so that a black picture has a finite value.
+    """
     counts = np.array(Image.fromarray(pixels).histogram(), np.float64).reshape(3, 256)
     linear = float(np.array(_LINEAR_WEIGHTS) @ counts @ _TO_LINEAR) / (pixels.size // 3)
     return math.log2(max(linear, float(_TO_LINEAR[1]) / 4) / MIDDLE_GRAY)
@@ -117,15 +122,16 @@ def find_near_duplicates(
     places_m: NDArray[np.float64] | None = None,
     reach_m: NDArray[np.float64] | None = None,
 ) -> list[tuple[int, int]]:
-    """Find for each hash of (N, 32) the first similar one before it: pairs i < j, at most one per j.
+    """Pair each hash of (N, 32) with the first similar hash before it: pairs i < j, at most one per j.
 
-    Two hashes are similar if at most ``max_bits`` bits differ. With ``places_m`` (N, any axes), their distance
-    must also be at most the smaller ``reach_m`` (N,), and the larger reach at most a quarter more. NaN means
-    unknown, and unknown pairs with unknown only.
+    Two hashes are similar if at most ``max_bits`` bits differ. With ``places_m`` (N, any axes), the two
+    places must also be close: not farther apart than the smaller ``reach_m`` (N,) of the two pictures. The
+    larger reach must be at most a quarter more than the smaller. NaN means that a place or reach is unknown.
+    A picture with an unknown place or reach is paired only with another such picture.
 
-    All are compared, so the result is exact; a series of one scene is paired with its first picture. A hash
-    with fewer than 24 bits set, or unset, belongs to a picture without structure (black, sky, snow) and has
-    no pair. Memory holds 2,048 x 2,048 distances at a time.
+    All hashes are compared, so the result is exact. Similar pictures of one scene are all paired with the
+    first of them. A hash with fewer than 24 bits set, or unset, belongs to a picture without structure
+    (black, sky, snow) and has no pair. Memory holds 2,048 x 2,048 distances at a time.
     """
     bits = np.unpackbits(np.ascontiguousarray(hashes, np.uint8), axis=1)
     ones = bits.sum(1, dtype=np.int64)
@@ -161,7 +167,10 @@ def find_near_duplicates(
 
 
 def _share_ground(ones: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Check which (reach, place) pairs of two lists show the same ground, or are both unknown: (N, M)."""
+    """Compare each (reach, place) of one list with each of another: bool (N, M).
+
+    True means that both show the same ground, or that both are unknown.
+    """
     smaller = np.minimum(ones[:, None, 0], others[None, :, 0])
     is_near = SIMILAR_REACH * np.maximum(ones[:, None, 0], others[None, :, 0]) <= smaller
     squares = np.zeros_like(smaller)

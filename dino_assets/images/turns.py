@@ -1,7 +1,7 @@
-"""Photographs turned after the shot: detected, and placed again, by comparing overlapping pictures.
+"""Detection and placing of photographs that a program turned after the shot.
 
-A viewer that turns pixels keeps yaw and position unchanged, and records at most its own name. So each edited
-photograph is compared with the pictures that overlap it.
+A viewer that turns the pixels leaves yaw and position in the file unchanged. At most it writes its own name
+into the file. So each edited photograph is compared with the pictures that overlap it.
 """
 
 import math
@@ -24,22 +24,24 @@ from dino_assets.images.records import ImageRow, PlaceQuality
 from dino_assets.images.rows import InspectedFile, place_turned
 
 GrayReader = Callable[[ImageRow], NDArray[np.uint8]]
-# Files come by path, so by number: the next ones on a flight line, and on short lines those beside. This
-# many files are delayed in memory, each with its thumbnail.
+# Files come in the order of their paths, so of their numbers. This many files before and after a photograph
+# hold its neighbours on the flight line and, if lines are short, on the next line. As many wait in memory,
+# each with its thumbnail.
 NEIGHBOURS_AHEAD = 48
 _COMPARED = 6
-_AGREEING = 2  # proofs are enough; a single one counts if no other picture proves anything
-_LEAST_OVERLAP = 0.15  # by the files' metadata
+# So many equal proofs are enough. A single one counts if no other compared picture proves a turn.
+_AGREEING = 2
+_LEAST_OVERLAP = 0.15  # share of the ground, computed from the files' metadata
 _SHARES = (np.arange(16) + 0.5) / 16
 _IN_DOUBT: PlaceQuality = "edited-nadir"
 _COMPARABLE: tuple[PlaceQuality, ...] = ("gps-nadir", "rtk-nadir", _IN_DOUBT)
 
 
 def correct_turns(files: Iterable[InspectedFile], read_gray: GrayReader) -> Iterator[InspectedFile]:
-    """Yield files in their order; place turned ones again where neighbours prove the turn.
+    """Yield files in their order, and correct the place of turned ones if neighbours prove the turn.
 
-    ``read_gray`` is called only for neighbours of edited photographs. If neighbours prove no turn, or
-    different ones, the quality stays ``edited-nadir``. Errors of ``read_gray`` are raised.
+    ``read_gray`` is called only for neighbours of edited photographs. If neighbours prove no turn, or prove
+    different turns, the photograph's quality stays ``edited-nadir``. Errors of ``read_gray`` are raised.
     """
     behind: deque[_Frame] = deque(maxlen=NEIGHBOURS_AHEAD)
     ahead: deque[_Frame] = deque()
@@ -78,7 +80,7 @@ class _Frame:
         return self.file.row.place.place_quality in _COMPARABLE
 
     def open(self, read_gray: GrayReader) -> ContrastPicture:
-        """Make the picture to compare; its pixels are read once."""
+        """Make the contrast picture of this file; its pixels are read once at most."""
         if self.contrast is None:
             gray = self.file.gray
             self.contrast = measure_contrast(read_gray(self.file.row) if gray is None else gray)
@@ -102,7 +104,7 @@ def _settle(frame: _Frame, others: Iterable[_Frame], read_gray: GrayReader) -> N
 
 
 def _choose_neighbours(frame: _Frame, others: Iterable[_Frame]) -> list[_Frame]:
-    """Choose pictures with overlapping ground: unedited ones first, then by overlap."""
+    """Choose pictures whose ground overlaps: first unedited ones, then edited ones, each by overlap."""
     row = frame.file.row
     ranked = []
     for number, other in enumerate(others):
@@ -117,7 +119,11 @@ def _choose_neighbours(frame: _Frame, others: Iterable[_Frame]) -> list[_Frame]:
 
 
 def _estimate_overlap(one: InspectedFile, other: InspectedFile) -> float:
-    """Estimate the share of the other footprint inside the first, which may be turned by a quarter."""
+    """Estimate the share of the other picture's footprint that lies inside the footprint of ``one``.
+
+    ``one`` may have been turned by a quarter, so its turned footprint is tried too, and the larger share
+    counts.
+    """
     if one.corners is None or other.corners is None:
         return 0.0
     shape, points = np.array(one.corners, np.float64), np.array(other.corners, np.float64)

@@ -1,4 +1,4 @@
-"""Geodesics and areas on the WGS 84 ellipsoid, distances on a sphere."""
+"""Positions and areas on the Earth's ellipsoid (WGS 84), distances on a sphere."""
 
 import math
 
@@ -17,9 +17,10 @@ SPHERE_M_PER_DEGREE = 111_195.0
 
 
 def travel(longitude: float, latitude: float, metres: _F64) -> _F64:
-    """Compute longitude and latitude (N, 2) of points that lie metres (N, 2) east and north of a point.
+    """Compute longitude and latitude (N, 2) of points from their ``metres`` (N, 2) east and north of a start.
 
-    Vincenty's direct formula, exact to a micrometre over the distances in a drone's photograph, at any latitude.
+    This is Vincenty's direct formula. Over the distances in a drone's photograph it is exact to a micrometre,
+    at any latitude.
     """
     east, north = metres.T
     distance, azimuth = np.hypot(east, north), np.arctan2(east, north)
@@ -57,8 +58,9 @@ def travel(longitude: float, latitude: float, metres: _F64) -> _F64:
 def measure_areas_m2(corners: _F64, centers: _F64) -> _F64:
     """Measure the areas of quadrangles (N, 4, 2) of longitude and latitude around their centers (N, 2).
 
-    Each is measured in the plane tangent to its center. The error is at most half a percent everywhere, also at
-    a pole. The result is NaN if a corner is over 1,000 km from the center: a plane does not fit so much ground.
+    Each quadrangle is measured in the plane that touches the Earth at its center. The error is at most half
+    a percent everywhere, also at a pole. If a corner is over 1,000 km from the center, the result is NaN,
+    because a plane does not fit so much ground.
     """
     longitude, latitude = np.radians(centers).T
     zeros = np.zeros_like(longitude)
@@ -93,7 +95,7 @@ def _place_on_ellipsoid(degrees: _F64) -> _F64:
 
 
 def measure_distance_m(one: tuple[float, float], other: tuple[float, float]) -> float:
-    """Measure the distance on a sphere between two (latitude, longitude) in degrees."""
+    """Measure the distance in metres on a sphere between two points, (latitude, longitude) in degrees."""
     lat, lon, other_lat, other_lon = map(math.radians, (*one, *other))
     half = math.sin((other_lat - lat) / 2) ** 2
     half += math.cos(lat) * math.cos(other_lat) * math.sin((other_lon - lon) / 2) ** 2
@@ -101,7 +103,10 @@ def measure_distance_m(one: tuple[float, float], other: tuple[float, float]) -> 
 
 
 def place_on_sphere(latitude: float, longitude: float) -> tuple[float, float, float]:
-    """Convert to x, y, z in metres: the straight distance of near points is about that on the ground."""
+    """Convert degrees to x, y, z in metres from the centre of a sphere.
+
+    The straight distance between two near points is about their distance on the ground.
+    """
     lat, lon = math.radians(latitude), math.radians(longitude)
     around = SPHERE_M * math.cos(lat)
     return around * math.cos(lon), around * math.sin(lon), SPHERE_M * math.sin(lat)

@@ -1,4 +1,8 @@
-"""K-means clustering, as good as full Lloyd with a fraction of its passes."""
+"""K-means clustering: most passes use a sub-sample, and only a few use all rows.
+
+A pass of Lloyd's algorithm assigns each row to its nearest centre, and moves each centre to the mean of its
+rows. Inertia is the sum of the squared distances between rows and their centres.
+"""
 
 import math
 from dataclasses import dataclass
@@ -14,7 +18,7 @@ from dino_assets.numerics.neighbours import (
     make_screen,
 )
 
-# At 100k × 768, passes on a sub-sample and a few full passes come within 1 % of full Lloyd's inertia.
+# For 100,000 vectors of 768 numbers, the inertia is within 1 % of what passes over all rows alone reach.
 SEED_PASSES = 30
 FULL_PASSES = 10
 GAIN = 1e-4  # stop after a pass that lowers inertia by less than this share
@@ -22,7 +26,7 @@ GAIN = 1e-4  # stop after a pass that lowers inertia by less than this share
 
 @dataclass(frozen=True, eq=False)
 class Clusters:
-    """Centres (K, D) float64, labels (N,) int64, and squared distances (N,) float64 to the own centre."""
+    """Centres (K, D) float64, each row's label (N,) int64 and squared distance (N,) float64 to its centre."""
 
     centres: np.ndarray
     labels: np.ndarray
@@ -30,13 +34,16 @@ class Clusters:
 
     @property
     def inertia(self) -> float:
-        """The sum of squared distances to the own centre."""
+        """The sum of the squared distances between rows and their centres."""
         return float(self.squared.sum())
 
 
 @dataclass(frozen=True)
 class Seeding:
-    """The size of the sub-sample in which centres are searched first: the larger of the two."""
+    """The size of the sub-sample in which centres are searched first.
+
+    It is ``rows``, or ``rows_per_cluster`` times the number of clusters if that is more.
+    """
 
     rows: int = 10_000
     rows_per_cluster: int = 20
@@ -54,7 +61,7 @@ def fit_kmeans(
 ) -> Clusters:
     """Cluster rows: greedy k-means++ and Lloyd passes on a sub-sample, then passes over all rows.
 
-    No cluster is empty. There are fewer clusters if there are fewer distinct rows.
+    No cluster is empty. If there are fewer distinct rows than ``n_clusters``, there are fewer clusters.
 
     Raises:
         ConfigError: ``n_clusters`` is less than 1.
@@ -80,10 +87,10 @@ def fit_kmeans(
 
 
 def _seed_centres(points: np.ndarray, n_clusters: int, rng: np.random.Generator) -> np.ndarray:
-    """Choose first centres by greedy k-means++: of a few random rows, the one that lowers inertia most.
+    """Choose the first centres by greedy k-means++: each is the best of a few random rows.
 
-    Rows are drawn with a probability that grows with the squared distance. Screened distances are exact enough
-    for that.
+    A row's probability is proportional to its squared distance from the nearest centre so far. The best row
+    lowers inertia most. Screened distances are exact enough for both.
     """
     screen = make_screen(points)
     rows = screen.project(points)
@@ -109,9 +116,10 @@ def _seed_centres(points: np.ndarray, n_clusters: int, rng: np.random.Generator)
 
 
 def run_lloyd(points: np.ndarray, centres: np.ndarray, n_clusters: int, *, passes: int) -> Clusters:
-    """Move centres (K, D) to the means of their rows until the inertia hardly falls, in at most ``passes`` passes.
+    """Move centres (K, D) to the means of their rows, in at most ``passes`` passes.
 
-    Missing centres are added until there are ``n_clusters``.
+    The passes end early if the inertia hardly falls. If there are fewer than ``n_clusters`` centres, the
+    missing ones are added.
     """
     before = math.inf
     for _ in range(passes):

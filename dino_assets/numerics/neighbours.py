@@ -1,8 +1,9 @@
 """Exact nearest neighbours and nearest centres by blocked matrix products.
 
-Products in float32 are only used for *screening*. Their rounding error has a known bound. Every pair that the
-bound cannot exclude is measured by direct differences in float64. Therefore the results do not depend on block
-shapes, on the number of queries, or on the BLAS that computed the products.
+Products in float32 are only used for *screening*: their rounding error has a known bound, and pairs that are
+too far apart by this bound are excluded. Every other pair is measured by direct differences in float64.
+Therefore the results do not depend on block shapes, on the number of queries, or on the library (BLAS) that
+computed the products.
 """
 
 import math
@@ -43,7 +44,7 @@ class Neighbours(NamedTuple):
 
 
 class Queries(NamedTuple):
-    """Rows (M, D) whose neighbours are searched, and each one's own index in the pool, if it has one."""
+    """Rows (M, D) whose neighbours are searched, and each row's own index in the pool, or ``NOT_IN_POOL``."""
 
     rows: np.ndarray
     own: np.ndarray
@@ -100,8 +101,8 @@ def scale_to_unit(points: np.ndarray) -> np.ndarray:
 def measure_squared(points: np.ndarray, to: np.ndarray) -> np.ndarray:
     """Measure squared distances in float64 by direct differences, along the last axis after broadcasting.
 
-    Every result is decided by this definition of distance. In contrast to a matrix product, the value of a
-    pair does not depend on what else is computed in the same call.
+    These distances decide every result. In contrast to a matrix product, the value of a pair does not depend
+    on what else is computed in the same call.
     """
     difference = points.astype(np.float64) - to
     return np.asarray(np.square(difference, out=difference).sum(axis=-1))
@@ -123,8 +124,8 @@ def find_neighbours(
 ) -> Neighbours:
     """Find the exact ``k`` nearest other rows for each row, or the nearest rows for each of ``queries``.
 
-    Ties go to the lowest index. Cosine distance is 1 − cos. A row of zeros is at distance 1 from all other rows,
-    and at distance 0 from other rows of zeros.
+    Among equally near rows, the lowest index comes first. Cosine distance is 1 minus the cosine. A row of
+    zeros is at cosine distance 0 from other rows of zeros, and at distance 1 from all other rows.
 
     Raises:
         ConfigError: the metric is unknown, or there are fewer than ``k`` other rows.
@@ -166,8 +167,8 @@ def find_neighbours(
 
 
 def find_nearest(points: np.ndarray, centres: np.ndarray) -> Nearest:
-    """Find the exactly nearest centre (K, D) of every row (N, D); ties go to the lowest index."""
-    # Without repeated centres: they tie for every row, and each tie would be measured in float64.
+    """Find the exactly nearest centre (K, D) of every row (N, D); among equally near ones, take the first."""
+    # Repeated centres are removed: they are equally near to every row, so all would be measured in float64.
     first = np.sort(np.unique(centres, axis=0, return_index=True)[1])
     distinct = np.ascontiguousarray(centres[first])
     screen = make_screen(distinct, points)
@@ -192,8 +193,8 @@ class Screen(NamedTuple):
     """A shift and a scale (a power of two) that move all rows near the origin, where float32 is most exact.
 
     Embeddings of untrained encoders are nearly equal; without the shift, products could not distinguish them.
-    ``margin`` · (|a|² + |b|²) bounds the error of a screened squared distance. A bound by the longest row would
-    be useless with a single outlier.
+    The error of a screened squared distance is at most ``margin`` · (|a|² + |b|²). A common bound from the
+    longest row would be useless if a single row were very long.
     """
 
     shift: np.ndarray
@@ -214,7 +215,7 @@ class Screen(NamedTuple):
 
 
 def make_screen(*arrays: np.ndarray) -> Screen:
-    """Choose a common shift and scale for arrays of rows, and the error bound of their products."""
+    """Choose a common shift, scale and error margin for arrays of rows."""
     largest = max((float(np.abs(a[b]).max()) for a in arrays for b in blocks(len(a))), default=0)
     # A power of two scales without rounding. Numbers within ±2 do not overflow.
     power = np.clip(-np.ceil(np.log2(largest)), -126, 126) if largest else 0
@@ -292,7 +293,7 @@ def _search_wide(
     *,
     pool_block: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Find neighbours of rows with many near ties: measure every row that may lie within the limit."""
+    """Find neighbours of queries with many near ties: measure every row that may be within the limit."""
     queries, own = query
     # Of equal rows only the first k + 1 can be neighbours. Otherwise thousands of equal tiles (black, open
     # water) would be measured against each other.
@@ -313,7 +314,7 @@ def _search_wide(
 
 
 def _drop_repeats(pool: np.ndarray, keep: int) -> np.ndarray:
-    """List the ascending indices of rows with fewer than ``keep`` equal rows before them."""
+    """List the indices of rows that have fewer than ``keep`` equal rows before them, in ascending order."""
     rows = np.ascontiguousarray(pool).view(np.dtype((np.void, pool.shape[1] * pool.itemsize)))
     groups = np.unique(rows.ravel(), return_inverse=True)[1]
     order = np.argsort(groups, kind="stable")

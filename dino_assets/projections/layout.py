@@ -1,9 +1,9 @@
 """Layout of a pool's vectors in a few dimensions, by UMAP or by principal components.
 
-UMAP uses umap-learn's internal functions, with exact neighbours and a linear start. Its estimator class
-would search neighbours approximately (28 s of compiling in every process), and it warns about neighbours
-that it gets from outside. The same machine, libraries and seed give the same coordinates. Another machine
-may give very different ones, so coordinates are stored instead of a way to compute them again.
+UMAP is computed by internal functions of the library umap-learn, from exact neighbours and from principal
+components as the start. The library's own class would search neighbours approximately (28 s of compiling in
+every process), and it warns about neighbours that it gets from outside. The same machine, libraries and seed
+give the same coordinates. Another machine may give very different ones, so the coordinates are stored.
 """
 
 import warnings
@@ -25,17 +25,17 @@ from dino_assets.settings.choices import check_range, check_word
 Method = Literal["umap", "linear"]
 
 MIN_DISTINCT = 10  # tiles; with fewer, UMAP's neighbourhoods contain all tiles or none
-EPOCHS = 200  # from a linear start; 500 keep 1 % more neighbours of 1,797 digits for 3.7× the time
-EXTENT = 10.0  # side of the start's square; UMAP's step length expects it
+EPOCHS = 200  # 500 keep 1 % more neighbours of 1,797 digits and take 3.7× the time
+EXTENT = 10.0  # largest coordinate of the start; UMAP's step length expects it
 JITTER = 1e-4  # separates equal points of the start, which UMAP would never separate
 
 
 @dataclass(frozen=True, eq=False)
 class Projection:
-    """Coordinates (N, C components), with the method and the settings after clamping.
+    """Coordinates (N, C components), with the method and the settings that were really used.
 
-    ``why`` is a sentence that says why another method than the requested one was used, else empty.
-    ``n_neighbors`` includes the tile itself, as in UMAP, and is 0 if no neighbours were used.
+    If another method was used than the requested one, ``why`` is a sentence with the reason; otherwise it is
+    empty. ``n_neighbors`` includes the tile itself, as in UMAP, and is 0 if no neighbours were used.
     """
 
     coordinates: np.ndarray
@@ -58,7 +58,7 @@ def fit_projection(
     seed: int = 42,
     method: Method = "umap",
 ) -> Projection:
-    """Lay out a pool (N, D) of any size; very small or uniform pools use the linear method.
+    """Lay out the vectors (N, D) of a pool; with fewer than ``MIN_DISTINCT`` different ones, use ``linear``.
 
     Raises:
         ConfigError: a setting is outside its range.
@@ -89,10 +89,10 @@ def fit_projection(
 
 
 def project_linearly(points: np.ndarray, n_components: int) -> np.ndarray:
-    """Compute principal components (N, C) float64; equal points give equal results, with equal signs.
+    """Compute the coordinates (N, C) float64 of points along their first principal components.
 
-    The sign of each axis makes its largest loading positive. Components beyond the rank of the points are
-    exactly zero.
+    Equal points give equal signs, because the entry of each axis that is largest by amount is made positive.
+    Components beyond the rank of the points are exactly zero.
     """
     coordinates = np.zeros((len(points), n_components))
     if len(points) < 2:
@@ -171,9 +171,9 @@ def _import_umap() -> Any:
         (umap_, "compute_membership_strengths"),
         (layouts, "_nb_optimize_layout_euclidean_single_epoch"),
     ):
-        # umap-learn compiles these functions again in every process: 7 of the 11 CPU-s for a map of
-        # 1,000 tiles. Numba's cache keys include source, version and processor. If umap renames a
-        # function, it is compiled again each time, nothing else happens.
+        # Without a cache, umap-learn compiles these functions again in every process: 7 of the 11 s of CPU
+        # time for a map of 1,000 tiles. Numba's cache keys include source, version and processor. If umap
+        # renames a function, it is not cached; nothing else happens.
         compiled: Any = getattr(module, name, None)
         if hasattr(compiled, "enable_caching"):
             compiled.enable_caching()
@@ -186,7 +186,7 @@ def warm_up() -> None:
 
 
 def _has_distinct(points: np.ndarray, count: int) -> bool:
-    """Check whether at least ``count`` rows differ; stop as soon as they do."""
+    """Check whether there are at least ``count`` different rows; stop once these are seen."""
     distinct = points[:0]
     for start in range(0, len(points), 1024):
         distinct = np.unique(np.concatenate([distinct, points[start : start + 1024]]), axis=0)

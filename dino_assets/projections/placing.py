@@ -25,13 +25,13 @@ class Landmarks:
 def place_points(landmarks: Landmarks, vectors: ArrayLike) -> np.ndarray:
     """Place new vectors (M, D) at the weighted mean of their nearest landmarks' places; (M, C) float32.
 
-    Weights are those of Franke and Little. They are infinite at a landmark, so a landmark gets its own
-    place. They are zero at the farthest neighbour, so a place never jumps when the set of neighbours
-    changes. A place depends only on its own vector and the landmarks. A vector unlike all landmarks is
-    placed between the most similar ones; only a new map gives it a place apart.
+    The weights are those of Franke and Little. They are infinite at a landmark, so a vector equal to a
+    landmark gets its place. They are zero at the farthest neighbour, so a place never jumps when the set of
+    neighbours changes. A place depends only on its own vector and the landmarks. A vector unlike all
+    landmarks is placed between the most similar ones; only a new map gives it a place apart.
 
     Raises:
-        ConfigError: there are fewer than two landmarks, or not one place for each.
+        ConfigError: there are fewer than two landmarks, or landmarks and places differ in number.
         InvalidVectorsError: the vectors are not finite (M, D), or have another D than the landmarks.
     """
     places = np.asarray(landmarks.coordinates, np.float64)
@@ -39,7 +39,7 @@ def place_points(landmarks: Landmarks, vectors: ArrayLike) -> np.ndarray:
     check_range("landmarks", count, least=MIN_NEIGHBOURS, meaning="points that are on the map")
     if count != len(landmarks.vectors):
         raise ConfigError(
-            f"{count} places for {len(landmarks.vectors)} landmarks: one for each is expected",
+            f"{count} places for {len(landmarks.vectors)} landmarks: expected one place for each landmark",
             setting="landmarks",
             value=count,
         )
@@ -57,8 +57,8 @@ def place_points(landmarks: Landmarks, vectors: ArrayLike) -> np.ndarray:
 def weigh_neighbours(distances: np.ndarray) -> np.ndarray:
     """Compute weights (M, k) that add up to 1, for neighbours at ascending distances (M, k).
 
-    If neighbours are at distance 0, the first one has the weight 1. If all are equally far, all weights
-    are equal.
+    If a neighbour is at distance 0, the first one has the weight 1, and the others 0. If all neighbours are
+    equally far, all weights are equal.
     """
     reach = distances[:, -1:]
     with np.errstate(divide="ignore", invalid="ignore"):

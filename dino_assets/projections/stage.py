@@ -67,7 +67,7 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class MapSettings:
-    """Settings of a map's layout; part of its recipe."""
+    """Settings of a map; they are part of the map's recipe."""
 
     column: EmbeddingColumn = described("cls", "Vector to use; mean is the mean over patches")
     method: Method = described("umap", "umap keeps neighbours together; linear (PCA) is faster")
@@ -99,9 +99,9 @@ def draft_projections(
     model: str,
     caveat: str | None = None,
 ) -> Draft:
-    """Draft the map of all tiles in the handle's space, from the drops that the settings choose.
+    """Draft the map of all tiles embedded in one space, from the drops that the settings choose.
 
-    The page shows the photograph and the place of each tile from ``tiles``.
+    ``tiles`` holds the photograph and the place of each tile, which the map's page shows.
 
     Raises:
         ConfigError: a drop or a tag does not exist.
@@ -167,7 +167,7 @@ def draft_projections(
 
 
 def read_colours(made: Manifest | None) -> dict[str, int]:
-    """Read the drops' colour numbers from a committed map; return none without a map."""
+    """Read the drops' colour numbers from a committed map; return an empty dict if there is no map."""
     return dict(made.recipe.config.get("colours", {})) if made else {}
 
 
@@ -188,7 +188,7 @@ def draw_files(
     caption: str,
     caveat: str = "",
 ) -> None:
-    """Draw the picture, its preview for the UI, and the page."""
+    """Draw the picture, its preview for the UI and, for at most ``PAGE_TILES`` tiles, the page."""
     names, groups = pool.group_by_drop()
     title = f"{count_of(len(pool), 'tile')} of {count_of(len(names), 'drop')}"
     picture = draw_map(
@@ -224,13 +224,14 @@ def judge_projections(
 ) -> Verdict:
     """Check that the map has a finite place for every embedded tile."""
     if not projections.manifests:
-        return Verdict(space, False, "no map is committed in this space")
+        return Verdict(space, False, "no map is committed in this space. Materialise projections.")
     rows = projections.read(None)
     if rows.num_rows != embeddings.rows:
         return Verdict(
             space,
             False,
-            f"{rows.num_rows} places for {embeddings.rows} embedded tiles. Materialise projections.",
+            f"the map has {rows.num_rows} places for {embeddings.rows} embedded tiles. Materialise "
+            "projections.",
         )
     for name in ("x", "y"):
         bad = int((~np.isfinite(rows[name].to_numpy())).sum())
@@ -240,7 +241,7 @@ def judge_projections(
 
 
 def judge_age(maps: CommittedTable, embeddings: CommittedTable, *, space: str) -> Verdict:
-    """Warn if a space's map does not show the current embeddings of the drops that it was made of."""
+    """Warn if a space's map is old: a drop is missing on it, was embedded again or has left the pool."""
     if not maps.manifests:
         count = len(choose_pool(embeddings, committed=()).drops)
         drops = count_of(count, "drop is", "drops are")

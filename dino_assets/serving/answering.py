@@ -1,4 +1,4 @@
-"""Functions that all HTTP routes share: access, errors as problems, streaming, byte ranges."""
+"""Functions that all HTTP routes share: access, error answers (problems), streaming, byte ranges."""
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine, Iterator
@@ -29,7 +29,7 @@ from dino_assets.serving.requests.planning import refuse_picture
 from dino_assets.serving.service import Service
 
 T = TypeVar("T")
-CLIENT_GONE = 499  # nginx's status for a client that left; it appears in the log only
+CLIENT_GONE = 499  # nginx's status for a client that has left; it appears in the log only
 
 
 def running_of(request: Request) -> Running:
@@ -53,7 +53,7 @@ def admit_asker(request: Request, scope: str) -> Asker:
 
 
 def note(request: Request, **about: Any) -> None:
-    """Add keys to the request's log line."""
+    """Add facts to the request's log line."""
     request.scope[ABOUT].update(about)
 
 
@@ -78,7 +78,7 @@ async def work_for(request: Request, work: Coroutine[Any, Any, T]) -> T:
 
 
 def to_problem(err: Exception) -> Problem:
-    """Turn an error of this package into a problem, without what a client must not read."""
+    """Convert an error to a problem (an error answer); leave out details that clients must not read."""
     doctor = "`dino-assets doctor` says why"
     if isinstance(err, Problem):
         return err
@@ -130,7 +130,7 @@ async def answer_http_error(request: Request, err: Exception) -> Response:
     path = request.url.path[:100]
     if err.status_code == 405:
         allowed = (err.headers or {}).get("Allow", "")
-        detail = f"{path!r} takes {allowed or 'another method'}"
+        detail = f"{path!r} accepts {allowed or 'another method'}"
         return await answer_error(
             request, Problem("method-not-allowed", detail, headers=err.headers)
         )
@@ -142,7 +142,7 @@ async def answer_http_error(request: Request, err: Exception) -> Response:
 async def stream_pieces(
     service: Service, first: bytes, rest: Iterator[bytes]
 ) -> AsyncIterator[bytes]:
-    """Yield the pieces of a file; each is read from the store in a store thread."""
+    """Yield the pieces of a file; a store thread reads each one when it is needed."""
     piece = first
     while piece:
         yield piece

@@ -71,7 +71,7 @@ def make_app(**options: Any) -> FastAPI:
 
 
 def add_routes(made: FastAPI) -> None:
-    """Add every route."""
+    """Add all routes to the application."""
     made.get("/health", response_model=schemas.Health)(health)
     made.get("/ready", response_model=schemas.Ready, responses=document("not-ready"))(ready)
     made.get("/metrics", response_class=Response, responses=_METRICS)(metrics_page)

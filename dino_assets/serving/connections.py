@@ -1,4 +1,4 @@
-"""Limits for the head of an HTTP request: uvicorn has none for its time or size."""
+"""Limits for the head of an HTTP request, since uvicorn limits neither its time nor its size."""
 
 import asyncio
 import signal
@@ -14,7 +14,7 @@ _TOO_LONG = b"431 Request Header Fields Too Large"
 
 
 class TimedConnection(HttpToolsProtocol):
-    """A uvicorn connection that closes if a request's head is too late or too long."""
+    """A uvicorn connection that closes if the head of a request arrives too late or is too long."""
 
     head_s = HEAD_S
     _is_in_head = False
@@ -76,8 +76,8 @@ class TimedConnection(HttpToolsProtocol):
 def limit_connections(kind: type[TimedConnection] = TimedConnection) -> None:
     """Set the connection class of the uvicorn server that runs this service, if it uses httptools.
 
-    uvicorn reads the class after the lifespan has begun. The server object is found as the owner of the
-    SIGTERM handler. Other servers have limits of their own.
+    uvicorn reads the class after the lifespan has begun, so it can be replaced here. The server object is
+    found as the owner of the SIGTERM handler. Other servers have limits of their own.
     """
     server = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
     config: Any = getattr(server, "config", None)

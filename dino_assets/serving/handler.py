@@ -1,4 +1,4 @@
-"""Serverless handler (RunPod): a base64 picture in, one embedding of it in grayscale out.
+"""Serverless handler (RunPod) that answers a base64 picture with the embedding of its grayscale version.
 
 ``handler`` does not need RunPod's package. ``python -m dino_assets.serving.handler`` runs RunPod's worker.
 """
@@ -128,7 +128,7 @@ def read_tile(event: Any) -> NDArray[np.uint8]:
     16-bit pixels keep their high byte, as everywhere in this package.
 
     Raises:
-        UnusableImageError: the request has no picture, or it is too large or unreadable.
+        UnusableImageError: the request has no picture, or the picture is too large or unreadable.
     """
     data = _decode_base64(_find_text(event))
     header = read_header(data)
@@ -161,7 +161,9 @@ def _find_text(event: Any) -> str:
 def _decode_base64(text: str) -> bytes:
     # Checked before decoding: base64 has four characters for three bytes, and line breaks.
     if len(text) > MAX_IMAGE_BYTES * 3 // 2:
-        raise UnusableImageError("too-large", f"more than {MAX_IMAGE_BYTES:,} bytes")
+        raise UnusableImageError(
+            "too-large", f"the picture has more than {MAX_IMAGE_BYTES:,} bytes"
+        )
     if text[:5].lower() == "data:":
         text = text.partition(",")[2]
     try:
@@ -171,7 +173,9 @@ def _decode_base64(text: str) -> bytes:
     if not data:
         raise UnusableImageError("no-image", "'image' is empty")
     if len(data) > MAX_IMAGE_BYTES:
-        raise UnusableImageError("too-large", f"more than {MAX_IMAGE_BYTES:,} bytes")
+        raise UnusableImageError(
+            "too-large", f"the picture has more than {MAX_IMAGE_BYTES:,} bytes"
+        )
     return data
 
 
@@ -186,8 +190,8 @@ def main(package: str = "runpod") -> None:
     except ImportError as err:
         raise MissingExtraError("RunPod's worker", extra="runpod") from err
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    # A container's first process ignores SIGTERM unless it handles it. RunPod's worker sets a handler of
-    # its own; its local API raises the signal again after an orderly stop.
+    # A container's first process ignores SIGTERM unless it has a handler for it. RunPod's worker sets its own
+    # handler; RunPod's local API raises the signal again after an orderly stop.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
     embed = _MODEL.open()
     runpod.serverless.start({"handler": partial(handler, model=lambda: embed)})

@@ -25,11 +25,12 @@ from dino_assets.store.objects import ObjectStore, open_store
 
 log = logging.getLogger(__name__)
 
-# A client waits for the answer: requests to the store fail within seconds here, within minutes in a run.
+# A client waits for the answer, so requests to the store fail within seconds here. In a run, the limit is
+# minutes.
 STORE_LIMITS = RequestLimits(connect_s=3, stall_s=10, retries=3, retry_for_s=20, piece_s=30)
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
-# Buffers of a tile (at most 4 MB) reuse the last tile's memory: new pages for each would cost 6 ms of CPU
-# a tile. Memory of decoded photographs returns to the system at once.
+# Buffers of a tile (at most 4 MB) reuse the last tile's memory: new pages would cost 6 ms of CPU per tile.
+# Memory of decoded photographs returns to the system at once.
 LARGE_BUFFER_BYTES, SPARE_BYTES = 8 * 2**20, 16 * 2**20
 # Limit of the bytes of all uploads together, until they are decoded.
 LEAST_ROOM_BYTES, ROOM_UPLOADS = 256 * 10**6, 4
@@ -46,7 +47,7 @@ class Running:
     probe: StoreProbe
     room: UploadRoom
     limits: BodyLimits
-    overdue_s: float | None = None  # replaces the limit that follows from a tile's seconds
+    overdue_s: float | None = None  # replaces the limit that `find_overdue_s` returns
     facts: dict[str, str] = field(default_factory=dict)
 
     def explain_unready(self) -> str | None:
@@ -149,9 +150,9 @@ async def run_lifespan(
 def keep_memory_flat() -> None:
     """Configure glibc to return large buffers to the system at once and to keep some MB for small ones.
 
-    By default glibc raises its own limit for large buffers. It then takes them from heaps that other
-    threads' buffers keep from shrinking. A fixed limit also makes it trim its heaps to 128 KB after each
-    tile, unless the trim limit is set too. Other C libraries are left alone.
+    By default glibc raises the size from which a buffer counts as large. Buffers below that size come from
+    heaps, which cannot shrink while they hold buffers of other threads. If only this size is fixed, glibc
+    shrinks its heaps to 128 KB after each tile, so that limit is set too. Other C libraries are not changed.
     """
     with contextlib.suppress(OSError, AttributeError):
         library = ctypes.CDLL(None)
@@ -173,8 +174,8 @@ def leave_out_of_collections() -> None:
 def handle_stop_signals(opening: Opening) -> Iterator[None]:
     """Refuse new requests as soon as SIGTERM or Ctrl-C comes, and exit with status 0 after SIGTERM.
 
-    uvicorn answers the accepted requests, then raises the signal again. An orderly stop would thus have
-    the exit status of a killed process.
+    uvicorn's own handler answers the accepted requests, then raises the signal again. An orderly stop would
+    then have the exit status of a killed process.
     """
     before: dict[int, Any] = {}
 

@@ -20,7 +20,7 @@ class Metrics:
         gauge = partial(Gauge, namespace="dino", registry=self.registry)
         by = ["route", "method", "status"]
         self.requests = counter("requests", "Requests by route, method and status", by)
-        self.problems = counter("problems", "Answers that are problems, by slug", ["slug"])
+        self.problems = counter("problems", "Error answers (problems), by slug", ["slug"])
         self.seconds = Histogram(
             "request_seconds",
             "Time to the answer",

@@ -37,7 +37,7 @@ _ALWAYS = [
 
 
 def open_log() -> None:
-    """Send the log lines to stdout unchanged, unless the logger has a handler already."""
+    """Send the request log to stdout, without a prefix, unless its logger has a handler already."""
     if not log.handlers:
         handler = LineWriter(sys.stdout)
         handler.setFormatter(logging.Formatter("%(message)s"))
@@ -48,15 +48,15 @@ def open_log() -> None:
     access = logging.getLogger("uvicorn.access")
     access.handlers.clear()
     access.propagate = False
-    # The client's answer says what is wrong with a form: no second log line.
+    # The answer to the client says what is wrong with a form, so no second log line is needed.
     logging.getLogger("python_multipart").setLevel(logging.ERROR)
 
 
 class LineWriter(logging.Handler):
-    """Handler that writes its lines in a thread: a reader of stdout that stalls blocks no request.
+    """Log handler that writes lines in its own thread, so that a stalled reader of stdout blocks no request.
 
-    A pipe holds 64 KiB, about 300 lines. Written by the event loop, the next line would block every request.
-    If ``most_lines`` are waiting, further lines are left out, and their number is logged later.
+    A pipe holds 64 KiB, about 300 lines. Once it is full, a line written by the event loop would block every
+    request. If ``most_lines`` are waiting, further lines are left out, and their number is logged later.
     """
 
     def __init__(self, stream: TextIO, *, most_lines: int = MOST_LINES) -> None:
@@ -68,7 +68,7 @@ class LineWriter(logging.Handler):
         threading.Thread(target=self._write, name="request-log", daemon=True).start()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Pass a line to the thread."""
+        """Pass a line to the writing thread."""
         try:
             self._lines.put_nowait(self.format(record))
         except queue.Full:
@@ -113,7 +113,7 @@ class Observing:
         self._app, self._metrics = app, metrics
 
     async def __call__(self, scope: Message, receive: Any, send: Send) -> None:
-        """Answer one request, whatever happens inside."""
+        """Answer one request, even if the application raises an error."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -150,7 +150,7 @@ class Observing:
         self, scope: Message, about: dict[str, Any], status: int, sent: int, seconds: float
     ) -> None:
         route = getattr(scope.get("route"), "path", "none")
-        # Without a route the method may be any text that a client sends: no label of its own.
+        # Without a route the method may be any text that a client sends, so it gets no label of its own.
         method = scope["method"] if route != "none" else "any"
         self._metrics.requests.labels(route, method, str(status)).inc()
         self._metrics.seconds.labels(route).observe(seconds)

@@ -54,7 +54,7 @@ KINDS = {
         "no embedding has the id 'abc123'; it may have been deleted",
     ),
     "method-not-allowed": Kind(
-        405, "This address does not take this method", "'/embed' takes POST"
+        405, "This address does not accept this method", "'/embed' accepts POST"
     ),
     "body-timeout": Kind(
         408,

@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 PROBE_KEY = "serving/probe"
 PROBE_EVERY_S = 5.0
 PROBE_LIMIT_S = 3.0
-# A call hangs if it takes 20 times the usual seconds. On a busy machine calls may be slow, so at least 60 s.
+# A call counts as hanging after 20 times the usual seconds, but not before 60 s: a busy machine is slow.
 OVERDUE_S, OVERDUE_TIMES = 60.0, 20.0
 
 
@@ -33,7 +33,7 @@ class StoreLook:
 
 
 class StoreProbe:
-    """A repeated check of the store in a background thread: a store that hangs delays no request."""
+    """A repeated check of the store in a background thread, so that a store that hangs delays no request."""
 
     def __init__(self, store: ObjectStore, *, now: Callable[[], float] = time.monotonic) -> None:
         self._store, self._now = store, now

@@ -10,7 +10,9 @@ class Health(BaseModel):
 
     status: Literal["ok"]
     model: str
-    device: str = Field(description="auto while the model is being loaded")
+    device: str = Field(
+        description="the configured device (often auto) while the model is being loaded"
+    )
     storage: str = Field(description="local, minio, s3 or azure")
 
     model_config = ConfigDict(
@@ -141,7 +143,7 @@ FILE_RESPONSES: dict[int | str, dict[str, Any]] = {
         "content": {"application/zip": NPZ},
     },
     206: {"description": "A range of the file", "content": {"application/zip": NPZ}},
-    304: {"description": "The client has it already"},
+    304: {"description": "The client's copy is current"},
 }
 SECURITY_SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer"},

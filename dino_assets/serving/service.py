@@ -41,7 +41,7 @@ class SharedComputation:
 
 
 class Service:
-    """The opened model with its queues, threads and store: embeds uploads."""
+    """The opened model with its queues, threads and store; it embeds uploads."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class Service:
         self._planning = ThreadPoolExecutor(PLANNING_THREADS, thread_name_prefix="plan")
 
     async def plan(self, data: bytes, options: EmbedOptions) -> UploadPlan:
-        """Work out tiles, shape and id of an upload's embedding from its header.
+        """Plan an upload's embedding from the picture's header: its tiles, shape and id.
 
         Raises:
             Problem: unusable-picture, result-too-large.
@@ -85,14 +85,14 @@ class Service:
     async def embed(
         self, upload: Upload, plan: UploadPlan, *, asker: Asker
     ) -> tuple[dict[str, Any], bool]:
-        """Embed an upload, or reuse the stored embedding of an equal one.
+        """Embed an upload, or reuse the stored embedding of an equal upload.
 
         Return the answer, and whether the embedding was computed now. If the call is cancelled, the
         computation stops unless another request waits for it.
 
         Raises:
             Problem: busy, disk-full.
-            DinoAssetsError: as ``compute_picture`` and the store.
+            DinoAssetsError: as raised by ``compute_picture`` or the store.
         """
         uri = find_uri(self.embeddings.store, plan.id)
         members = answer(plan, self.model, uri=uri, filename=upload.form.filename)
@@ -181,9 +181,9 @@ class Service:
 
 
 def _retrieve(storing: "asyncio.Future[str]") -> None:
-    """Retrieve the error of a store task without a waiting request: asyncio would print its text."""
+    """Retrieve a store task's error, even if no request waits for it: else asyncio prints its text."""
     if not storing.cancelled() and storing.exception():
-        log.info("storing an embedding failed after its client had left")
+        log.info("storing an embedding failed; a client that still waits gets the error")
 
 
 def _free_bytes(folder: Path) -> int:

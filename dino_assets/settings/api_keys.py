@@ -1,4 +1,4 @@
-"""Parsing of API keys: ``NAME:KEY`` or ``NAME:KEY:embed+read``, separated by commas or lines."""
+"""Parsing of API keys: ``NAME:KEY`` or ``NAME:KEY:embed+read``, separated by commas or line breaks."""
 
 import hashlib
 import re
@@ -20,7 +20,7 @@ def hash_key(key: str) -> bytes:
 
 
 def parse_keys(text: str, *, setting: str) -> tuple[ApiKey, ...]:
-    """Parse entries; ``#`` begins a comment.
+    """Parse API keys from a text; ``#`` begins a comment. ``setting`` is the variable's name, for messages.
 
     Raises:
         ConfigError: an entry is invalid, or two have the same name. The message never repeats a key.
@@ -34,7 +34,7 @@ def parse_keys(text: str, *, setting: str) -> tuple[ApiKey, ...]:
         scopes = tuple(words.split("+")) if has_scopes else DEFAULT_SCOPES
         fault = ""
         if not _NAME.fullmatch(name):
-            fault = "its name is not 1 to 64 letters, digits and ._-"
+            fault = "its name is not 1 to 64 letters, digits or ._-"
         elif not _KEY.fullmatch(key) or len(key) < LEAST_CHARACTERS:
             fault = f"its key is not {LEAST_CHARACTERS} or more printable characters without , : #"
         elif unknown := [word for word in scopes if word not in SCOPES]:
@@ -52,10 +52,10 @@ def parse_keys(text: str, *, setting: str) -> tuple[ApiKey, ...]:
 
 
 def read_key_file(path: Path) -> tuple[ApiKey, ...]:
-    """Read a file of entries, one per line, such as a mounted secret.
+    """Read API keys from a file with one ``NAME:KEY`` per line, such as a mounted secret.
 
     Raises:
-        ConfigError: it cannot be read, has no key, or an entry is invalid.
+        ConfigError: the file cannot be read or has no key, or an entry is invalid.
     """
     setting = "DINO_API_KEYS_FILE"
     try:
@@ -63,12 +63,15 @@ def read_key_file(path: Path) -> tuple[ApiKey, ...]:
     except (OSError, UnicodeDecodeError) as err:
         reason = getattr(err, "strerror", None) or "it is not UTF-8 text"
         raise ConfigError(
-            f"{setting}: {path.name!r} cannot be read ({reason})", setting=setting, reason="file"
+            f"{setting}: {path.name!r} cannot be read ({reason}). Name a readable UTF-8 file with one "
+            "NAME:KEY per line.",
+            setting=setting,
+            reason="file",
         ) from None
     keys = parse_keys(text, setting=setting)
     if not keys:  # otherwise a service that the operator believes to be protected would be open
         raise ConfigError(
-            f"{setting}: {path.name!r} has no key; one NAME:KEY per line is expected",
+            f"{setting}: {path.name!r} has no key. Write one NAME:KEY per line into it.",
             setting=setting,
             reason="empty",
         )

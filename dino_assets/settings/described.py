@@ -1,6 +1,6 @@
 """Records of settings: default, description and limits of each field, written once.
 
-The asset's config in Dagster, the command's flags and the check of given values are made from the same record.
+One record gives the asset's config in Dagster, the command's flags, and the check of given values.
 """
 
 from collections.abc import Iterator, Mapping
@@ -22,7 +22,8 @@ def described(
 ) -> Any:
     """Declare a field of a frozen record, with its meaning for the user and its limits.
 
-    A permission decides whether something is done, not its result. Recipes do not contain permissions.
+    ``is_permission``: the field only allows something to be done, and does not change the result. Recipes
+    (stored records of everything that decides a result) do not contain such fields.
     """
     metadata = {"meaning": meaning, "least": least, "most": most, "is_permission": is_permission}
     return field(default=default, metadata=metadata)
@@ -42,7 +43,7 @@ class Setting:
 
     @property
     def flag(self) -> str:
-        """The command-line flag: ``--clusters`` for ``n_clusters``, ``--drop`` for each value of ``drops``."""
+        """The command-line flag: ``--clusters`` for ``n_clusters``, one ``--drop`` per value of ``drops``."""
         name = self.name.removesuffix("s") if self.is_list else self.name
         return f"--{name.removeprefix('n_').replace('_', '-')}"
 

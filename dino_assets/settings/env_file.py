@@ -14,10 +14,10 @@ _SECRET = re.compile("KEY|SECRET|TOKEN|PASSWORD|CONNECTION_STRING|WEBHOOK")
 
 
 def refuse_interpolation(file: Path, variables: Collection[str]) -> None:
-    """Refuse a ``.env`` that interpolates (``${…}``) the value of one of ``variables``.
+    """Refuse a ``.env`` in which one of ``variables`` has a value with ``${…}``, which would be replaced.
 
     Raises:
-        ConfigError: there is such a value.
+        ConfigError: a variable has such a value.
     """
     # Reading it literally would not help: `dagster dev` loads the same file first, and interpolates.
     text = file.read_text(encoding="utf-8") if file.is_file() else ""
@@ -36,13 +36,14 @@ def refuse_interpolation(file: Path, variables: Collection[str]) -> None:
 
 
 def refuse_disagreement(file: Path, variables: Collection[str], *, now: Mapping[str, str]) -> None:
-    """Refuse different values for one of ``variables`` in the file and in the environment ``now``.
+    """Refuse a variable that has one value in the file and another in the environment ``now``.
 
-    In Dagster's commands ``.env`` overrides the environment; in other programs the environment overrides
-    ``.env``. With different values, half of the commands would ignore an exported model or write elsewhere.
+    Only ``variables`` are checked. In Dagster's own commands ``.env`` overrides the environment; in other
+    programs the environment overrides ``.env``. With two values, some commands would use another model or
+    another store than the others.
 
     Raises:
-        ConfigError: a variable has another value in the environment.
+        ConfigError: a variable has two different values.
     """
     written = dotenv_values(file) if file.is_file() else {}
     started = _environment_at_start(now)

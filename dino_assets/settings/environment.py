@@ -1,4 +1,4 @@
-"""Environment variables and ``.env``: the only module that reads them, into frozen records."""
+"""Reading of environment variables and ``.env`` into frozen records; no other module reads them."""
 
 import os
 from pathlib import Path
@@ -42,7 +42,7 @@ SECRETS = (
 
 
 class Environment(BaseSettings):
-    """All environment variables of this package, by their names. An empty one counts as unset."""
+    """All environment variables that this package reads. An empty variable counts as unset."""
 
     model_config = SettingsConfigDict(env_ignore_empty=True, extra="ignore", case_sensitive=True)
 
@@ -98,16 +98,17 @@ class Environment(BaseSettings):
 
     @property
     def names_minio(self) -> bool:
-        """Whether any ``MINIO_*`` variable is set, which selects S3."""
+        """Whether any ``MINIO_*`` variable is set. Then the store is a MinIO bucket by default."""
         return any(
             (self.MINIO_ENDPOINT, self.MINIO_ACCESS_KEY, self.MINIO_SECRET_KEY, self.MINIO_REGION)
         )
 
 
 def find_root(start: Path | None = None) -> Path:
-    """Find the project's folder: ``start`` or its nearest parent with a ``dagster.yaml``.
+    """Find the project's folder: the nearest one with a ``dagster.yaml``, from ``start`` upwards.
 
-    If there is none, it is ``DAGSTER_HOME`` if that is set, else ``start``.
+    If no folder has one, return ``DAGSTER_HOME`` if that is set, else ``start``. The default of ``start`` is
+    the current folder.
     """
     here = (start or Path.cwd()).resolve()
     for folder in (here, *here.parents):
@@ -138,7 +139,7 @@ def is_in_environment(name: str) -> bool:
 
 
 def load_settings(root: Path | None = None) -> Settings:
-    """Read the environment, and for variables not set there ``.env`` in the project's folder.
+    """Read all settings from the environment. ``.env`` in the project's folder fills in unset variables.
 
     Raises:
         ConfigError: a variable has an invalid value, or two variables contradict each other.
@@ -188,7 +189,7 @@ def list_secrets(root: Path | None = None) -> list[str]:
 
 
 def _web_address(name: str, value: str | None) -> str | None:
-    """Check that a value is a web address; messages never repeat it."""
+    """Check that a value is a web address; messages do not show the value, because it may be secret."""
     if value is None:
         return None
     try:
@@ -207,7 +208,7 @@ def _web_address(name: str, value: str | None) -> str | None:
 
 
 def _image_roots(text: str, root: Path) -> tuple[Path, ...]:
-    """Parse folders separated as in PATH. A missing folder is an error only for a list that uses it."""
+    """Parse folders, separated as in ``PATH``. A missing folder is refused only by a list that uses it."""
     try:
         folders = [expand_path(each.strip()) for each in text.split(os.pathsep) if each.strip()]
     except ConfigError as err:
@@ -218,7 +219,7 @@ def _image_roots(text: str, root: Path) -> tuple[Path, ...]:
 
 
 def resolve_storage(url: str | None, *, root: Path | None = None) -> StorageSettings:
-    """Make the storage settings for ``url`` (default: configured), with the environment's credentials."""
+    """Make the settings of the store at ``url`` (None: the configured one), with its credentials."""
     folder = root or find_root()
     return _storage(read_environment(folder), folder, url=url)
 
@@ -240,7 +241,7 @@ def read_environment(folder: Path) -> Environment:
         problems = {".".join(map(str, each["loc"])): each["msg"] for each in err.errors()}
         text = "; ".join(f"{name}: {problem}" for name, problem in problems.items())
         raise ConfigError(
-            f"cannot read the environment or .env: {text}",
+            f"cannot read the environment or .env: {text}. Correct the value.",
             setting=", ".join(problems),
             reason="value",
         ) from None
@@ -256,7 +257,7 @@ def _variables() -> set[str]:
 
 
 def _storage(env: Environment, root: Path, *, url: str | None = None) -> StorageSettings:
-    """Make the storage settings for an address and check them: Dagster may show the result."""
+    """Make the storage settings for an address. One with credentials is refused: Dagster may show it."""
     where = url or env.DINO_STORAGE or _implied_url(env)
     name = parse_url(where).scheme
     scheme = SCHEMES.get(name)
@@ -264,7 +265,7 @@ def _storage(env: Environment, root: Path, *, url: str | None = None) -> Storage
         return StorageSettings(url=where, root=root)
     if not scheme.is_bucket:
         raise ConfigError(
-            f"storage {where!r} would be lost when the process ends: use {show_choices()}",
+            f"storage {where!r} is in memory and would be lost when the process ends: use {show_choices()}",
             reason="memory",
         )
     if scheme.backend == "azure":
@@ -324,8 +325,8 @@ def _implied_url(env: Environment) -> str:
     if env.USE_MINIO is False:
         if env.names_minio:
             raise ConfigError(
-                "USE_MINIO is false but MINIO_* variables are set. Unset one of them, or set "
-                "DINO_STORAGE.",
+                "USE_MINIO is false, but MINIO_* variables are set. Unset USE_MINIO or the MINIO_* "
+                "variables, or set DINO_STORAGE.",
                 reason="contradiction",
             )
         return f"az://{env.EMBED_BUCKET}"

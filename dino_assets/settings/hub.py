@@ -13,11 +13,11 @@ _TRUE = ("1", "ON", "YES", "TRUE")  # the same words as in huggingface_hub
 
 
 def resolve_hub(root: Path | None = None) -> HubSettings:
-    """Read the Hub's current settings; huggingface_hub itself reads them only once, when imported.
+    """Read the Hub's settings as they are now; huggingface_hub reads them only once, when it is imported.
 
     Raises:
-        ConfigError: the value of ``HF_TOKEN`` or of the file of ``hf auth login`` cannot be a token,
-            ``HF_ENDPOINT`` is not an address, or a folder is not a path.
+        ConfigError: the token (``HF_TOKEN``, or the file of ``hf auth login``) is unreadable or invalid,
+            ``HF_ENDPOINT`` is not an address, or a folder's path is invalid.
     """
     folder = root or find_root()
     env = read_environment(folder)
@@ -28,8 +28,7 @@ def resolve_hub(root: Path | None = None) -> HubSettings:
     )
     if not is_address(env.HF_ENDPOINT) or re.search(r"[\s@?#]", env.HF_ENDPOINT):
         raise ConfigError(
-            "HF_ENDPOINT is not an address: expected one like https://huggingface.co, without user and "
-            "password",
+            "HF_ENDPOINT is not an address. Set one like https://huggingface.co, without user and password.",
             reason="endpoint",
         )
     is_offline = _is_on(env.HF_HUB_OFFLINE)
@@ -54,7 +53,7 @@ def resolve_hub(root: Path | None = None) -> HubSettings:
 
 
 def find_engine_cache(root: Path | None = None) -> Path:
-    """Return the folder for converted networks and passed checks: the project's, or the Hub's cache."""
+    """Return the cache for converted networks and passed checks: in the project, else in the Hub's folder."""
     folder = root or find_root()
     if (folder / "dagster.yaml").is_file():
         return find_cache(folder)

@@ -1,4 +1,4 @@
-"""Check that a command runs in a project's folder, before it makes a store elsewhere."""
+"""Check of the current folder, so that no command makes a new store outside of a project."""
 
 from dino_assets.errors import ConfigError
 from dino_assets.settings.records import Settings
@@ -6,10 +6,10 @@ from dino_assets.settings.urls import expand_path
 
 
 def check_project(settings: Settings) -> None:
-    """Check that the store's folder would be made inside a project.
+    """Check that the store's folder exists already, or would be made in a project's folder.
 
     Raises:
-        ConfigError: there is no project here.
+        ConfigError: there is neither a project nor a store here.
     """
     address = settings.storage.url
     folder = settings.root / address

@@ -7,16 +7,19 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class RequestLimits:
-    """Time limits and number of retries for requests to a bucket. A request that moves bytes has no limit."""
+    """Time limits and number of retries for requests to a bucket.
+
+    While bytes move, only ``piece_s`` limits a request.
+    """
 
     connect_s: float = 5
-    stall_s: float = 20  # without a byte, after which a request fails and is repeated
-    retries: int = 30  # more than fit into the time below
-    retry_for_s: float = 90  # since the last byte: longer than the restart of a server
-    piece_s: float = 900  # one piece of a larger upload: 8 MiB at 10 kB/s, four at the same time
+    stall_s: float = 20  # seconds without a byte, after which a request fails and is repeated
+    retries: int = 30  # usually more than fit into `retry_for_s`
+    retry_for_s: float = 90  # counted from the last byte; a server restarts in less
+    piece_s: float = 900  # a piece of a larger upload: 8 MiB at 10 kB/s, four pieces at a time
 
 
-# For callers with a time limit of their own (ticks of sensors), or that a person waits for (doctor).
+# For callers that have a time limit of their own (ticks of sensors) or keep a person waiting (doctor).
 BRIEF_LIMITS = RequestLimits(connect_s=3, stall_s=10, retries=3, retry_for_s=10, piece_s=30)
 
 
@@ -52,7 +55,7 @@ class ServingSettings:
     """Settings of the embedding service."""
 
     keys: tuple[ApiKey, ...] = ()
-    is_open: bool = False  # without keys, other machines may use it, too
+    is_open: bool = False  # other machines may use the service too if no keys are configured
     cors_origins: tuple[str, ...] = ()  # web pages from these origins may call it
     retention_days: int = 90
     upload_bytes: int = 64 * 10**6  # the largest picture file
@@ -84,7 +87,9 @@ def describe_unknown(settings: Settings) -> str:
     if not settings.unknown:
         return ""
     verb = "is no setting and has" if len(settings.unknown) == 1 else "are no settings and have"
-    return f"{', '.join(settings.unknown)} {verb} no effect. README lists all settings"
+    return (
+        f"{', '.join(settings.unknown)} {verb} no effect. docs/configuration.md lists all settings"
+    )
 
 
 @dataclass(frozen=True)
@@ -96,4 +101,4 @@ class HubSettings:
     cache: Path
     is_offline: bool
     token: str | None = field(repr=False)
-    token_file: Path | None = None  # the file that was looked for; None if it was not
+    token_file: Path | None = None  # where a token was looked for; None if in no file

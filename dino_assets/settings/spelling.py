@@ -1,4 +1,4 @@
-"""Detection of misspelt variable names, which would otherwise have no effect without a message."""
+"""Detection of misspelt variable names, which would otherwise be ignored without a message."""
 
 import difflib
 from collections.abc import Collection, Mapping

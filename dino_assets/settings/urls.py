@@ -81,7 +81,7 @@ def parse_url(url: str, *, what: str = "storage") -> StoreUrl:
         return StoreUrl("", "", rest)
     if "@" in url or "?" in url:
         raise ConfigError(
-            f"{what} {hide_secrets(url)} contains credentials or a query: set them in "
+            f"{what} {hide_secrets(url)} contains credentials or a query: remove them. Set credentials in "
             "MINIO_ACCESS_KEY and MINIO_SECRET_KEY, AWS_… or AZURE_STORAGE_CONNECTION_STRING instead",
             reason="credentials",
         )
@@ -102,16 +102,18 @@ def parse_url(url: str, *, what: str = "storage") -> StoreUrl:
         name in ("", ".", "..") or not name.isprintable() for name in prefix.split("/") if prefix
     ):
         raise ConfigError(
-            f"{what} {url!r}: no object can have the prefix {prefix!r}", reason="prefix"
+            f"{what} {url!r} has the prefix {prefix!r}, which no object can have. Names between "
+            "slashes must be printable, and not empty, . or ..",
+            reason="prefix",
         )
     return StoreUrl(scheme, bucket, prefix)
 
 
 def checked_endpoint(endpoint: str | None, *, url: str) -> str | None:
-    """Check that an endpoint is an address: with another value obstore panics at the first request.
+    """Check that an endpoint is an address; with any other value obstore crashes at the first request.
 
     Raises:
-        ConfigError: it is not an address, or contains a password.
+        ConfigError: the endpoint is not an address, or contains a password.
     """
     if endpoint is None:
         return None
@@ -178,7 +180,7 @@ def resolve_path(path: Path) -> Path:
 
 
 def _checked_path(path: Path) -> Path:
-    # Checked without the disk, which checks a name only if all parent folders exist.
+    # Checked here, because the disk checks a name only if all parent folders exist.
     try:
         encoded = os.fsencode(path)
     except UnicodeEncodeError:

@@ -27,7 +27,9 @@ def open_s3(settings: StorageSettings, *, bucket: str, prefix: str, purpose: Pur
     """Open a bucket of an S3-compatible server.
 
     Raises:
-        ConfigError: the endpoint or the credentials cannot work.
+        ConfigError: the endpoint is not a valid address, one of the two keys is missing, or the profile
+            does not exist.
+        MissingExtraError: a profile is set, and boto3 is not installed.
     """
     options: dict[str, Any] = {
         "endpoint": checked_endpoint(settings.endpoint, url=settings.url),
@@ -39,7 +41,7 @@ def open_s3(settings: StorageSettings, *, bucket: str, prefix: str, purpose: Pur
     if bool(settings.access_key) != bool(settings.secret_key):
         missing = "secret key" if settings.access_key else "access key"
         raise ConfigError(
-            f"storage {settings.url!r}: the {missing} is missing. Set both keys, or neither",
+            f"storage {settings.url!r}: the {missing} is missing. Set both keys, or neither.",
             reason="credentials",
         )
     if settings.profile and not settings.access_key:
@@ -70,7 +72,7 @@ def _profile_credentials(profile: str) -> Any:
     except (BotoCoreError, ValueError):
         raise ConfigError(
             f"the AWS profile {profile!r} does not exist or holds no credentials. "
-            "Check AWS_PROFILE and ~/.aws",
+            "Check AWS_PROFILE and ~/.aws.",
             reason="profile",
         ) from None
 
@@ -79,7 +81,7 @@ def open_azure(settings: StorageSettings, *, bucket: str, prefix: str, purpose: 
     """Open a container of an Azure storage account.
 
     Raises:
-        ConfigError: the connection string cannot work.
+        ConfigError: the connection string lacks a field, or has an invalid endpoint or key.
     """
     fields = dict(
         item.split("=", 1)
@@ -92,7 +94,7 @@ def open_azure(settings: StorageSettings, *, bucket: str, prefix: str, purpose: 
         raise ConfigError(
             f"storage {settings.url!r}: AZURE_STORAGE_CONNECTION_STRING has "
             f"{', '.join(sorted(fields)) or 'no fields'}; AccountName and AccountKey (or "
-            "SharedAccessSignature) are needed",
+            "SharedAccessSignature) are needed.",
             reason="credentials",
         )
     options: dict[str, Any] = {"account_name": account, "account_key": key}
@@ -114,10 +116,10 @@ def open_azure(settings: StorageSettings, *, bucket: str, prefix: str, purpose: 
             **options,
         )
     except (obstore_errors.BaseError, ValueError):
-        pass  # its text may quote the key, so it must not become the context of our error
+        pass  # obstore's text may quote the key: raised here, our error would carry it as its context
     raise ConfigError(
-        f"storage {settings.url!r}: AZURE_STORAGE_CONNECTION_STRING was rejected. Check that the "
-        "AccountKey is complete (base64)",
+        f"storage {settings.url!r}: AZURE_STORAGE_CONNECTION_STRING cannot be used. Check that the "
+        "AccountKey is complete (base64).",
         reason="credentials",
     )
 
@@ -129,7 +131,7 @@ def _client_options(limits: RequestLimits, purpose: Purpose, *, allow_http: bool
     }
     if purpose == "pieces":
         return options | {"timeout": timedelta(seconds=limits.piece_s)}
-    # obstore's default `timeout` is 30 s.
+    # Practically no limit on the whole time: obstore's default of 30 s would end requests that still move.
     return options | {
         "timeout": timedelta(days=7),
         "read_timeout": timedelta(seconds=limits.stall_s),

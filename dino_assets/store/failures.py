@@ -1,7 +1,7 @@
 """Translation of obstore's errors into this package's errors, without secrets or resolved paths.
 
-Messages for a local store are rebuilt from the error number, because obstore's texts contain absolute
-paths. Messages for a server contain only its status and error code, because its response body may repeat
+Messages for a local store are built from the error number, because obstore's texts contain absolute paths.
+Messages for a server contain only its status and error code, because its response body may repeat
 credentials.
 """
 
@@ -72,7 +72,7 @@ def explain(err: Exception, *, verb: str, key: str, store: str, is_local: bool) 
         return kind(f"{where}: {sentence}", store=store, key=key, **more)
 
     if text.startswith("Could not parse path"):
-        return ConfigError(f"{where}: no object can have this key", reason="key")
+        return ConfigError(f"{where}: no object can have this key. Correct the key.", reason="key")
     if isinstance(err, obstore_errors.AlreadyExistsError | FileExistsError):
         return failure(ObjectExistsError, "an object with this key exists already")
     if code in ("NoSuchBucket", "ContainerNotFound"):
@@ -103,7 +103,7 @@ def explain(err: Exception, *, verb: str, key: str, store: str, is_local: bool) 
 def explain_response(
     status: int, phrase: str, text: str, *, key: str, store: str, url: str
 ) -> StoreUnavailableError:
-    """Make the error for a put that a server refused, possibly only for now."""
+    """Make the error for a put that a server refused for a reason that may pass."""
     code = match.group(1) if (match := _CODE.search(text)) else ""
     reason = ", ".join(
         word for word in (_spell_request("PUT", url), f"{status} {phrase}", code) if word
@@ -141,8 +141,8 @@ def _unavailable(
     sentence = (
         "the store received other bytes than were sent. Check the network and this machine's memory."
         if code in _ALTERED
-        else "the store cannot be reached or is temporarily unavailable. Check that it is running and that the "
-        "endpoint is right."
+        else "the store cannot be reached or is temporarily unavailable. Check that it is running and that "
+        "the endpoint is right."
     )
     return StoreUnavailableError(f"{where}: {sentence} ({reason})", store=store, key=key)
 
@@ -178,7 +178,7 @@ def _remote_reason(text: str, status: str, code: str) -> str:
         words = f" ({detail[1]})" if detail.re.groups else ""
         return f"{request}{request and ': '}{fault}{words}"
     if "redirect without LOCATION" in first:
-        return f"{request}: the bucket is in another region. Check the configured region"
+        return f"{request}: the bucket is in another region. Check the configured region."
     if status:
         return ", ".join(word for word in (request, status, code) if word)
     rest = first.removeprefix("Generic S3 error: ").removeprefix("Generic MicrosoftAzure error: ")

@@ -17,7 +17,7 @@ _EXCHANGE = 2  # RENAME_EXCHANGE
 
 
 def exchange_names(new: Path, folder: Path) -> bool:
-    """Swap two names in one step (Linux). Return False where the file system cannot do it."""
+    """Swap two paths in one step, by a system call of Linux. Return False where this is not possible."""
     rename: Callable[..., int] | None = getattr(
         ctypes.CDLL(None, use_errno=True), "renameat2", None
     )
@@ -72,7 +72,7 @@ def publish_folder(
 def write_small(path: Path, data: bytes) -> None:
     """Replace a small file in one step."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    # A process id would not do: two containers may have the same one.
+    # Random, because two processes in different containers may have the same process id.
     aside = path.with_name(f".{path.name}.{uuid4().hex[:12]}")
     try:
         with aside.open("wb") as file:
@@ -132,7 +132,7 @@ def check_room(
 
 
 def _replace(new: Path, folder: Path) -> None:
-    """Swap two folders by renaming; the old one ends under the new one's name."""
+    """Swap two folders by three renames: afterwards the old folder has the path ``new``."""
     aside = new.with_name(f"{new.name}.replaced")
     folder.rename(aside)
     try:

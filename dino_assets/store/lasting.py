@@ -80,7 +80,10 @@ class LastingFolder:
 
 
 def _open_aside(path: Path) -> tuple[int, Path]:
-    """Open a new file beside a path, with a name that obstore never lists and the collector deletes."""
+    """Open a temporary file beside a path.
+
+    obstore never lists a name with ``#``; garbage collection deletes such a file if it is left behind.
+    """
     number = 1
     while True:
         aside = path.with_name(f"{path.name}#{number}")

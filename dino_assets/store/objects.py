@@ -78,10 +78,10 @@ class ObjectStore:
         self._settings = settings
 
     def __reduce__(self) -> tuple[Callable[[StorageSettings], "ObjectStore"], tuple[Any, ...]]:
-        """Pickle the settings: another process opens its own connections."""
+        """Pickle only the settings: the other process opens its own connections."""
         if self._settings is None:
             raise ConfigError(
-                f"{self.url!r} exists only in this process; use a folder or a bucket",
+                f"{self.url!r} exists only in this process. Use a folder or a bucket as the store.",
                 setting="storage",
                 value=self.url,
                 reason="memory",
@@ -110,11 +110,12 @@ class ObjectStore:
     def put(
         self, key: str, data: bytes, *, if_absent: bool = False, is_lasting: bool = False
     ) -> None:
-        """Write a whole object, atomically. With ``is_lasting`` it survives a power cut (see ``settle``).
+        """Write a whole object, atomically. With ``is_lasting`` it survives a power cut on a local disk.
 
         Raises:
-            ObjectExistsError: ``if_absent`` and the key is taken. Between two writers, only local disks
-                and servers with conditional PUT guarantee this; the commit protocol does not rely on it.
+            ObjectExistsError: ``if_absent`` is set and the key exists. If two writers put at the same time,
+                only local disks and servers with conditional PUT guarantee this error. The commit protocol
+                does not rely on it.
         """
         self._check_key(key)
         self._prepare(is_put=True)
@@ -125,7 +126,7 @@ class ObjectStore:
         self._requests.put(key, data, mode="create" if if_absent else "overwrite")
 
     def put_chunks(self, key: str, chunks: Iterable[bytes]) -> None:
-        """Write an object of any size. It becomes visible when ``chunks`` ends, never if ``chunks`` raises."""
+        """Write an object of any size. It appears when ``chunks`` ends, and never if ``chunks`` raises."""
         self._check_key(key)
         self._prepare(is_put=True)
         self._requests.put_chunks(key, chunks, piece_bytes=self.chunk_bytes)
@@ -168,7 +169,7 @@ class ObjectStore:
         """Read up to ``length`` bytes from ``start``, which lies inside the object."""
         if start < 0 or length < 1:
             raise ConfigError(
-                f"range start={start}, length={length} of {key!r}: start ≥ 0 and length ≥ 1 expected",
+                f"range start={start}, length={length} of {key!r}: start ≥ 0 and length ≥ 1 are expected",
                 reason="range",
             )
         self._check_foreign_key(key)
@@ -193,7 +194,7 @@ class ObjectStore:
         return True
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        """List all objects below a prefix (whole segments). The order is not defined."""
+        """List all objects below a prefix, in no particular order; ``a/b`` does not match ``a/bc``."""
         where = prefix.strip("/") or None
         self._prepare()
         for page in self._requests.list(prefix, where):
@@ -235,10 +236,11 @@ class ObjectStore:
             )
 
     def _check_foreign_key(self, key: str) -> None:
-        # Keys in an inbox are not ours: only those are refused that no store can hold.
+        # Other programs chose the keys in an inbox: refuse only keys that no store can hold.
         if any(name in ("", ".", "..") for name in key.split("/")):
             raise ConfigError(
-                f"key {key!r} has an empty or dotted segment, which no store can hold", reason="key"
+                f"key {key!r} has a segment that is empty, '.' or '..': no store can hold such a key",
+                reason="key",
             )
 
     def _prepare(self, *, is_put: bool = False) -> None:
@@ -256,7 +258,8 @@ def open_store(settings: StorageSettings) -> ObjectStore:
     """Open the store that ``settings`` names, without a request. The first put makes a missing folder.
 
     Raises:
-        ConfigError: the address or the credentials cannot work.
+        ConfigError: the address or the credentials are invalid.
+        StoreAccessError: the folder can neither be opened nor made.
     """
     url = parse_url(settings.url)
     if url.scheme == "":
@@ -268,7 +271,7 @@ def open_store(settings: StorageSettings) -> ObjectStore:
     return ObjectStore(
         open_for(purpose="requests"),
         url=settings.url,
-        # memory:// exists only in this process: another one cannot open it.
+        # memory:// exists only in this process, so other processes cannot open it.
         settings=settings if scheme.is_bucket else None,
         open_for_pieces=partial(open_for, purpose="pieces") if scheme.is_bucket else None,
     )
@@ -279,7 +282,8 @@ def _open_folder(settings: StorageSettings, url: StoreUrl) -> ObjectStore:
         folder = (settings.root / Path(url.prefix).expanduser()).resolve()
     except (RuntimeError, ValueError):  # an unknown ~user, or a null byte
         raise ConfigError(
-            f"storage {settings.url!r} is not a path: unknown ~user or a null byte", reason="path"
+            f"storage {settings.url!r} is not a path: its ~user is unknown, or it has a null byte",
+            reason="path",
         ) from None
 
     def make_folder() -> LocalStore:
@@ -328,16 +332,17 @@ def describe_missing_store(store: ObjectStore) -> str:
 
 
 def create_bucket(settings: StorageSettings) -> bool:
-    """Create the bucket of an S3 address if it is missing; return whether it was. Needs the s3 extra.
+    """Create the bucket of an S3 address; return False if it exists already.
 
     Raises:
-        ConfigError: the address is not an S3 bucket.
-        StoreError: the server refused.
+        ConfigError: the address is not an S3 bucket, or the AWS profile does not exist.
+        MissingExtraError: the extra ``s3`` is not installed.
+        StoreError: the server refused, or cannot be reached.
     """
     url = parse_url(settings.url)
     if not url.scheme or SCHEMES[url.scheme].backend != "s3":
         raise ConfigError(
-            f"storage {settings.url!r} is not an S3 bucket. Only S3 buckets can be created here",
+            f"storage {settings.url!r} is not an S3 bucket. Only S3 buckets can be created here.",
             reason="no-bucket",
         )
     try:
@@ -350,7 +355,7 @@ def create_bucket(settings: StorageSettings) -> bool:
         session = boto3.Session(profile_name=settings.profile)
     except BotoCoreError:
         raise ConfigError(
-            f"there is no AWS profile {settings.profile!r}. Check AWS_PROFILE and ~/.aws",
+            f"there is no AWS profile {settings.profile!r}. Check AWS_PROFILE and ~/.aws.",
             reason="profile",
         ) from None
     client = session.client(

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from obstore import GetOptions
 
 T = TypeVar("T")
-# A larger upload may take minutes on a slow network: obstore's time limit would end it while bytes move.
+# Larger objects are sent by ``Uploader``: on a slow network, obstore's time limit would end such an upload
+# while bytes still move.
 QUICK_BYTES = 256 * 2**10
 _LEAST_PIECE_BYTES = 5 * 2**20  # S3's minimum piece of a multipart upload
 _READ_BYTES = 2**20  # read at a time; an interrupted read resumes after the last of these
@@ -59,7 +60,7 @@ class Requests:
     def call(
         self, verb: str, key: str, call: Callable[..., T], *arguments: Any, **options: Any
     ) -> T:
-        """Make a request, with retries. ``call`` receives obstore's store and the key first."""
+        """Make a request, with retries. ``call`` gets obstore's store and the key as its first arguments."""
         retries = Retries(self._limits)
         while True:
             try:
@@ -157,7 +158,7 @@ class Requests:
             retries.wait(failure)
 
     def move(self, key: str, to: str) -> None:
-        """Rename an object. If a response is lost, the retry accepts that the object has moved already."""
+        """Rename an object. If a response was lost, the retry accepts an object that has moved already."""
         retries = Retries(self._limits)
         is_again = False
         while True:

@@ -38,10 +38,10 @@ class Retries:
         self._moved = self._clock()
 
     def wait(self, failure: StoreUnavailableError, *, lost_bytes: bool = False) -> None:
-        """Wait until the next attempt. ``lost_bytes``: the next attempt sends all bytes again.
+        """Wait until the next attempt. ``lost_bytes`` says that it has to send all bytes again.
 
         Raises:
-            StoreUnavailableError: the limit of attempts or time is reached; the message names both.
+            StoreUnavailableError: the limit of attempts or of time is reached; the message names both.
         """
         self._failures += 1
         now = self._clock()

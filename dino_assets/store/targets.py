@@ -88,7 +88,7 @@ def _explain(err: OSError, path: Path) -> DinoAssetsError:
         )
     if err.errno == errno.EISDIR:
         return TargetError(
-            f"cannot write {shown!r}: it is a folder, and a file name is expected",
+            f"cannot write {shown!r}: it is a folder, and a file name is expected. Choose another path",
             path=shown,
             reason="is-a-folder",
         )

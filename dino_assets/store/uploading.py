@@ -1,7 +1,7 @@
-"""Upload of a large object by one PUT to a signed address, which fails only when no byte moves.
+"""Upload of a large object by one PUT to a signed address. It fails only when no byte moves for a while.
 
-obstore can only limit the total time of a put: its limit for stalled reads also runs while a body is
-being sent.
+A signed address contains a signature, so that no other credentials are needed. obstore is not used here,
+because it can only limit the total time of a put.
 """
 
 import base64
@@ -25,7 +25,8 @@ from dino_assets.settings.records import RequestLimits
 
 _PIECE_BYTES = 64 * 2**10
 _POLL_EVERY_S = 0.5
-# A server writes 64 MiB to its disks before it answers, and a proxy may forward them more slowly.
+# The answer may take this many times ``stall_s``: the server first writes up to 64 MiB to its disks,
+# and a proxy may forward them slowly.
 _ANSWER_STALLS = 3
 # Servers close idle connections, some after 5 s.
 _IDLE_S = 4.0
@@ -69,7 +70,7 @@ class Uploader:
         headers: dict[str, str],
         note_progress: Callable[[], None],
     ) -> UploadAnswer | None:
-        """PUT an object to a signed address. Return None where the proxy or certificate is not supported.
+        """PUT an object to a signed address. Return None if the proxy or the certificate is not supported.
 
         Raises:
             OSError: the connection failed or was interrupted, or no byte moved for ``stall_s``
@@ -203,7 +204,10 @@ def _count_unacknowledged(socket_: socket.socket) -> int:
 
 
 def _open(address: SplitResult, limits: RequestLimits) -> _Connection | None:
-    """Connect, through the environment's proxy if there is one; None if that is not an HTTP proxy."""
+    """Connect, through the environment's proxy if there is one.
+
+    Return None if the proxy is not an HTTP proxy, or if the connection cannot be made with TLS.
+    """
     host, is_safe = address.hostname or "", address.scheme == "https"
     proxies = urllib.request.getproxies()
     spelled = proxies.get(address.scheme) or proxies.get("all")
@@ -231,6 +235,6 @@ def _connect(connection: _Connection, limits: RequestLimits) -> _Connection | No
     try:
         connection.http.connect()
     except ssl.SSLError:
-        return None  # obstore has its own root certificates and explains what is wrong
+        return None  # obstore then tries with its own root certificates, and explains what is wrong
     connection.http.sock.settimeout(limits.stall_s)
     return connection

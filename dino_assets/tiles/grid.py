@@ -16,8 +16,8 @@ from dino_assets.settings.choices import check_range
 class TileGrid:
     """The rules for cutting images: side in px, overlap, and the version of the rules.
 
-    With ``side_m`` every tile shows that many metres of ground, at any height of flight: its window is cut and
-    then scaled to ``side_px``.
+    With ``side_m`` every tile shows that many metres of ground, at any height of flight. A window of that
+    size is cut from the image, then scaled to ``side_px``.
     """
 
     side_px: int
@@ -28,13 +28,13 @@ class TileGrid:
 
 
 GRID_VERSION = 1
-# For tiles in metres. Another version, because the same window of a small image is padded here and resized
-# as a whole in version 1.
+# The version for tiles in metres. Tile ids contain the version, and the same window of a small image is
+# padded in version 2 but resized as a whole in version 1.
 GROUND_VERSION = 2
 WHOLE_MAX_PX = 1024  # an image up to this size on both sides is one tile
 OVERLAP = 0.5
 MAX_SIDE_M = 10_000
-# Fewer pixels, enlarged to a tile, show nothing that the model was trained on.
+# A tile that is enlarged from fewer pixels per side shows nothing that the model was trained on.
 MIN_SPAN_PX = 32
 
 
@@ -44,8 +44,8 @@ def make_grid(
     """Make a grid of square tiles; with ``side_m`` each shows that many metres of ground.
 
     Raises:
-        ConfigError: the side is not a positive multiple of the patch or is larger than any image, or the
-            overlap or the metres are outside their limits.
+        ConfigError: ``side_px`` is not a positive multiple of ``patch_px`` or is larger than any image, or
+            ``overlap`` or ``side_m`` is outside its limits.
     """
     if side_px < 1 or side_px % patch_px:
         below = max(side_px // patch_px, 1) * patch_px
@@ -70,8 +70,8 @@ def fit_grid(grid: TileGrid, width: int, height: int, *, gsd_m: float | None) ->
     """Convert a grid to the pixels of one image.
 
     With a side in metres, tiles of every image show the same size of ground, so that flights at 30 m and at
-    120 m are comparable. An image with unknown ground sample distance is cut in pixels. An image that shows less
-    ground than a tile becomes one square, padded by reflection.
+    120 m are comparable. An image with an unknown ``gsd_m`` (metres of ground per pixel) is cut in pixels. An
+    image that shows less ground than a tile becomes one square, padded by reflection.
 
     Raises:
         ConfigError: a tile would be enlarged from fewer than ``MIN_SPAN_PX`` pixels.
@@ -81,8 +81,8 @@ def fit_grid(grid: TileGrid, width: int, height: int, *, gsd_m: float | None) ->
     span = min(round(grid.side_m / gsd_m), max(width, height, MIN_SPAN_PX))
     if span < MIN_SPAN_PX:
         raise ConfigError(
-            f"tile_m={grid.side_m:g} is only {span} px, because a pixel shows {gsd_m:.3g} m: use at "
-            f"least {MIN_SPAN_PX * gsd_m:.3g} m",
+            f"tile_m={grid.side_m:g} is only {span} px in this image, because one pixel shows {gsd_m:.3g} m "
+            f"of ground. Use at least {MIN_SPAN_PX * gsd_m:.3g} m",
             setting="tile_m",
             value=grid.side_m,
         )
@@ -101,7 +101,7 @@ def is_whole(width: int, height: int, grid: TileGrid) -> bool:
 
 @lru_cache(maxsize=64)  # a camera writes one size, so a drop has few sizes
 def cut_windows(width: int, height: int, grid: TileGrid) -> np.ndarray:
-    """Compute windows (N, 4) int32 of x, y, w, h in the upright frame, sorted by x, then y.
+    """Compute an image's windows (N, 4) int32: x, y, w, h in the upright image, sorted by x, then y.
 
     Every pixel is covered. The last column and row are shifted inwards, so that no tile extends beyond an image
     that is at least one tile wide and high. On a shorter side, the window has the image's side and is padded by
@@ -133,7 +133,7 @@ def _starts(length: int, grid: TileGrid) -> np.ndarray:
 
 
 def count_windows(width: int, height: int, grid: TileGrid) -> int:
-    """Count the tiles of an image by a formula, to check the grid."""
+    """Compute by a formula how many tiles an image has, to check ``cut_windows``."""
     if is_whole(width, height, grid):
         return 1
     step = step_px(grid)
@@ -143,14 +143,14 @@ def count_windows(width: int, height: int, grid: TileGrid) -> int:
 
 
 def is_padded(windows: np.ndarray, grid: TileGrid, *, whole: bool) -> np.ndarray:
-    """Mark the windows (N,) bool that are padded by reflection. Whole images are resized instead."""
+    """Mark the windows that are padded by reflection: bool (N,). Whole images are resized instead."""
     if whole:
         return np.zeros(len(windows), bool)
     return (windows[:, 2] < grid.side_px) | (windows[:, 3] < grid.side_px)
 
 
 def name_tiles(image_id: str, windows: np.ndarray, grid: TileGrid) -> list[str]:
-    """Make tile ids, which are valid file names and sorted like the windows."""
+    """Make the id of each tile. Ids are valid file names, and sort like the windows."""
     stem = image_id[:16]
     return [
         f"{stem}-x{x:05d}y{y:05d}w{w:05d}h{h:05d}-g{grid.version}"
@@ -163,7 +163,8 @@ def uncovered_px(
 ) -> int:
     """Count the pixels of an image that no window covers: 0 for a correct grid.
 
-    With ``valid`` (rows, columns of cells of ``CELL_PX``) only pixels of valid cells count.
+    ``valid`` (rows, columns) tells which cells of ``CELL_PX`` have data. If it is given, only pixels of
+    these cells count.
     """
     cells = [np.arange(0, side, CELL_PX if valid is not None else side) for side in (width, height)]
     xs = _cuts(width, windows[:, 0], windows[:, 2], cells[0])
@@ -187,11 +188,12 @@ def _cuts(side: int, starts: np.ndarray, lengths: np.ndarray, edges: ArrayLike) 
 def cut_tiles(
     pixels: Pixels, windows: np.ndarray, side_px: int, *, span_px: int
 ) -> NDArray[np.uint8]:
-    """Cut the pixels (N, side, side, 3) of an upright image under its windows.
+    """Cut the windows of an upright image into tiles (N, side, side, 3).
 
-    A window shorter than ``span_px`` is padded by reflection. If ``span_px`` differs from ``side_px``, the window
-    is scaled; otherwise the tile has exactly the image's pixels. Span 0 is a whole image, which is scaled to the
-    square without keeping its aspect ratio.
+    ``span_px`` is a window's side in the image. A window that is shorter is padded by reflection. If
+    ``span_px`` differs from ``side_px``, the window is scaled; otherwise the tile has exactly the image's
+    pixels. A ``span_px`` of 0 stands for a whole image, which is scaled to the square without keeping its
+    aspect ratio.
     """
     tiles = np.empty((len(windows), side_px, side_px, 3), np.uint8)
     for tile, (x, y, w, h) in zip(tiles, windows.tolist(), strict=True):
@@ -203,6 +205,6 @@ def cut_tiles(
 
 
 def _scale(cut: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:
-    """Scale to the square, bilinear and antialiased."""
+    """Scale pixels to a square of ``side_px``, bilinear and antialiased."""
     scaled = Image.fromarray(cut).resize((side_px, side_px), Image.Resampling.BILINEAR)
     return np.asarray(scaled)

@@ -19,7 +19,7 @@ from dino_assets.tiles.preview_picture import draw_grid
 
 @dataclass(frozen=True)
 class Preview:
-    """A picture of a grid (PNG), and the grid in a sentence."""
+    """A picture (PNG) of a photograph with its grid, and a sentence that describes the grid."""
 
     sentence: str
     picture: bytes = field(repr=False)
@@ -38,19 +38,19 @@ def preview_tiles(
 
     Raises:
         SourceError: the file cannot be read.
-        UnusableImageError: it is not a usable photograph.
+        UnusableImageError: the file is not a usable photograph.
         ConfigError: the grid's settings are invalid, or the file is a mosaic.
     """
     grid = tiling.make_grid(side_px, overlap=overlap, patch_px=patch_px, side_m=side_m)
     if not image.parent.is_dir():
         raise SourceError(
-            f"cannot read {str(image)!r}: there is no such folder", path=str(image.parent)
+            f"cannot read {str(image)!r}: its folder does not exist", path=str(image.parent)
         )
     data = FolderSource(image.parent.resolve(), shown=str(image.parent)).read(show_name(image.name))
     if is_mosaic(data):
         raise ConfigError(
-            f"{image.name!r} is a mosaic, which has no preview: register it as a drop, and see the counts "
-            "of `tiles`",
+            f"{image.name!r} is a mosaic, and only photographs have a preview. Register it as a drop, "
+            "materialise `tiles`, and see the number of tiles there",
             setting="image",
             value=image.name,
         )
@@ -65,18 +65,18 @@ def preview_tiles(
     across, down = (len(np.unique(windows[:, axis])) for axis in (0, 1))
     size = f"{fitted.side_px} px" if not is_whole else "the whole picture"
     if side_m is not None:
-        size += f" ({side_m:g} m)" if has_scale else ", since its scale is not known"
+        size += f" ({side_m:g} m)" if has_scale else f" (not {side_m:g} m: the scale is not known)"
     sentence = (
         f"{image.name}, {width} x {height} px: {count_of(len(windows), 'tile')} of {size}, {across} x {down}, "
         f"overlap {overlap:.0%}"
     )
     notes = []
     if across * down > 1:
-        notes.append("red: shifted inwards, so that every pixel is covered")
+        notes.append("red: tiles shifted inwards, so that every pixel is covered")
     if (padded := tiling.is_padded(windows, fitted, whole=is_whole)).any():
-        notes.append(f"{int(padded.sum())} completed by reflection")
+        notes.append(f"tiles filled up by reflection: {int(padded.sum())}")
     if fitted.side_px != side_px or is_whole:
-        notes.append(f"each is scaled to {side_px} px for the model")
+        notes.append(f"each tile is scaled to {side_px} px for the model")
     if place.gsd_m:
         notes.append(f"a pixel is {place.gsd_m * 100:.1f} cm on the ground ({place.place_quality})")
     picture = draw_grid(

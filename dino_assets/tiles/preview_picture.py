@@ -27,8 +27,9 @@ def draw_grid(
 ) -> bytes:
     """Draw the windows (N, 4) over an upright image (H, W, 3), as a PNG.
 
-    Neighbouring tiles overlap by half, so only two corners of each are drawn, in two alternating colours. Tiles
-    that were shifted inwards have a third colour. The first tile is outlined.
+    Neighbouring tiles overlap, so only two corners of each tile are drawn, in two alternating colours. Tiles
+    that were shifted inwards are red. The first tile is outlined. ``step_px`` is the distance between the
+    left edges of neighbouring tiles.
     """
     height, width = pixels.shape[:2]
     scale = min(1.0, MAX_PX / max(height, width))

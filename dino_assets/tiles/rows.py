@@ -24,11 +24,12 @@ class TileRow:
     w: int
     h: int
     side_px: int
-    # Side of the square of the image before it is scaled to side_px; 0: a whole image.
+    # Side of the square in the image, before it is scaled to side_px. 0 stands for a whole image.
     span_px: int
     is_whole: bool
     is_padded: bool
-    # Pixels of a mosaic are read by windows and scaled from this range; other images are read at once.
+    # A mosaic is read by windows, and its values are scaled from scale_low..scale_high. Other images are read
+    # as a whole.
     is_mosaic: bool
     scale_low: float | None
     scale_high: float | None

@@ -31,7 +31,8 @@ def draft_tiles(
 ) -> Draft:
     """Draft the tiles of a drop's usable images. An image that occurs twice in a drop is cut once.
 
-    Thermal pictures are left out by default: a model of colours would embed them far from all others.
+    Thermal pictures are left out by default: a model of colour photographs would embed them far from all
+    others. Producing the draft raises DropUnusableError if no other picture is left.
 
     Raises:
         NotCommittedError: the drop's images are not committed.
@@ -41,8 +42,8 @@ def draft_tiles(
     verdict = judge_usable(manifest)
     if not verdict.passed:
         raise DropUnusableError(
-            f"drop {drop!r}: {verdict.sentence}. See the rows with a reason in `images`, correct the "
-            "drop, and materialise it again.",
+            f"drop {drop!r}: {verdict.sentence}. The column `reason` of `images` says what is wrong with "
+            "each file. Correct the drop, and materialise it again.",
             drop=drop,
             reason="quarantined",
         )
@@ -94,10 +95,12 @@ def grid_of(manifest: Manifest) -> TileGrid:
 def cut_image(
     image: ImageToCut, fitted: TileGrid, counts: Counter[str], *, side_px: int
 ) -> pa.RecordBatch:
-    """Make the tile rows of one image, sorted by tile id; add what was left out to ``counts``.
+    """Make the tile rows of one image, sorted by tile id.
+
+    Windows without data are left out. Their number and that of padded tiles are added to ``counts``.
 
     Raises:
-        CommitRefusedError: the grid has another number of tiles than its formula.
+        CommitRefusedError: the number of windows differs from the one that the formula gives.
     """
     width, height = image.width, image.height
     windows = tiling.cut_windows(width, height, fitted)
@@ -105,7 +108,7 @@ def cut_image(
     if len(windows) != expected:
         raise CommitRefusedError(
             f"{image.path!r}: {len(windows)} tiles were cut, but the formula gives {expected}. Nothing "
-            "was stored. This is a fault in the grid: please report it.",
+            "was stored. This is a fault of dino_assets: please report it.",
             first=image.path,
         )
     if image.valid is not None:
@@ -143,14 +146,14 @@ def cut_image(
 
 
 def _fit_grids(images: Sequence[ImageToCut], grid: TileGrid) -> tuple[list[TileGrid], int]:
-    """Fit the grid to each image, and count the images whose scale is unknown.
+    """Fit the grid to each image, and count the images that are cut in pixels, not in metres.
 
-    An oblique picture has no single scale. An image with a wrong height, whose tiles would be a few pixels, is
-    cut in pixels and does not stop its drop.
+    An oblique picture is cut in pixels, because it has no single scale. So is an image in which a tile would
+    be a few pixels, because its height is wrong: one such image must not stop the drop.
 
     Raises:
-        ConfigError: tiles of this size would be a few pixels in every image, or are too large to be read from a
-            mosaic at once.
+        ConfigError: tiles would be a few pixels in every image of known scale, or are too large to be read
+            from a mosaic at once.
     """
     fitted: list[TileGrid] = []
     refused: ConfigError | None = None
@@ -169,8 +172,8 @@ def _fit_grids(images: Sequence[ImageToCut], grid: TileGrid) -> tuple[list[TileG
                 f"at most tile_m={grid.side_m * share:.3g}" if grid.side_m else "a smaller tile_px"
             )
             raise ConfigError(
-                f"{image.path!r}: a tile would have a side of {own.side_px:,} px, and at most "
-                f"{MAX_MOSAIC_SPAN_PX:,} px of a mosaic are read at once. Use {most}",
+                f"{image.path!r}: a tile would have a side of {own.side_px:,} px, but a mosaic is read in "
+                f"squares of at most {MAX_MOSAIC_SPAN_PX:,} px per side. Use {most}",
                 setting="tile_m" if grid.side_m else "tile_px",
                 value=grid.side_m or grid.side_px,
             )
@@ -182,7 +185,7 @@ def _fit_grids(images: Sequence[ImageToCut], grid: TileGrid) -> tuple[list[TileG
 
 
 def _distinct_images(images: CommittedTable, drop: str) -> list[ImageToCut]:
-    """List the usable images by id, each once with its first path."""
+    """List the usable images, sorted by id. An image with several paths is listed once, with the first."""
     names = [column.name for column in columns_of(ImageToCut)]
     rows = _read_images(images, drop, ["is_usable", *names])
     usable = rows.filter(pc.field("is_usable"))
@@ -203,7 +206,7 @@ def _read_images(images: CommittedTable, drop: str, names: list[str]) -> pa.Tabl
 
 
 def judge_tiles(images: CommittedTable, tiles: CommittedTable, drop: str) -> Verdict:
-    """Check that ids are unique, every pixel is covered, and no tile is outside or without an image.
+    """Check a drop's tiles: unique ids, every pixel covered, no tile outside its image or without one.
 
     In a mosaic, only cells with data must be covered.
     """

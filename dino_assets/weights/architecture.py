@@ -25,7 +25,7 @@ _PATCH = r"patch_embeddings(?:\.projection)?\.weight"
 
 @dataclass(frozen=True)
 class Architecture:
-    """The sizes of a model; None if the config leaves one to transformers' defaults."""
+    """The family and sizes of a model; a size is None if the config leaves it to transformers' defaults."""
 
     family: Family
     dim: int
@@ -44,7 +44,8 @@ def check_config(folder: Path, model: str) -> Architecture:
 
     Raises:
         CheckpointNotFoundError: the file does not exist.
-        InvalidCheckpointError: not JSON, an unsupported family, or a number is missing or impossible.
+        InvalidCheckpointError: the file is not JSON, its family is not supported, or a number in it is
+            missing or impossible.
     """
     return read_architecture(read_object(folder / CONFIG, model), model)
 
@@ -54,12 +55,12 @@ def read_object(path: Path, model: str) -> dict[str, Any]:
 
     Raises:
         CheckpointNotFoundError: the file does not exist.
-        InvalidCheckpointError: not JSON, not UTF-8, or not an object.
+        InvalidCheckpointError: the file is not JSON, not UTF-8, or holds something else than an object.
     """
     if not path.is_file():
         raise CheckpointNotFoundError(
             f"{model!r}: {path.name} is missing. A checkpoint needs config.json, "
-            "preprocessor_config.json and model.safetensors.",
+            "preprocessor_config.json and model.safetensors. Fetch or copy the missing file.",
             file=path.name,
         )
     data = path.read_bytes()
@@ -90,7 +91,7 @@ def read_object(path: Path, model: str) -> dict[str, Any]:
 
 
 def shorten(value: object) -> str:
-    """Format a value for a message, shortened; plain ``repr`` fails on deeply nested values."""
+    """Format a value for a message, shortened, and without the error of ``repr`` on deeply nested values."""
     return _SHORT.repr(value)
 
 
@@ -98,7 +99,7 @@ def read_architecture(config: Mapping[str, Any], model: str) -> Architecture:
     """Read the architecture from the object in ``config.json``.
 
     Raises:
-        InvalidCheckpointError: an unsupported family, or a number is missing or impossible.
+        InvalidCheckpointError: the family is not supported, or a number is missing or impossible.
     """
     family = read_family(config, model)
     dim = _integer(config, "hidden_size", model)
@@ -132,10 +133,10 @@ def read_architecture(config: Mapping[str, Any], model: str) -> Architecture:
 
 
 def check_shapes(shapes: Shapes, architecture: Architecture, model: str) -> None:
-    """Compare the tensors that every model of the family has with the config.
+    """Check that the config fits the shapes of those tensors that every model of its family has.
 
     Raises:
-        InvalidCheckpointError: a tensor is missing, or has another shape.
+        InvalidCheckpointError: a tensor is missing, or has another shape than the config implies.
     """
     prefixes = {
         int(match[2]): match[1] for name in shapes if (match := _LAYER.fullmatch(name))
@@ -230,7 +231,10 @@ def _misfit(model: str, key: str, wanted: str, seen: str) -> InvalidCheckpointEr
 
 def _impossible(model: str, key: str, sentence: str) -> InvalidCheckpointError:
     return InvalidCheckpointError(
-        f"{model!r}: {CONFIG} {sentence}", file=CONFIG, key=key, reason="impossible"
+        f"{model!r}: {CONFIG} {sentence}. Fetch or copy this file again.",
+        file=CONFIG,
+        key=key,
+        reason="impossible",
     )
 
 
@@ -244,7 +248,7 @@ def read_family(config: Mapping[str, Any], model: str) -> Family:
     if kind not in get_args(Family):
         raise InvalidCheckpointError(
             f"{model!r}: {CONFIG} has model_type={shorten(kind)}; supported are "
-            f"{', '.join(get_args(Family))}",
+            f"{', '.join(get_args(Family))}. Choose another model.",
             file=CONFIG,
             key="model_type",
             reason="unsupported",
@@ -267,5 +271,5 @@ def _integer(
 
 
 def _integer_or_none(config: Mapping[str, Any], name: str, model: str) -> int | None:
-    """Return None if the key is missing, or has a form that only transformers reads."""
+    """Read a whole number; return None if the key is missing or holds something else than a whole number."""
     return _integer(config, name, model) if isinstance(config.get(name), int) else None

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 DEFAULT_TEACHER = "facebook/dinov3-vitl16-pretrain-lvd1689m"
 _OWNER = "facebook/"
 _DATA = ("lvd1689m", "sat493m")
-# Common spellings for which the Hub has no repository.
+# Common names of sizes that the Hub does not use → the Hub's names.
 _OTHER_SPELLINGS = {"vith16": "vith16plus", "vit7b": "vit7b16"}
 _DINOV3 = re.compile(r"dinov3-(?P<size>vit[a-z0-9]+?)(?:-pretrain)?(?:-(?P<data>[a-z0-9]+))?")
 
@@ -23,7 +23,7 @@ class Published:
 
 
 def _dinov2(dim: int, layers: int, heads: int, parameters: int) -> tuple[Published, Published]:
-    """Describe one size, without and with four registers of ``dim`` parameters each."""
+    """Describe two models of one size: without registers, and with four of ``dim`` parameters each."""
     return (
         Published("dinov2", dim, layers, heads, parameters),
         Published("dinov2_with_registers", dim, layers, heads, parameters + 4 * dim),
@@ -55,7 +55,7 @@ PUBLISHED: dict[str, Published] = {
 
 
 def full_name(name: str) -> str:
-    """Return the repository of a short name; return any other name unchanged.
+    """Return the Hub repository that a short name means; return any other name unchanged.
 
     Short names are ``dinov2-base``, ``dinov3-vitl16``, ``dinov3-vitl16-sat493m`` and so on. ``vith16``
     and ``vit7b`` mean ``vith16plus`` and ``vit7b16``.

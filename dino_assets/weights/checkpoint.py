@@ -25,8 +25,8 @@ WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 PREPROCESSOR = "preprocessor_config.json"
 KEPT_SUFFIXES = (".safetensors", ".json", ".md", ".txt")
-CARD = "readme.md"  # in any case
-LICENCES = ("license", "licence")  # first letters of a licence's file name, in any case
+CARD = "readme.md"  # compared in lower case
+LICENCES = ("license", "licence")  # beginnings of a licence's file name, in lower case
 _KEPT_NAMES = (*LICENCES, "notice")
 RANDOM = "random_weights_seed"  # key of this project's sample checkpoint in config.json
 IMPORTED_FROM = "imported_from"  # key of this project's imports in config.json
@@ -59,7 +59,7 @@ _IRRELEVANT_KEYS = {
     *(RANDOM, IMPORTED_FROM),
 }
 
-# Files whose every byte this process has read, with their stamps at that time.
+# Files that this process has hashed, with their stamps at that time.
 _hashed: dict[Path, tuple[Stamp, CheckpointFile]] = {}
 _SHARD = re.compile(r"[^/\\.][^/\\]*\.safetensors")  # hidden files are not hashed
 
@@ -67,9 +67,10 @@ _SHARD = re.compile(r"[^/\\.][^/\\]*\.safetensors")  # hidden files are not hash
 def read_checkpoint(folder: Path, *, model: str, published_as: str | None = None) -> Checkpoint:
     """Validate a checkpoint directory and describe it.
 
-    Checks the JSON, the length of every safetensors file, that no shard is missing, and that tensor
-    shapes fit ``config.json``. Hashes every file that belongs to a checkpoint. If the files name no
-    statistics, they are guessed from the name: ``published_as`` if given, else ``model``.
+    The JSON files and the length of every safetensors file are checked. No shard may be missing, and tensor
+    shapes must fit ``config.json``. Every file that belongs to a checkpoint is hashed. If no file holds the
+    mean and standard deviation of pixels, they are guessed from the model's name: ``published_as`` if given,
+    else ``model``.
 
     Raises:
         CheckpointNotFoundError: the directory does not exist, or holds no checkpoint.
@@ -111,7 +112,7 @@ def read_checkpoint(folder: Path, *, model: str, published_as: str | None = None
 
 
 def stamp_files(folder: Path, checkpoint: Checkpoint) -> tuple[Stamp | None, ...]:
-    """Return size, times and inode of a checkpoint's files; a file whose stamp is unchanged is taken as unchanged."""
+    """Return each file's stamp: size, times and inode. A file with an unchanged stamp counts as unchanged."""
     return tuple(_stamp(folder / file.name) for file in checkpoint.files)
 
 
@@ -140,7 +141,7 @@ def check_files(folder: Path, checkpoint: Checkpoint) -> None:
 
 
 def _name_network(config: Mapping[str, Any], *statistics: tuple[float, ...]) -> str:
-    """Hash the config and statistics: equal tensors with other heads are another network."""
+    """Hash config and pixel statistics: the same tensors with another number of heads are another network."""
     relevant = {name: value for name, value in config.items() if name not in _IRRELEVANT_KEYS}
     text = json.dumps([relevant, statistics], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -176,7 +177,7 @@ def read_shapes(path: Path, model: str) -> Shapes:
 
 def _read_tensors(folder: Path, model: str) -> tuple[Shapes, set[str]]:
     """Read the shapes of all tensors; return them with the names of their files."""
-    if (folder / WEIGHTS).is_file():  # as in transformers, it precedes an index
+    if (folder / WEIGHTS).is_file():  # as in transformers, it is preferred to an index
         return read_shapes(folder / WEIGHTS, model), {WEIGHTS}
     if (folder / INDEX).is_file():
         return _read_shards(folder, model)
@@ -202,7 +203,7 @@ def _read_shards(folder: Path, model: str) -> tuple[Shapes, set[str]]:
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
         raise InvalidCheckpointError(
-            f"{model!r}: {INDEX} names {len(names)} shards, {len(missing)} are missing: "
+            f"{model!r}: {INDEX} names {len(names)} shards, of which {len(missing)} are missing: "
             f"{', '.join(missing[:3])}. Fetch or copy them.",
             file=missing[0],
             reason="missing",
@@ -222,7 +223,7 @@ def _read_shards(folder: Path, model: str) -> tuple[Shapes, set[str]]:
 
 
 def _read_index(folder: Path, model: str) -> dict[str, str]:
-    """Read the shard of each tensor from the index; shards must be files of the same folder."""
+    """Read from the index which shard holds each tensor; shards must be files in the index's folder."""
     shard_of = read_object(folder / INDEX, model).get("weight_map")
     if not isinstance(shard_of, dict) or not shard_of:
         raise InvalidCheckpointError(
@@ -234,8 +235,8 @@ def _read_index(folder: Path, model: str) -> dict[str, str]:
     for shard in shard_of.values():
         if not isinstance(shard, str) or not _SHARD.fullmatch(shard):
             raise InvalidCheckpointError(
-                f"{model!r}: {INDEX} names the shard {shorten(shard)}; a .safetensors file beside it is "
-                "expected. Do not use this checkpoint unless you know who made it.",
+                f"{model!r}: {INDEX} names the shard {shorten(shard)}; a .safetensors file in the same "
+                "folder is expected. Do not use this checkpoint unless you know who made it.",
                 file=INDEX,
                 key=shorten(shard),
                 reason="outside",
@@ -244,9 +245,10 @@ def _read_index(folder: Path, model: str) -> dict[str, str]:
 
 
 def guess_statistics(family: Family, names: Mapping[str, str]) -> Statistics:
-    """Guess the statistics from names, if no file has them; ``names`` maps an origin to a name.
+    """Guess the pixel statistics from a model's names, for a checkpoint whose files do not hold them.
 
-    Only DINOv3 was also trained on satellite images.
+    ``names`` maps a description of where a name was found to that name. ``sat493m`` in the name of a
+    DINOv3 model means satellite images; otherwise ImageNet is assumed.
     """
     for origin, name in names.items():
         if family == "dinov3_vit" and "sat493m" in name.lower():
@@ -265,7 +267,7 @@ def _statistics(preprocessor: dict[str, Any], model: str, family: Family, name: 
     except (TypeError, ValueError, OverflowError) as err:
         raise InvalidCheckpointError(
             f"{model!r}: {PREPROCESSOR} has image_mean={shorten(mean)}, image_std={shorten(std)}; "
-            "three finite numbers each are expected, image_std above 0",
+            "three finite numbers each are expected, image_std above 0. Fetch or copy it again.",
             file=PREPROCESSOR,
             key="image_mean, image_std",
             reason="impossible",
@@ -292,7 +294,7 @@ def is_kept(name: str) -> bool:
 
 
 def is_paper(name: str) -> bool:
-    """Check by its name whether a file is a model card, a licence or a notice, in any case and suffix."""
+    """Check by its name, in any letter case, whether a file is a model card, a licence or a notice."""
     lowered = name.lower()
     return lowered in (CARD, "readme", "readme.txt") or lowered.startswith(_KEPT_NAMES)
 

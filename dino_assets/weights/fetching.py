@@ -1,4 +1,4 @@
-"""Fetching of a Hub checkpoint into a given folder, with validation."""
+"""Fetching of a checkpoint from the Hub into a given folder, and validation of checkpoint folders."""
 
 import logging
 from dataclasses import replace
@@ -32,10 +32,10 @@ def fetch_checkpoint(
     progress: Progress = lambda done, total: None,
     retries: TransferRetries | None = None,
 ) -> Checkpoint:
-    """Fetch a Hub checkpoint into ``folder``; whole files that are there already are not fetched.
+    """Fetch a checkpoint from the Hub into ``folder``; files that are already complete there are kept.
 
-    An imported checkpoint in the folder is kept if it has the published shape: a user without access
-    on the Hub has no other.
+    An imported checkpoint in the folder is kept if it has the published shape, because a user without
+    access on the Hub has no other copy.
 
     Raises:
         CheckpointNotFoundError: the checkpoint cannot be fetched; the subclasses say why.
@@ -47,7 +47,11 @@ def fetch_checkpoint(
     whole = folder.absolute()
     own = _find_own(whole)
     if own is not None and own.imported_from and _is_as_published(own, repo, folder):
-        log.warning("%s: keeping the imported checkpoint (%s)", folder, own.imported_from)
+        log.warning(
+            "%s: keeping the imported checkpoint (%s); nothing was fetched",
+            folder,
+            own.imported_from,
+        )
         return own
     seen: list[Checkpoint] = []
     watch = Watch(
@@ -87,7 +91,7 @@ def check_checkpoint(folder: Path) -> Checkpoint:
 
 
 def _find_own(folder: Path) -> Checkpoint | None:
-    """Find a whole checkpoint that was not fetched: imported, or copied there by hand."""
+    """Find a whole checkpoint in the folder that was not fetched, but imported or copied there by hand."""
     record = read_record(folder / RECORD)
     if record and record.is_of_hub:
         return None
@@ -98,7 +102,7 @@ def _find_own(folder: Path) -> Checkpoint | None:
 
 
 def _is_as_published(own: Checkpoint, repo: str, folder: Path) -> bool:
-    """Check whether a checkpoint has a repository's published shape; False if that is unknown.
+    """Check whether a checkpoint has the shape that is published for ``repo``; False if none is known.
 
     Raises:
         ConfigError: the checkpoint is another model.
@@ -123,13 +127,13 @@ def _is_as_published(own: Checkpoint, repo: str, folder: Path) -> bool:
 
 
 def read_located(located: Located, folder: Path) -> Checkpoint:
-    """Validate a located directory; add repository and commit if they are known."""
+    """Validate a located directory and describe it, with repository and commit if they are known."""
     checkpoint = read_checkpoint(folder, model=located.model, published_as=located.repo)
     return of_commit(checkpoint, located)
 
 
 def of_commit(checkpoint: Checkpoint, located: Located) -> Checkpoint:
-    """Return the checkpoint with the repository and commit of ``located``; unchanged if the commit is unknown."""
+    """Add the repository and commit of ``located`` to a checkpoint's record, if the commit is known."""
     if located.commit is None:
         return checkpoint
     return replace(checkpoint, revision=located.commit, repo=located.repo, commit=located.commit)

@@ -1,4 +1,4 @@
-"""Input size of a checkpoint's own image processor."""
+"""Input size: the height and width that a checkpoint's own image processor gives to pictures."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,8 +15,8 @@ LARGEST_PX = 16_384
 def read_input_size(folder: Path, checkpoint: Checkpoint) -> tuple[int, int]:
     """Read height and width from ``preprocessor_config.json``, rounded down to whole patches.
 
-    If the processor crops the centre, as DINOv2's does, that is the size of the crop. If it names no
-    size, that is the family's tile side.
+    If the processor crops the centre, as DINOv2's does, the size of the crop is returned. If the file names
+    no size, both sides are the model's default tile side (``tile_px``).
 
     Raises:
         InvalidCheckpointError: the size has an unknown form, or is less than a patch.
@@ -33,7 +33,7 @@ def read_input_size(folder: Path, checkpoint: Checkpoint) -> tuple[int, int]:
         raise InvalidCheckpointError(
             f"{checkpoint.model!r}: {PREPROCESSOR} has {key}={shorten(size)}; whole numbers from "
             f"{patch} (a patch) to {LARGEST_PX:,} are expected, as in "
-            '{"height": 518, "width": 518}',
+            '{"height": 518, "width": 518}. Correct this file, or fetch it again.',
             file=PREPROCESSOR,
             key=key,
             reason="impossible",
@@ -48,7 +48,7 @@ def floor_to_patch(size_px: tuple[int, int], patch_px: int) -> tuple[int, int]:
 
 
 def _read_pair(size: object) -> tuple[int, int]:
-    """Read height and width from any form that processors write; 0 for an unknown form."""
+    """Read height and width from any form in which processors write a size; an unreadable side is 0."""
     sides: tuple[Any, Any] = (size, size)
     if isinstance(size, Mapping):
         edge = size.get("shortest_edge")

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Family = Literal["dinov2", "dinov2_with_registers", "dinov3_vit"]
-# Pixel statistics of the training images of the published models.
+# Pixel statistics (mean, standard deviation) of the images on which the published models were trained.
 StatisticsName = Literal["imagenet", "sat493m"]
 
 
@@ -19,7 +19,7 @@ class CheckpointFile:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A validated ViT checkpoint: architecture, statistics, origin, and the hash of each file."""
+    """A validated ViT checkpoint: architecture, pixel statistics, origin, and the hash of each file."""
 
     model: str
     revision: str
@@ -45,20 +45,20 @@ class Checkpoint:
 
     @property
     def label(self) -> str:
-        """The model's name for pictures; of random weights it says so."""
+        """The model's name for pictures, followed by "(random weights)" if the weights are random."""
         return f"{self.model} (random weights)" if self.caveat else self.model
 
     @property
     def tile_px(self) -> int:
-        """The family's tile side: 518 for patch 14, 512 for patch 16."""
+        """The default side of a tile in pixels: 518 for patches of 14, 512 for patches of 16."""
         return 518 // self.patch_px * self.patch_px
 
 
 def spell_caveat(caveat: str | None) -> str:
-    """Write a checkpoint's caveat as a sentence; empty without one."""
+    """Write a checkpoint's caveat as a sentence; return an empty text if there is none."""
     return f"The model has {caveat}" if caveat else ""
 
 
 def facts_of_caveat(caveat: str | None) -> dict[str, str]:
-    """Return the fact to store with an output whose weights have a caveat; empty without one."""
+    """Return the caveat of an output's weights as a fact to store; empty if there is none."""
     return {"caveat": caveat} if caveat else {}

@@ -1,4 +1,4 @@
-"""Stage of the output *weights*: a validated checkpoint into the store, and back into a folder."""
+"""Stage of the output *weights*: storing a validated checkpoint, and writing it back into a folder."""
 
 import shutil
 from collections.abc import Callable, Sequence
@@ -48,11 +48,11 @@ def draft_current_weights(
 ) -> Draft:
     """Draft the configured checkpoint; if the Hub is out of reach, use the store's own copy.
 
-    Unless ``accepts_changes``, other weights than the stored ones of the same name raise
-    CheckpointChangedError: at once for a directory, else when the draft is produced.
+    If the weights differ from the stored ones of the same name, CheckpointChangedError is raised, unless
+    ``accepts_changes`` is set. For a directory it is raised at once, otherwise when the draft is produced.
 
     Raises:
-        CheckpointNotFoundError: the checkpoint can neither be fetched nor is it in the store.
+        CheckpointNotFoundError: the checkpoint cannot be fetched, and the store has no copy.
         CheckpointError: the directory holds no whole checkpoint.
     """
 
@@ -63,7 +63,7 @@ def draft_current_weights(
     try:
         located = locate()
     except ChecksumError:
-        raise  # a changed folder, which may be intended: no fallback
+        raise  # the folder has changed, perhaps on purpose: do not use the store's copy instead
     except CheckpointNotFoundError as err:
         stored = find_stored_weights(store, model, revision)
         if stored is None:
@@ -85,8 +85,8 @@ def draft_located_weights(
 ) -> Draft:
     """Draft a located checkpoint; it is fetched only if its commit is not in the store yet.
 
-    A directory that did not come from the Hub is validated and hashed at once: its revision is the hash
-    of its content. ``check`` is called with the checkpoint before anything is stored.
+    A directory that did not come from the Hub is validated and hashed at once, because the hash of its
+    content is its revision. ``check`` is called with the checkpoint before anything is stored.
 
     Raises:
         CheckpointError: the directory holds no whole checkpoint.
@@ -126,7 +126,7 @@ def draft_weights(folder: Path, model: str) -> Draft:
 def find_stored_weights(
     store: ObjectStore, model: str, revision: str | None = None
 ) -> Manifest | None:
-    """Find the committed weights if they are of this model and revision."""
+    """Find the committed weights; return None unless they are of this model and revision."""
     manifest = find_manifest(store, OUTPUT)
     if manifest is None or manifest.recipe.config["model"] not in (model, full_name(model)):
         return None
@@ -156,7 +156,7 @@ def _rank_file(name: str) -> tuple[bool, str]:
 
 
 def explain_change(stored: Manifest, files: Sequence[str]) -> str:
-    """Write the message for a model whose files changed: which ones, and what to do."""
+    """Write the message for a model whose files changed: which files changed, and what to do."""
     model = stored.recipe.config["model"]
     revision = stored.facts.get("commit")
     more = f" and {len(files) - 1} more" if len(files) > 1 else ""
@@ -182,7 +182,7 @@ def _refuse_change(
 
 
 def explain_other_model(store: ObjectStore, model: str, revision: str | None, *, root: Path) -> str:
-    """Write the message for stored weights of another model than the configured one; empty if equal."""
+    """Write the message that the stored weights are not of the configured model; empty if they are."""
     current = find_manifest(store, OUTPUT)
     if current is None or find_stored_weights(store, model, revision):
         return ""
@@ -247,9 +247,10 @@ def _config(model: str, revision: str | None) -> dict[str, str]:
 def checkpoint_folder(
     store: ObjectStore, manifest: Manifest, *, cache: Path, is_altered: bool = False
 ) -> Path:
-    """Return a folder with the files of a ``weights`` manifest; fetch and verify them once.
+    """Return a folder with the files of a ``weights`` manifest; the first call fetches them from the store.
 
-    With ``is_altered`` a changed folder is fetched again, unless another process has just done so.
+    Fetched files are verified. With ``is_altered``, an existing folder is checked, and fetched again if its
+    files have changed.
 
     Raises:
         CorruptObjectError: a file in the store differs from the committed one.

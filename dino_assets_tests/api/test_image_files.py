@@ -75,7 +75,7 @@ def test_find_in_directory__nothing_matches(folder, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ConfigError) as caught:
         find_in_directory(tmp_path / "empty", ["*.jpg"])
-    assert str(caught.value).endswith("it is empty")
+    assert str(caught.value).endswith("the folder is empty")
 
 
 def test_find_in_directory__missing_folder(folder):

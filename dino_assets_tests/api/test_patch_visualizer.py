@@ -179,7 +179,7 @@ def test_debias__changes_the_features_and_is_reported(visualizer, photo, tmp_pat
         assert not np.allclose(visualizer.patch_features(photo, debias=debias), plain)
         view = visualizer.visualize_similarity(photo, tmp_path / "p.html", debias=debias)
         assert view.facts["debias"] == origin
-        assert f"positions are taken out, as measured on {origin}" in view.path.read_text()
+        assert f"the position bias is subtracted, as measured on {origin}" in view.path.read_text()
     # With the picture itself as reference, only a part that is equal everywhere remains.
     same = visualizer.patch_features(photo, debias=[photo])
     assert np.allclose(same, plain.mean(axis=(0, 1)), atol=1e-4)

@@ -204,7 +204,7 @@ def test_select__prints_the_round_and_its_pool(project, write_photo, instance, c
     # Somebody may be labelling it, so it is not chosen again by accident.
     assert refuse(ConfigError, "select", "--strategy", "fps", "--budget", "3") == (
         "round-0001 is already chosen and stays unchanged: it was chosen with budget 5, not 3. To choose "
-        "more tiles, ask for round 2. With --replace it is chosen again.\n"
+        "more tiles, ask for round 2. To choose this round again, add --replace.\n"
     )
     (standing,) = find_outputs(store(), "selections", "round-0001")
     assert standing == manifest
@@ -326,14 +326,14 @@ def test_doctor__examines_every_drop(project, write_photo, instance, capsys):
         lines[0] == "ok   drops       1 of 4 have all their files; 1 retired ones are not checked"
     )
     assert lines[1].startswith(
-        "FAIL drops       new: it cannot be materialised: there is no folder and no .csv"
+        "FAIL drops       new: its images cannot be made: there is no folder and no .csv"
     )
     assert lines[2].startswith(
         f"WARN drops       away: rounds leave it out (`{name_command()} drops retire away` ends this warning): "
     )
     assert lines[3].startswith(
-        "WARN drops       gone: 1 photograph came since it was read, 'DJI_0002.JPG' first; 1 of its 1 "
-        "photograph is gone, 'DJI_0001.JPG' first"
+        "WARN drops       gone: 1 photograph came since the drop was read, the first is 'DJI_0002.JPG'; 1 of "
+        "its 1 photograph is gone, the first is 'DJI_0001.JPG'"
     )
     assert len(lines) == 4
 
@@ -351,7 +351,7 @@ def test_doctor__everything_wrong(project, capsys, impatient, monkeypatch):
         for line in capsys.readouterr().out.splitlines()
         if line[:4].strip() in ("ok", "FAIL")
     }
-    assert "free at least 1000000000 GB" in lines["disk"]
+    assert "expected at least 1000000000 GB" in lines["disk"]
     assert "device 'cuda' was asked for" in lines["device"]
     assert "the store cannot be reached" in lines["store"]
     assert lines["checkpoint"].startswith("FAIL")

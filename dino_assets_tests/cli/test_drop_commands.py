@@ -53,14 +53,14 @@ def test_drops_retire__and_restore(cards, capsys, refuse):
 def test_drops_register__warns_of_equal_photographs(cards, capsys):
     assert main(["drops", "register", "again", "--from", "inbox/a"]) == 0
     _, warning, _ = capsys.readouterr().out.splitlines()
-    assert warning.startswith("note: the same pictures are registered as 'a'")
+    assert warning.startswith("note: the same pictures are also registered as 'a'")
     command = warning.partition(f"{name_command()} ")[2]
     assert command == "drops retire again"
     assert main(command.split()) == 0
     capsys.readouterr()
     assert main(["run", "b2", "--from", "inbox/b", "--select", "images"]) == 0
     shown = capsys.readouterr().out
-    assert "note: the same pictures are registered as 'b'" in shown
+    assert "note: the same pictures are also registered as 'b'" in shown
     assert f": {name_command()} drops retire b2\n" in shown
     assert main(["run", "b2", "--select", "images"]) == 0
     assert "note: the same pictures" not in capsys.readouterr().out
@@ -71,7 +71,10 @@ def test_drops_register__warns_of_a_folder_without_photographs(cards, capsys, tm
     (tmp_path / "papers" / "plan.pdf").write_bytes(b"%PDF")
     assert main(["drops", "register", "c", "--from", str(tmp_path / "papers")]) == 0
     _, doubt, _ = capsys.readouterr().out.splitlines()
-    assert doubt == "note: of 1 file, none has the name of a photograph; check the path"
+    assert doubt == (
+        "note: the source has 1 file, but none with the name of a photograph, such as DJI_0001.JPG; check "
+        "the path"
+    )
 
 
 def test_drops_register__refuses_a_source_that_contains_the_project(

@@ -53,7 +53,7 @@ def test_list_drops__photographs_that_arrived_later(project, write_photo, capsys
         assert main(["drops", *arguments]) == 0
         return capsys.readouterr().out.splitlines()
 
-    what = "1 photograph came since it was read, 'DJI_0002.JPG' first"
+    what = "1 photograph came since the drop was read, the first is 'DJI_0002.JPG'"
     _, why, advice = show("list")
     assert why.strip() == what
     command = advice.partition(f"{name_command()} ")[2]
@@ -63,7 +63,7 @@ def test_list_drops__photographs_that_arrived_later(project, write_photo, capsys
     # The card is not in the inbox: its own folder is listed.
     assert show("register", "a")[:2] == [
         f"a: registered, {project / 'card'}",
-        f"not in its images yet: {what}",
+        f"not in the drop's images yet: {what}",
     ]
     _, _, advice = show("list")
     assert advice.partition(f"{name_command()} ")[2] == "run a"

@@ -85,7 +85,7 @@ def test_resolve_compute__bad_values(setting: str, value: object):
         (
             "batch",
             -8,
-            "compute threads=0, batch=-8, processes=0: 0 (automatic) or more expected",
+            "compute batch is -8; 0 (automatic) or more is expected",
         ),
     ],
 )

@@ -99,8 +99,8 @@ def test_round__unchanged_with_another_pool(lineage: Lineage):
 @pytest.mark.parametrize(
     ("config", "sentence"),
     [
-        ({"drops": ["z"]}, "no drop 'z' is registered. There are: a, b, c"),
-        ({"tags": ["z"]}, "no drop has the tag 'z'. There are: fire"),
+        ({"drops": ["z"]}, "no drop 'z' is registered. Existing drops: a, b, c"),
+        ({"tags": ["z"]}, "no drop has the tag 'z'. Existing tags: fire"),
     ],
 )
 def test_round_and_map__unknown_drops_and_tags(lineage: Lineage, config, sentence):
@@ -166,7 +166,7 @@ def test_select__drops_and_tags(lineage: Lineage, capsys):
     assert lines[0].endswith(f" from c, by {model}")
     assert "registered but not embedded in this space: d" in lines
     assert main([*select, "--round", "3", "--drop", "x"]) == 1
-    assert "There are: a, b, c, d" in capsys.readouterr().err
+    assert "Existing drops: a, b, c, d" in capsys.readouterr().err
     set_retired(lineage.store, "c", True)
     assert main([*select, "--round", "3", "--drop", "c"]) == 1
     assert "ConfigError: drop 'c' is retired" in capsys.readouterr().err

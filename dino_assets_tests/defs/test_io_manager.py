@@ -260,7 +260,7 @@ def test_handle_output__wrong_return_type(instance, storage):
     def wrong() -> dict:
         return {"pickled": "never"}
 
-    with pytest.raises(TypeError, match="wrong returned a dict; expected was a Draft"):
+    with pytest.raises(TypeError, match="wrong returned a dict; expected a Draft"):
         dg.materialize(
             [wrong],
             instance=instance,

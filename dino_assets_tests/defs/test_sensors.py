@@ -112,7 +112,7 @@ def test_new_drops__no_second_run_while_one_is_in_flight(tower: Tower):
     assert names(tower.tick()) == ["other"]
     shutil.rmtree(tower.root / "inbox" / "other")
     assert tower.tick() == []
-    assert all(f"{state}: a run is in flight" in tower.said for state in states)
+    assert all(f"{state}: its run has not ended yet" in tower.said for state in states)
 
 
 def test_new_drops__a_backfill_over_a_range_is_in_flight(tower: Tower):

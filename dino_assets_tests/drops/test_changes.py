@@ -68,10 +68,10 @@ def test_find_changes__new_replaced_and_missing(
     assert (changes.changed, changes.gone) == (("DJI_0002.JPG",), ("DJI_0001.JPG",))
     assert changes.recorded == 2
     assert changes.describe_new() == (
-        "2 photographs came since it was read, '101MEDIA/DJI_0003.JPG' first; 1 photograph was replaced "
-        "since it was read, 'DJI_0002.JPG' first"
+        "2 photographs came since the drop was read, the first is '101MEDIA/DJI_0003.JPG'; 1 photograph was "
+        "replaced since the drop was read, the first is 'DJI_0002.JPG'"
     )
-    assert changes.describe_gone() == "1 of its 2 photographs is gone, 'DJI_0001.JPG' first"
+    assert changes.describe_gone() == "1 of its 2 photographs is gone, the first is 'DJI_0001.JPG'"
 
 
 def test_find_changes__incomplete_picture_was_completed(

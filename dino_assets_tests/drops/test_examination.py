@@ -56,8 +56,8 @@ def test_examine_drops__one_verdict_per_problem(store: ObjectStore, tmp_path: Pa
     assert [verdict.subject for verdict in seen.verdicts] == ["a", "b", "c", "d", "e"]
     a, b, c, d, e = (verdict.sentence for verdict in seen.verdicts)
     assert "mounted" in a
-    assert "1 of its 2 photographs is gone, 'DJI_0002.JPG' first" in b
-    assert "1 photograph came since it was read, 'DJI_0003.JPG' first" in c
+    assert "1 of its 2 photographs is gone, the first is 'DJI_0002.JPG'" in b
+    assert "1 photograph came since the drop was read, the first is 'DJI_0003.JPG'" in c
     assert c.endswith("`dino-assets drops register c`, then `dino-assets run c`")
     assert "no file at" in d
     assert "is not a valid record" in e
@@ -81,7 +81,7 @@ def test_examine_drops__new_times_and_files_that_are_never_read(
     (folders["b"] / "_SUCCESS").write_bytes(b"")
     (verdict,) = examine_drops(store, root=tmp_path).verdicts
     assert (verdict.subject, verdict.passed, verdict.warns) == ("a", True, True)
-    assert "other times than when it was read" in verdict.sentence
+    assert "other times than when the drop was read" in verdict.sentence
 
 
 def test_find_late__last_names_first_within_the_budget(
@@ -154,7 +154,9 @@ def test_examine_drops__list_with_missing_files(
         commit(store, draft_images(drop, open_source(drop.source, root=tmp_path), threads=1))
     (verdict,) = examine_drops(store, root=tmp_path).verdicts
     assert (verdict.passed, verdict.warns) == (True, True)
-    assert verdict.sentence.startswith("1 of the 2 files in its list is missing, '2.jpg' first")
+    assert verdict.sentence.startswith(
+        "1 of the 2 files in its list is missing, the first is '2.jpg'"
+    )
 
 
 def test_examine_drops__stops_after_the_budget(store: ObjectStore, tmp_path: Path, write_photo):

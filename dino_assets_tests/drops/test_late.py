@@ -29,7 +29,7 @@ def test_survey_inbox__reports_late_files(made: Inbox):
     assert (survey.launches, survey.finished, survey.memory.unchanged) == ((), {"a"}, {})
     assert survey.describe() == (
         "1 drop, 1 finished: a: finished; to add the new files: dino-assets drops register a (1 "
-        "photograph came since it was read, '2.jpg' first)."
+        "photograph came since the drop was read, the first is '2.jpg')."
     )
     made.put("a/3.jpg")
     assert "(2 photographs came" in made.survey().describe()

@@ -232,7 +232,9 @@ def test_choose_drops__named_or_tagged(memory):
 def test_choose_drops__unknown_names_and_tags(memory):
     with raising(ConfigError, setting="drops", value="z", reason="unknown-drop", match="a, b, c$"):
         chosen(memory, "a", "z")
-    with raising(ConfigError, setting="tags", reason="unknown-tag", match="There are: 2026, fire"):
+    with raising(
+        ConfigError, setting="tags", reason="unknown-tag", match="Existing tags: 2026, fire"
+    ):
         chosen(memory, tags=["x"])  # of a retired one alone
     with raising(ConfigError, setting="drops", value="old", reason="retired"):
         chosen(memory, "old")

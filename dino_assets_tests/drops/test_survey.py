@@ -88,7 +88,7 @@ def test_survey_inbox__drop_in_flight_is_not_listed(inbox: Inbox, monkeypatch):
     inbox.put(f"a/{MARKER}", b"")
     inbox.runs.in_flight = frozenset({"a"})
     inbox.read_state = None
-    assert inbox.note("a") == "a run is in flight"
+    assert inbox.note("a") == "its run has not ended yet"
 
 
 def test_survey_inbox__outcomes_of_earlier_runs(inbox: Inbox):

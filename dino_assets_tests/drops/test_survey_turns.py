@@ -33,7 +33,7 @@ def test_survey_inbox__ten_launches_and_all_folders_in_turn(inbox: Inbox):
         inbox.put(f"{name}/{MARKER}", b"")
     survey = inbox.survey()
     assert [x.drop for x in survey.launches] == names[:10]
-    assert survey.describe().endswith("15 not listed yet, they are next.")
+    assert survey.describe().endswith("15 folders not listed yet, the next survey begins there.")
     # Nobody starts them: all the same, the others get their turn.
     assert inbox.launched() == names[10:20]
     assert inbox.launched() == names[20:] + names[:5]
@@ -136,7 +136,9 @@ def test_describe__notes_for_people_first_and_limited():
     text = Survey((), frozenset({"f"}), tuple(notes), 7, Memory()).describe()
     assert text.startswith("209 drops, 1 finished: last: a person must look now xxx")
     assert "…; n000: still arriving; n001" in text
-    assert text.endswith("; 181 more; 7 not listed yet, they are next.")
+    assert text.endswith(
+        "; 181 further notes; 7 folders not listed yet, the next survey begins there."
+    )
     assert len(text) < 21 * (MAX_NOTE_CHARS + 2) + 100
     assert len(text.splitlines()) == 1
 

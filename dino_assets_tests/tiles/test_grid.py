@@ -289,7 +289,7 @@ def test_fit_grid__image_smaller_than_a_tile_is_one_square():
 
 def test_fit_grid__refuses_tiles_of_a_few_pixels():
     grid = make_grid(518, side_m=1)
-    with pytest.raises(ConfigError, match=r"tile_m=1 is only 20 px.*: use at least 1\.6 m"):
+    with pytest.raises(ConfigError, match=r"tile_m=1 is only 20 px.*Use at least 1\.6 m"):
         fit_grid(grid, 4000, 3000, gsd_m=0.05)
     assert fit_grid(make_grid(518, side_m=1.6), 4000, 3000, gsd_m=0.05).side_px == MIN_SPAN_PX
 

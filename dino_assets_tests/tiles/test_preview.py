@@ -28,7 +28,7 @@ def test_preview_tiles__by_metres(tmp_path: Path):
 def test_preview_tiles__metres_with_unknown_scale(tmp_path: Path):
     (tmp_path / "a.jpg").write_bytes(photo_bytes(2000, 1100))
     preview = preview_tiles(tmp_path / "a.jpg", side_px=518, side_m=20)
-    assert "28 tiles of 518 px, since its scale is not known" in preview.sentence
+    assert "28 tiles of 518 px (not 20 m: the scale is not known)" in preview.sentence
 
 
 @pytest.mark.parametrize("size", [(1, 1), (640, 480), (3000, 20)])

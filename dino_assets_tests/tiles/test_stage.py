@@ -148,7 +148,7 @@ def test_draft_tiles__unusable_drop(
     images = fake_images(memory, [(20, 10)] * usable, quarantined=quarantined)
     with pytest.raises(DropUnusableError) as caught:
         draft_tiles(images, "d", GRID)
-    assert str(caught.value).startswith(f"drop 'd': {sentence}. See the rows")
+    assert str(caught.value).startswith(f"drop 'd': {sentence}.")
 
 
 @pytest.mark.parametrize(("usable", "quarantined"), [(1, 2), (95, 5)])

@@ -321,7 +321,7 @@ def test_check_config__reads_nothing_else(single: Path):
     change(single / CONFIG, model_type="llama")
     sentence = (
         "^'m': config.json has model_type='llama'; supported are "
-        "dinov2, dinov2_with_registers, dinov3_vit$"
+        "dinov2, dinov2_with_registers, dinov3_vit. Choose another model.$"
     )
     with raising(InvalidCheckpointError, key="model_type", match=sentence):
         check_config(single, "m")

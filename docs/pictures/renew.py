@@ -1,6 +1,6 @@
-"""Draw the documentation's pictures again, from the demo: ``make pictures``.
+"""Drawing of the documentation's pictures from the demo, by ``make pictures``.
 
-Needs Chromium and ``make demo``.
+It needs Chromium and the results of ``make demo``.
 """
 
 import contextlib
@@ -43,14 +43,14 @@ def main() -> None:
 
 
 def photograph(address: str, name: str, *, width: int, height: int, wait_s: int) -> None:
-    """Save what Chromium shows of a page."""
+    """Save a screenshot of a page in Chromium as a PNG with few colours."""
     with tempfile.TemporaryDirectory() as folder:
         shot = Path(folder) / "shot.png"
         subprocess.run(
             [
                 shutil.which("chromium")
                 or shutil.which("google-chrome")
-                or sys.exit("Install Chromium."),
+                or sys.exit("Chromium was not found. Install it, then run `make pictures`."),
                 *("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"),
                 *(f"--user-data-dir={folder}/profile", f"--window-size={width},{height}"),
                 *(f"--virtual-time-budget={wait_s * 1000}", "--hide-scrollbars"),
@@ -65,7 +65,7 @@ def photograph(address: str, name: str, *, width: int, height: int, wait_s: int)
 
 
 def save_small(picture: Image.Image, path: Path) -> None:
-    """Save a photograph as a JPEG below the limit, as sharp as fits."""
+    """Save a picture as a JPEG of at most ``MOST_BYTES``, in the best quality that fits."""
     picture = picture.convert("RGB")
     picture.thumbnail((1100, 1100))
     for quality in range(85, 20, -5):
@@ -93,7 +93,9 @@ def serving_demo() -> Iterator[str]:
                 urllib.request.urlopen(f"{address}/server_info", timeout=5).close()
                 break
             if time.monotonic() > deadline:
-                sys.exit("The demo's UI did not start.")
+                sys.exit(
+                    f"The demo's UI did not answer within {3 * PATIENCE_S} s. Run `make demo-ui`."
+                )
             time.sleep(0.5)
         yield address
     finally:

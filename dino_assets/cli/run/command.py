@@ -22,7 +22,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         description=(
             "Make the assets of drops: images, tiles, embeddings, then the map and a round of tiles. The "
             "runs are shown here and in the UI. Finished work is reused. Each drop has its own run; map and "
-            "round are made in a last run. Exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted."
+            "round are made in one last run. Exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted."
         ),
     )
     run.add_argument(
@@ -37,7 +37,8 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     run.add_argument(
         "--replace",
         action="store_true",
-        help="the photographs of a registered drop were moved to another source (default: no)",
+        help="accept another source for a registered drop, because its photographs were moved there "
+        "(default: no)",
     )
     run.add_argument(
         "--select",
@@ -159,7 +160,7 @@ def _register_and_run(options: argparse.Namespace, settings: Settings, printer: 
 
 
 def _word_again(options: argparse.Namespace, drops: Sequence[str]) -> str:
-    """Write the arguments that repeat the command; its drops are registered by now."""
+    """Write the arguments that repeat the command, without ``--from``: its drops are registered by now."""
     words = ["run", *drops]
     if options.select != list(LINEAGE):
         jobs = [job for job in ("ingest", "curate") if options.select == list(assets_of_job(job))]

@@ -34,7 +34,7 @@ def read_config(path: str) -> RunConfig:
 
 
 def config_of_assets(config: Mapping[str, Any], assets: "tuple[str, ...]") -> dict[str, Any]:
-    """Leave the config of other assets out of a run config."""
+    """Remove the config of all assets but ``assets`` from a run config."""
     if "ops" not in config:
         return dict(config)
     return {**config, "ops": {k: v for k, v in ops_of(config).items() if k in assets}}
@@ -51,6 +51,6 @@ def configure_asset(
 
 
 def ops_of(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the part of a run config that has the config of single assets."""
+    """Return the part of a run config that configures single assets."""
     ops = config.get("ops")
     return ops if isinstance(ops, Mapping) else {}

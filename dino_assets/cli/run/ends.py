@@ -32,7 +32,7 @@ def describe_failed(
     for failure in end.failures:
         step = f"{failure.step}: " if failure.step else ""
         sentence = failure.sentence.removeprefix(f"{planned.drop}: ")
-        yield f"{planned.drop or 'all drops'} failed. {step}{sentence}"
+        yield f"{planned.drop or 'the run for all drops'} failed. {step}{sentence}"
         if shows_tracebacks and failure.traceback:
             yield failure.traceback
     if planned.drop and any(failure.step.startswith("images_") for failure in end.failures):
@@ -52,7 +52,7 @@ def describe_canceled(store: ObjectStore, planned: PlannedRun, end: RunEnd) -> I
 
 
 def count_shards(store: ObjectStore, drop: str, *, since: datetime) -> int:
-    """Count the finished shards of a drop that are not older than a time, by the store's clock."""
+    """Count the shards of a drop that were finished since a time, by the store's clock."""
     receipts = store.list("receipts/embeddings")
     return sum(info.key.split("/")[3] == drop and info.modified >= since for info in receipts)
 
@@ -90,13 +90,13 @@ def describe_place(ui: Ui, end: RunEnd) -> Iterator[str]:
 
 
 def _space(store: ObjectStore, made: dict[str, str], asset: str) -> str:
-    """Write the flag ``--space``, which is needed if the asset exists in several spaces."""
+    """Write the flag ``--space`` if the asset exists in several spaces; else return an empty text."""
     is_only_space = len(list(list_spaces(store, asset))) < 2
     return "" if is_only_space else f" --space {made[asset].split('/')[2]}"
 
 
 def _list_embedded(ends: Sequence[RunEnd]) -> set[str]:
-    """List the drops of the runs that have tiles in the pool."""
+    """List the drops for which these runs made or reused embeddings."""
     return {
         str(event.partition)
         for end in ends
@@ -107,7 +107,7 @@ def _list_embedded(ends: Sequence[RunEnd]) -> set[str]:
 
 
 def find_not_chosen(rounds: CommittedTable, drops: Collection[str]) -> list[str]:
-    """Find the drops without a tile in any round of a space; none if a round cannot be read."""
+    """Find the drops without a tile in any round of a space; return no drop if a round cannot be read."""
     chosen: set[str] = set()
     for name in reversed(rounds.drops):  # most likely the newest round has them
         if chosen.issuperset(drops):
@@ -120,7 +120,10 @@ def find_not_chosen(rounds: CommittedTable, drops: Collection[str]) -> list[str]
 
 
 def _suggest_round(rounds: CommittedTable, absent: Collection[str]) -> str:
-    """Write the command for the next round, from absent drops if there are any; empty if no tile is left."""
+    """Write the command for the next round; empty if no tile is left.
+
+    If some drops are absent from every round, the command chooses from these drops.
+    """
     last = rounds.drops[-1]
     if absent:
         some = "".join(f" --drop {name}" for name in absent)

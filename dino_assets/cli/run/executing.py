@@ -1,4 +1,4 @@
-"""Executing the planned runs of one command, one after the other, and printing their course."""
+"""Execution of a command's planned runs, one after the other, with their progress printed."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -28,7 +28,7 @@ FAILED, INTERRUPTED = 1, 130
 
 @dataclass(frozen=True)
 class RequestedRuns:
-    """The runs that a command asks for; ``again`` is the command that repeats it."""
+    """The runs that a person asked for. ``command`` calls this program; ``again`` repeats the request."""
 
     command: str
     again: str
@@ -42,7 +42,7 @@ def find_config_fault(
     """Find an error in a run config, before anything is run; return a sentence, or None."""
     made = {name for planned in plan for name in planned.assets}
     if unused := sorted(set(ops_of(config)).difference(made)):
-        return f"{unused[0]!r} is not made here; this makes {', '.join(sorted(made))}"
+        return f"it configures {unused[0]!r}, but this command makes only {', '.join(sorted(made))}"
     for planned in plan:
         job = definitions.resolve_job_def(planned.job)
         try:
@@ -122,8 +122,8 @@ def _execute(
         )
     for run in find_runs_of(instance, planned.drop) if planned.drop else ():
         printer.say(
-            f"run {run.run_id[:8]} ({run.job_name}) of {planned.drop} is also {run.status.value}: both "
-            "continue and write the same files"
+            f"run {run.run_id[:8]} (job {run.job_name}) of {planned.drop} is {run.status.value}, too: both "
+            "runs continue and write the same files. To avoid that, cancel one of them"
         )
     run_id = str(uuid4())
     some = "" if planned.is_whole_job else f" ({', '.join(planned.assets)})"
@@ -145,7 +145,10 @@ def _describe_done(ends: Sequence[RunEnd], seconds: float) -> str:
     ]
     took = describe_seconds(seconds)
     if was_reused and all(was_reused):
-        return f"Nothing was computed: {count_of(len(was_reused), 'output was', 'outputs were')} reused. {took}."
+        return (
+            f"Nothing was computed: {count_of(len(was_reused), 'output was', 'outputs were')} reused. "
+            f"{took}."
+        )
     made = len(was_reused) - sum(was_reused)
     reused = f", {sum(was_reused)} reused" if any(was_reused) else ""
     return f"Done in {took}: {count_of(made, 'output')} made{reused}."

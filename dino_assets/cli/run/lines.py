@@ -32,10 +32,10 @@ DOING_ELSE = "checking the results …"
 LONGEST_PAUSE_S = 30.0
 _LOOK_S = 1.0
 MAX_FILES_NAMED = 3
-# From here on a line of embeddings has details, which only the run's log shows.
+# The rest of a line of embeddings, from this text on, is not printed; the run's log has it.
 _THREADS = "; read "
 _NUMBERS = re.compile(r"[\d.]+")
-# The IO manager's line; the line for the materialisation says the same.
+# The IO manager's log line is not printed: the line for the materialisation says the same.
 _COMMITTED = re.compile(r"\S+: (committed|reused), ")
 
 
@@ -68,7 +68,7 @@ class RunLines:
             self._show(entry)
 
     def beat(self) -> None:
-        """Print that the run continues, if nothing was printed for long and lines cannot be overwritten."""
+        """Print that the run continues, if lines cannot be overwritten and none came for a while."""
         with self._lock:
             now = self._read_clock()
             if not self._printer.live.is_possible and now - self._printed >= LONGEST_PAUSE_S:
@@ -78,7 +78,7 @@ class RunLines:
 
     @contextmanager
     def beating(self) -> Iterator[None]:
-        """Call ``beat`` from a thread while the block runs, since a silent step calls nothing."""
+        """Call ``beat`` every second while the block runs, from a thread; a step may log nothing for long."""
         is_over = threading.Event()
 
         def look() -> None:
@@ -119,7 +119,7 @@ class RunLines:
             retry = event.step_retry_data
             sentence = explain_error(retry.error, drop=self._drop)
             seconds = describe_seconds(retry.seconds_to_wait or 0)
-            line = _line(str(event.step_key), f"{sentence} Again in {seconds} …")
+            line = _line(str(event.step_key), f"{sentence} Trying again in {seconds} …")
             # The same reason is printed once.
             is_new = (event.step_key, sentence) not in self._retried
             (self._say if is_new else self._printer.live.show)(line)

@@ -41,7 +41,7 @@ class Printer:
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
-        """Keep log records off the terminal in the block; they are in the run's log."""
+        """Print no log records while the block runs, unless tracebacks are shown; the run's log has them."""
         handlers = [] if self.shows_tracebacks else list(logging.getLogger().handlers)
         levels = [handler.level for handler in handlers]
         for handler in handlers:

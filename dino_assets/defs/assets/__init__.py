@@ -1,1 +1,1 @@
-"""The assets. Each calls a stage and returns its draft."""
+"""Dagster assets. Each calls a function of a stage, and returns the draft that the IO manager commits."""

@@ -34,9 +34,9 @@ class DeploymentsConfig(config_of(ExportSettings)):  # type: ignore[misc]
     backfill_policy=SINGLE_RUN,
     output_required=False,
     description=(
-        "The current weights as an ONNX file, with licence, statistics and a manifest. Its outputs are "
-        "compared with those of the transformers model. Made by the job deploy only, never in a run of the "
-        "lineage: exporting a ViT-B takes two minutes."
+        "The current weights as an ONNX file, with licence, statistics and a manifest. The file's outputs "
+        "are compared with those of the same model in the library transformers. The job deploy makes this "
+        "asset. A run of the lineage never does, because exporting a ViT-B takes two minutes."
     ),
 )
 @tried_again

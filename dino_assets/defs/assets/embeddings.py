@@ -25,7 +25,7 @@ from dino_assets.store.commits.reading import CommittedTable
 from dino_assets.weights.records import Checkpoint
 from dino_assets.weights.stage import OUTPUT as WEIGHTS
 
-# Both vector columns, with 0 dims: the UI describes the table for any model and any choice.
+# Both vector columns, with 0 dims, so that the description in the UI fits any model and any choice.
 EVERY_COLUMN = EmbeddingOptions(columns=("cls", "mean"))
 
 
@@ -35,21 +35,21 @@ class EmbeddingsConfig(dg.Config):
     columns: list_of(EmbeddingColumn) = Field(  # type: ignore[valid-type]
         default=["cls"],
         description=(
-            "Vectors to store: cls, mean (over patches), or both. With cls alone, a 12-layer model "
-            "computes 7 % less."
+            "Vectors to store: cls (the model's vector of the whole tile), mean (over patches), or both. "
+            "With cls alone, a 12-layer model computes 7 % less."
         ),
     )
     dtype: VectorType = Field(default="fp16", description="fp16, or fp32 at twice the size.")
     with_patches: bool = Field(
         default=False,
-        description="Also store each tile's patch map: Zarr, one chunk and about 1 MB per tile.",
+        description="Also store the vector of each patch: in Zarr, one chunk and about 1 MB per tile.",
     )
     shard_tiles: int = Field(
         default=SHARD_TILES,
         ge=1,
         description=(
-            "Tiles per shard, rounded to whole images. A shard is stored at once; an interrupted run "
-            "resumes after the last finished shard."
+            "Tiles per shard, rounded to whole images. Each shard is stored as soon as it is finished, so an "
+            "interrupted run resumes after the last finished shard."
         ),
     )
 

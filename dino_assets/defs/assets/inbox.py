@@ -18,16 +18,16 @@ from dino_assets.store.commits.catalogue import job_of
     group_name=job_of("images"),
     partitions_def=drops,
     description=(
-        "Where each drop's photographs come from: a folder, a list or a bucket prefix. Observing it lists "
-        "the files of every drop without reading them. If a listing has changed, the images of that drop "
-        "become stale."
+        "Where each drop's photographs come from: a folder, a list or a bucket prefix. An observation lists "
+        "the files of every drop without reading them. If a drop's listing has changed, its images become "
+        "stale."
     ),
 )
 @tried_again
 def inbox(context: dg.OpExecutionContext, storage: StorageResource) -> dg.DataVersionsByPartition:
     """List the source of every drop.
 
-    A drop whose source cannot be listed keeps its last observation; the log names it.
+    A drop whose source cannot be listed keeps its last observation, and the log names the drop.
     """
     store, root = storage.open(), find_root()
     keys = set(context.instance.get_dynamic_partitions("drops"))

@@ -22,7 +22,9 @@ class ProjectionsConfig(config_of(stage.MapSettings)):  # type: ignore[misc]
 
     tile_px: int = Field(
         default=0,
-        description=("Tile side whose embeddings are used; 0: 518 for DINOv2, 512 for DINOv3."),
+        description=(
+            "Side in pixels of the tiles whose embeddings are used; 0: 518 for DINOv2, 512 for DINOv3."
+        ),
     )
 
 
@@ -32,8 +34,9 @@ NEW_EMBEDDINGS = (
     .allow(dg.AssetSelection.assets("embeddings"))
     .with_label("new embeddings")
 )
-# One map once no run is in progress any more; failed and missing drops do not delay it. The condition is reset
-# by the request for a map, but not in the tick of new embeddings: that map may have begun before they came.
+# One map is requested once no run is in progress; failed and missing drops do not delay it. The request
+# resets the condition, except in a tick that finds new embeddings: that map may have begun before they came,
+# so another map is requested.
 ON_NEW_EMBEDDINGS = (
     NEW_EMBEDDINGS.since(
         (dg.AutomationCondition.newly_requested() & ~NEW_EMBEDDINGS)
@@ -66,7 +69,7 @@ def projections(
     tiles: CommittedTable,
     weights: Checkpoint,
 ) -> Draft:
-    """Lay out all committed embeddings in the space of the current weights."""
+    """Make the map of all committed embeddings in the space of the current weights."""
     space = current_space(weights, compute.configured(), tile_px=config.tile_px)
     values = name_drops(values_of(config, stage.MapSettings), embeddings.store)
     settings = stage.make_settings(**values)

@@ -29,7 +29,9 @@ class SelectionsConfig(config_of(RoundSettings)):  # type: ignore[misc]
 
     tile_px: int = Field(
         default=0,
-        description="Tile side whose embeddings are used; 0: 518 for DINOv2, 512 for DINOv3.",
+        description=(
+            "Side in pixels of the tiles whose embeddings are used; 0: 518 for DINOv2, 512 for DINOv3."
+        ),
     )
     replace: bool = Field(
         default=False,
@@ -52,7 +54,8 @@ class SelectionsConfig(config_of(RoundSettings)):  # type: ignore[misc]
     output_required=False,
     description=(
         "One round of tiles worth labelling: for each tile the reason, the window, the place on the ground "
-        "and a picture. With a contact sheet, and with figures on how well the round covers the pool."
+        "and a picture. The round also has a contact sheet, and figures on how well it covers all tiles that "
+        "could be chosen."
     ),
 )
 @tried_again

@@ -21,7 +21,7 @@ class TilesConfig(dg.Config):
     tile_px: int = Field(
         default=0,
         description=(
-            "Side of a tile in pixels, a multiple of the model's patch; 0: 518 for DINOv2, 512 for "
+            "Side of a tile in pixels, a multiple of the model's patch size; 0: 518 for DINOv2, 512 for "
             "DINOv3."
         ),
     )
@@ -38,7 +38,7 @@ class TilesConfig(dg.Config):
         ),
     )
     with_thermal: bool = Field(
-        default=False, description="Cut thermal images too, as if they showed colours."
+        default=False, description="Cut thermal images too, as if their values were colours."
     )
 
 
@@ -52,7 +52,7 @@ class TilesConfig(dg.Config):
     backfill_policy=SINGLE_RUN,
     description=(
         "Square windows that cover every pixel of every usable image. The last column and row are shifted "
-        "inwards; a small image is one tile. The table has windows and outlines on the ground, no pixels."
+        "inwards; a small image is one tile. The table has windows and outlines on the ground, but no pixels."
     ),
 )
 @tried_again

@@ -1,1 +1,1 @@
-"""Resources: config shells around plain functions."""
+"""Dagster resources: each has config fields, and methods that call plain functions of other modules."""

@@ -33,14 +33,15 @@ class ComputeResource(dg.ConfigurableResource):
     precision: PrecisionClass = Field(
         default="half",
         description=(
-            "Precision of the embeddings, part of their space: half (bf16 or fp16, compared with fp32 "
-            "before it is used), or fp32."
+            "Precision of the embeddings, which is part of their space: half (bf16 or fp16, compared with "
+            "fp32 before it is used), or fp32."
         ),
     )
     engine: EngineChoice = Field(
         default="auto",
         description=(
-            f"Software that runs the model: {', '.join(get_args(EngineChoice))}. Not part of the space."
+            f"Software that runs the model: {', '.join(get_args(EngineChoice))}. The engine is not part of "
+            "the space."
         ),
     )
     batch: int = Field(default=0, description="Tiles per model call; 0: the engine chooses.")

@@ -33,11 +33,11 @@ class HubResource(dg.ConfigurableResource):
     )
 
     def explain_other_model(self, store: ObjectStore) -> str:
-        """Explain that the store's weights are of another model, and what to do; empty if they are not."""
+        """Explain that the store has weights of another model, and what to do; empty if it does not."""
         return explain_other_model(store, self.model, self.revision or None, root=find_root())
 
     def locate(self, say: Callable[[str], object]) -> Located:
-        """Locate the configured checkpoint; when it is fetched, the progress goes to ``say``.
+        """Locate the configured checkpoint, or fetch it; ``say`` is called with lines about the progress.
 
         Raises:
             CheckpointNotFoundError: it is not on this machine and cannot be fetched.

@@ -60,7 +60,7 @@ class InboxResource(dg.ConfigurableResource):
     def open(
         self, store: ObjectStore, name: str, *, read: Callable[[str], Drop] | None = None
     ) -> tuple[Drop, Source]:
-        """Open a drop and its source; an unregistered name is looked for in the inbox and registered.
+        """Open a drop and its source; register an unregistered name if the inbox has a folder of this name.
 
         Such a name may come from a partition key that was added by hand in the UI. ``read`` replaces the
         function that reads the drop's record, for callers that open many drops.

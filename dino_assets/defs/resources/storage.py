@@ -41,6 +41,6 @@ class StorageResource(dg.ConfigurableResource):
 
 
 def override(settings: StorageSettings, **values: object) -> StorageSettings:
-    """Replace settings by all values that are not None."""
+    """Replace settings by the given values; a value of None keeps the setting."""
     present = {name: value for name, value in values.items() if value is not None}
     return replace(settings, **present)  # type: ignore[arg-type]

@@ -32,7 +32,7 @@ class Site:
     bearing_deg: float
 
     def to_degrees(self, points: Outline) -> Outline:
-        """Map points (N, 2) in metres to longitude and latitude (N, 2).
+        """Convert points (N, 2) from metres on the map to longitude and latitude (N, 2).
 
         The map is the ellipsoid's tangent plane, which is exact to a millimetre over 200 m.
         """

@@ -24,7 +24,7 @@ VERSION = 1  # of the drawing: increase it if the same seed would give other pic
 FULL_PX = (4000, 3000)
 PICTURES = 3
 FORWARD_OVERLAP = 0.7
-MARGIN_M = 3.0  # drawn around the cameras' footprints, because the drone sways
+MARGIN_M = 3.0  # also drawn, around the cameras' footprints, because the drone sways
 NOT_A_PICTURE = b"This is a text file that somebody named .JPG. It is here to be quarantined.\n"
 
 
@@ -71,7 +71,7 @@ def draw_flights(folder: Path, *, seed: int = 0, scale: float = 1.0) -> list[Pat
     a killed call is completed. A ``scale`` below 1 gives smaller pictures of the same ground.
 
     Raises:
-        ConfigError: the scale is not above 0 and at most 1, or files that the demo did not draw are in the way.
+        ConfigError: the scale is not above 0 and at most 1, or a folder holds files that were not drawn.
     """
     if not 0 < scale <= 1:
         raise ConfigError(
@@ -120,7 +120,7 @@ def _list_files(folder: Path) -> list[str]:
 
 
 def _refuse_foreign_files(folder: Path, files: dict[str, bytes], earlier: dict[str, Any]) -> None:
-    """Raise if a folder holds files that were not drawn; a real flight may have the same names."""
+    """Raise an error if a folder holds files that were not drawn: a real flight may have the same names."""
     drawn = earlier.get("files", {})
     foreign = [
         path
@@ -132,7 +132,7 @@ def _refuse_foreign_files(folder: Path, files: dict[str, bytes], earlier: dict[s
     if foreign:
         raise ConfigError(
             f"cannot draw sample flights in {folder.name!r}: it holds {len(foreign)} files that were not "
-            f"drawn, {foreign[0]!r} first. Move them away; nothing was written.",
+            f"drawn; the first is {foreign[0]!r}. Nothing was written. Move these files away.",
             setting="folder",
             value=foreign,
         )
@@ -168,7 +168,7 @@ def _write_file(folder: Path, path: str, data: bytes) -> None:
 def _draw_flight(
     rng: np.random.Generator, flight: Flight, *, scale: float
 ) -> Iterator[tuple[str, bytes, dict[str, Any] | None]]:
-    """Draw the site, and take pictures along its y axis: path, bytes and truth of each file."""
+    """Draw the site and take pictures along its y axis; yield path, bytes and ground truth of each file."""
     world, wind, sensor = rng.spawn(3)
     camera = Camera(*(round(side * scale) for side in FULL_PX))
     ground_px_m = camera.ground_px_m(flight.altitude_m)
@@ -213,7 +213,7 @@ def _name(flight: Flight, name: str) -> str:
 def _choose_pose(
     wind: np.random.Generator, flight: Flight, *, number: int, step_m: float
 ) -> tuple[Pose, Exposure]:
-    """Choose the drone's pose for its next picture: near the line, moved by a gust."""
+    """Choose the drone's pose for its next picture: near the flight line, shifted as if by wind."""
     sway, lift, twist = wind.uniform(-1, 1, 2), wind.uniform(-0.2, 0.2), wind.uniform(-0.3, 0.3)
     # Rounded as DJI writes them, so that the metadata is exact.
     altitude_m = round(flight.altitude_m + lift, 1)

@@ -108,7 +108,8 @@ def draw_lit_map(
         padded = height[max(0, top - 1) : band.stop + 1]
         first = min(top, 1)
         inner = slice(first, first + band.stop - top)
-        # Leaves transmit and scatter light, so half the true slope looks right; the full one looks like stone.
+        # Leaves transmit and scatter light, so half the true slope looks right. With the full slope, leaves
+        # look like stone.
         dx = F(0.5 * px_per_m) * np.gradient(padded, axis=1)[inner]
         dy = F(-0.5 * px_per_m) * np.gradient(padded, axis=0)[inner]
         facing = (F(up) - F(right) * dx - F(ahead) * dy) / np.sqrt(1 + dx * dx + dy * dy)
@@ -127,7 +128,7 @@ def draw_lit_map(
 
 
 def _level_around(height: Plane, *, px_per_m: float) -> Plane:
-    """Average the height around each pixel: a box of 2 × 2.8 m, at 0.4 m resolution."""
+    """Average the height in a square of about 2.8 m around each pixel, at 0.4 m resolution."""
     rows, columns = height.shape
     factor = max(1, round(px_per_m / 2.5))
     small = Image.fromarray(height).reduce(factor)

@@ -54,7 +54,7 @@ def _cut(coverage: Plane, whole: Window, band: Window) -> Plane:
 
 @dataclass(frozen=True)
 class Crop:
-    """Appearance of a field: rows every ``row_m`` along ``bearing_deg`` of the map, wheel tracks."""
+    """Appearance of a field: rows every ``row_m`` along a bearing, wheel tracks every ``tramline_m``."""
 
     plant: Colour
     ground: Colour
@@ -84,7 +84,10 @@ def plant_field(canvas: Canvas, outline: Outline, crop: Crop) -> None:
 
 
 def measure_across(canvas: Canvas, window: Window, bearing_deg: float) -> Plane:
-    """Measure metres to the side of a line through the middle; its bearing is clockwise from ahead."""
+    """Measure each pixel's distance in metres to a line through the map's middle.
+
+    The line's bearing is clockwise from the map's y axis; distances to its right are positive.
+    """
     xs, ys = canvas.raster.xs[window[1]][None, :], canvas.raster.ys[window[0]][:, None]
     sin, cos = F(np.sin(np.radians(bearing_deg))), F(np.cos(np.radians(bearing_deg)))
     return xs * cos - ys * sin

@@ -93,7 +93,7 @@ def _rational(value: float, parts: int) -> IFDRational:
 
 
 def _sexagesimal(degrees: float) -> tuple[IFDRational, IFDRational, IFDRational]:
-    """Convert to degrees, minutes, and seconds with four decimals: 3 mm on the ground."""
+    """Convert degrees to whole degrees, minutes, and seconds with four decimals (3 mm on the ground)."""
     whole = Fraction(round(abs(degrees) * 36_000_000), 10_000)
     minutes, seconds = divmod(whole, 60)
     return (
@@ -104,7 +104,7 @@ def _sexagesimal(degrees: float) -> tuple[IFDRational, IFDRational, IFDRational]
 
 
 def write_xmp(capture: Exposure) -> bytes:
-    """Write the XMP packet in DJI's format: signed, two decimals."""
+    """Write the XMP packet in DJI's format: numbers have a sign, and two decimals except for the position."""
     day = capture.taken.strftime("%Y-%m-%d")
     attributes = {
         "xmp:ModifyDate": day,

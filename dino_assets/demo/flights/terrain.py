@@ -41,7 +41,7 @@ class Raster:
         return F(self.length_m / 2) - (rows + F(0.5)) / F(self.px_per_m)
 
     def to_px(self, points: Outline) -> Outline:
-        """Map points (N, 2) in metres to column, row."""
+        """Convert points (N, 2) from metres on the map to column and row in pixels."""
         flipped = np.stack([points[:, 0] + self.width_m / 2, self.length_m / 2 - points[:, 1]], 1)
         return np.asarray(flipped * self.px_per_m)
 
@@ -75,7 +75,7 @@ class Canvas:
             part += alpha * (np.asarray(value, F) - part)
 
     def vary(self, window: Window, alpha: Plane | float, by: Plane) -> None:
-        """Brighten (or darken) a window by a share per pixel."""
+        """Brighten a window by the share ``by`` of each pixel; negative shares darken it."""
         self.colour[(slice(None), *window)] *= 1 + alpha * by
 
 
@@ -106,10 +106,12 @@ def draw_noise(
     roughness: float = 0.6,
     aspect: float = 1.0,
 ) -> Plane:
-    """Draw noise of several scales, each half the last; mean 0, spread 1. ``aspect`` stretches it along y.
+    """Draw noise of several scales, each half the one before; mean 0, spread 1.
 
-    Octaves are drawn from coarse to fine on lattices fixed to the map. So the same generator gives the same
-    landscape at every resolution, and finer rasters only add detail.
+    ``aspect`` stretches the noise along y.
+
+    The scales are drawn from coarse to fine, on lattices that are fixed to the map. So the same generator
+    gives the same landscape at every resolution, and finer rasters only add detail.
     """
     cell, strength, total = coarse_m, 1.0, 0.0
     across = int(np.ceil(raster.width_m / coarse_m))
@@ -224,7 +226,7 @@ def grow_blob(
 
 
 def roughen(rng: np.random.Generator, outline: Outline, *, by_m: float) -> Outline:
-    """Roughen an outline: add a point every few metres, each moved a little, since no wood has straight edges."""
+    """Roughen an outline, since no wood has straight edges: add points, each moved a little."""
     ahead = np.roll(outline, -1, axis=0)
     sides = [
         start

@@ -136,7 +136,8 @@ def _grow_whorls(rng: np.random.Generator, far: Plane, angle: Plane) -> Plane:
 def _grow_skeleton(rng: np.random.Generator, far: Plane, angle: Plane, *, thin: float) -> Plane:
     """Draw a dead trunk from above, with a few bare branches.
 
-    Branches get 5 to 15 % of the trunk's height. A height map is solid below them, so high branches would cast shadows like walls.
+    Branches get 5 to 15 % of the trunk's height. A height map is solid below them, so high branches would
+    cast shadows like walls.
     """
     crown = np.where(far < F(1.6 * thin), F(1), F(0))
     for turn in rng.uniform(0, 2 * np.pi, 7):

@@ -18,9 +18,10 @@ from dino_assets.store.objects import ObjectStore
 
 
 class BucketSource:
-    """A bucket prefix; large files are copied to the folder ``scratch`` while a library reads them.
+    """A bucket prefix as a source.
 
-    ``measure_free`` returns a folder's free bytes.
+    An object that a library must open as a file is first copied to the folder ``scratch``, by default the
+    system's temporary folder. ``measure_free`` returns a folder's free bytes.
     """
 
     is_list = False
@@ -37,7 +38,7 @@ class BucketSource:
         self.measure_free = measure_free
 
     def entries(self) -> list[SourceEntry]:
-        """List all objects below the prefix; a folder's marker is listed as an empty file without suffix.
+        """List all objects below the prefix; an object that only marks a folder is listed as an empty file.
 
         Raises:
             SourceError: one key cannot be a path; obstore then lists nothing at all.

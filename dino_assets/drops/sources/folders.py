@@ -1,7 +1,8 @@
 """Local folder as a source, listed and opened so that nothing outside of it is ever read.
 
-It is listed with ``os.scandir`` and without following links. obstore follows links out of the root, hides
-names that end in ``#<n>``, and lists nothing at all if one name is undecodable.
+The folder is listed with ``os.scandir``, and no link is followed. The library obstore is not used here: it
+follows links out of the folder and hides names that end in ``#<n>``. If one name is undecodable, it lists
+nothing at all.
 """
 
 import errno
@@ -76,7 +77,9 @@ class FolderSource:
         return entries
 
     def open_folder(self, folder: str) -> int:
-        """Open a folder below this one, ``""`` or a path that ends in a slash; no link is followed.
+        """Open the folder of a path below this folder and return its handle; no link is followed.
+
+        What comes after the path's last slash is ignored; ``""`` is this folder itself.
 
         Raises:
             OSError: the folder does not exist.
@@ -205,7 +208,7 @@ def describe_file(
 
 
 def is_decodable(name: str) -> bool:
-    """Check whether a file system's name is text; Python shows other bytes as lone surrogates."""
+    """Check whether a file's name is UTF-8 text; in other names, Python has lone surrogates for bytes."""
     if name.isascii():
         return True
     try:
@@ -216,7 +219,7 @@ def is_decodable(name: str) -> bool:
 
 
 def is_plain(name: str) -> bool:
-    """Check whether a name is shown unchanged: it is text and does not look escaped."""
+    """Check whether ``show_name`` leaves a name unchanged: it is text and does not look escaped."""
     return is_decodable(name) and ("\\x" not in name or _ESCAPED.search(name) is None)
 
 
@@ -259,7 +262,7 @@ def cannot_read(path: str, why: str, *, reason: str) -> SourceError:
 
 
 def too_large(path: str, max_bytes: int) -> SourceError:
-    """Make the error for a file larger than its listing says, or than one read allows."""
+    """Make the error for a file that has more bytes than may be read."""
     return cannot_read(path, f"it has more than {max_bytes:,} bytes", reason="too-large")
 
 

@@ -133,8 +133,8 @@ class _LastFolder:
 class ListSource:
     """A CSV (``image_path,label,metadata…``) or a text list (one path per line, no comments).
 
-    A line of a text list that begins with ``#`` is a path too, because a file may have this name. A comment
-    becomes a row with a reason; otherwise a photograph could be skipped without notice.
+    A line of a text list that begins with ``#`` is also read as a path, because a file may have this name.
+    If there is no such file, the line becomes a row with the reason, so no line is skipped without notice.
     """
 
     is_list = True
@@ -161,7 +161,7 @@ class ListSource:
         ]
 
     def entries(self) -> list[SourceEntry]:
-        """List the named files, each once; missing files and files outside get a refusal.
+        """List the named files, each once; missing files and files outside the allowed folders get a refusal.
 
         Raises:
             SourceError: the list cannot be read, or has no column of paths.
@@ -191,7 +191,7 @@ class ListSource:
         return entries
 
     def _normalise(self, listed: str) -> str:
-        """Make a path relative to the list's folder; unchanged if it leads outside."""
+        """Make a path relative to the list's folder; return it unchanged if it leads outside."""
         if _PLAIN.fullmatch(listed):
             return listed
         if _ADDRESS.match(listed):
@@ -208,7 +208,10 @@ class ListSource:
         return listed
 
     def _find_home(self, folder: str) -> str | None:
-        """Find the list's folder above a path that spells it through a link (such as /tmp on macOS)."""
+        """Find the part of a folder's path that is the list's own folder, reached by a link, or None.
+
+        On macOS, /tmp is such a link.
+        """
         if folder not in self._spellings:
             real = os.path.realpath(self._home)
             above = [*reversed(PurePosixPath(folder).parents), PurePosixPath(folder)]

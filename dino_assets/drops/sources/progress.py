@@ -23,7 +23,7 @@ class Tally:
         self._begun = self._logged = read_clock()
 
     def show(self, count: int) -> None:
-        """Log a count, unless the last one is less than ``EVERY_S`` old."""
+        """Log a count, unless another was logged less than ``EVERY_S`` seconds ago."""
         now = self._read_clock()
         if now - self._logged >= EVERY_S:
             self._logged = now
@@ -32,7 +32,7 @@ class Tally:
             )
 
     def count(self, items: Iterable[Item]) -> Iterator[Item]:
-        """Yield items, and count them."""
+        """Yield the items, and log their count every few seconds."""
         for number, item in enumerate(items, start=1):
             yield item
             if number % _LOOK_EVERY == 0:

@@ -41,9 +41,10 @@ class Source(Protocol):
 
 
 def is_wanted(entry: SourceEntry, *, is_list: bool) -> bool:
-    """Check whether a file becomes a row: it has a photograph's suffix, or a list names it.
+    """Check whether a file becomes a row of ``images``: it has a photograph's suffix, or a list names it.
 
-    Files with a refusal, such as links and pipes, become a row with a reason, whatever their suffix.
+    A file that must not be opened, such as a link or a pipe, becomes a row with the reason, whatever its
+    suffix.
     """
     return is_list or bool(entry.refusal) or is_photo_name(entry.path)
 
@@ -51,8 +52,8 @@ def is_wanted(entry: SourceEntry, *, is_list: bool) -> bool:
 def fingerprint(entries: Iterable[SourceEntry]) -> str:
     """Hash a listing: each path, size, time stamp (or ETag), refusal, and a list's label and metadata.
 
-    It detects changes without reading files. A copy on another machine has other time stamps, so its
-    photographs are read again; the resulting parts are equal.
+    The hash detects changes without reading files. A copy on another machine has other time stamps, so its
+    photographs are read again; the results are equal.
     """
     digest = hashlib.sha256()
     for entry in entries:
@@ -66,7 +67,7 @@ def fingerprint(entries: Iterable[SourceEntry]) -> str:
 
 
 def read_exactly(source: Source, path: str, image_id: str) -> bytes:
-    """Read one file's bytes, if they are still the bytes that ``images`` recorded.
+    """Read one file's bytes and check that they are still those that ``images`` recorded.
 
     Raises:
         SourceError: the file cannot be read, or its bytes changed.

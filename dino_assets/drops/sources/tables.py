@@ -15,7 +15,7 @@ from dino_assets.errors import SourceError
 # The comma comes first, as the choice for a table with one column, which has no delimiter.
 DELIMITERS = (",", ";", "\t")
 LABEL = "label"
-MAX_RECORD_LINES = 100  # a field of a hundred lines is several rows after a stray quote
+MAX_RECORD_LINES = 100  # a row with more lines is really several rows after a stray quote
 _LINE_END = re.compile(r"\r\n|\r|\n")
 
 
@@ -32,7 +32,7 @@ def read_list(file: Path, *, column: str, shown: str) -> Iterator[Listed]:
     """Read the files that a list names: each line of a ``.txt``, or a column of a CSV.
 
     Raises:
-        SourceError: the list is UTF-16 text, or as in ``read_csv``.
+        SourceError: the list is UTF-16 text, or an error of ``read_csv``.
         OSError: the list cannot be read.
     """
     with file.open("rb") as opened:
@@ -53,7 +53,7 @@ def read_list(file: Path, *, column: str, shown: str) -> Iterator[Listed]:
 def read_csv(lines: Iterable[str], *, column: str, shown: str) -> Iterator[Listed]:
     """Read the rows that name a file; column names are compared without case.
 
-    Fields without a column name are kept.
+    Fields without a column name are kept under a number, such as ``column 7``.
 
     Raises:
         SourceError: the column is missing, a column name occurs twice, a quote is not closed, or a text
@@ -117,8 +117,8 @@ def _read_records(
 
 def _unclosed(shown: str, line: int, why: str) -> SourceError:
     return SourceError(
-        f"cannot read the list {shown!r}: the row that begins in line {line}: {why}. Write a field that has "
-        'a quote in quotes, and the quote twice: "5"" pipe".',
+        f"cannot read the row of the list {shown!r} that begins in line {line}: {why}. If a field contains a "
+        'quote, put the field in quotes and write the quote twice: "5"" pipe".',
         reason="row",
         path=shown,
         line=line,
@@ -126,7 +126,10 @@ def _unclosed(shown: str, line: int, why: str) -> SourceError:
 
 
 def _refuse_other_text(fields: list[str], path_at: int | None, *, shown: str, began: int) -> None:
-    """Raise for a label, value or column name that is not UTF-8; a path that is not costs only its row."""
+    """Raise an error if a label, a value or a column name is not UTF-8 text.
+
+    A path that is not UTF-8 raises none: later, only its own row is refused.
+    """
     for at, value in enumerate(fields):
         if at != path_at and not is_decodable(value):
             raise SourceError(
@@ -141,7 +144,10 @@ def _refuse_other_text(fields: list[str], path_at: int | None, *, shown: str, be
 def _explain_joined(
     row: list[str], path_at: int, label_at: int | None, *, delimiter: str
 ) -> str | None:
-    """Return why a row seems to be several rows, joined by a stray quote, or None; long notes are allowed."""
+    """Return why a row seems to be several rows that a stray quote has joined, or None.
+
+    A note may have several lines.
+    """
     for at, value in enumerate(row):
         if "\n" not in value and "\r" not in value:
             continue
@@ -156,7 +162,7 @@ def _explain_joined(
 
 
 def _stated_delimiter(line: str) -> str | None:
-    """Read the delimiter from the first line that Excel writes, ``sep=;``; None for another line."""
+    """Read the delimiter from a first line such as ``sep=;``, which Excel writes; None for any other line."""
     stated = line.strip("\r\n")
     return stated[4:] if len(stated) == 5 and stated[:4].lower() == "sep=" else None
 
@@ -183,7 +189,8 @@ def _find_columns(names: list[str], column: str, shown: str) -> tuple[int, int |
     folded = [name.casefold() for name in names]
     if column.casefold() not in folded:
         raise SourceError(
-            f"the list {shown!r} has no column {column!r}. Its columns: {', '.join(names) or 'none'}",
+            f"the list {shown!r} has no column {column!r}. Its columns: {', '.join(names) or 'none'}. Rename "
+            "the column that holds the paths",
             reason="column-missing",
             path=shown,
         )

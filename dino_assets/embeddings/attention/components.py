@@ -11,7 +11,8 @@ from dino_assets.embeddings.encoder.tokens import Vectors
 
 Foreground = Literal["auto", "above", "below"]
 COUNT = 3
-# Percentiles. A few patches with enormous features (DINOv2 without registers has them) must not dim all others.
+# Percentiles that become 0 and 1. Otherwise a few patches with enormous features would dim all others. DINOv2
+# without registers has such patches.
 _TAILS = (1, 99)
 
 
@@ -29,7 +30,7 @@ class Components:
 def find_components(
     features: Sequence[Vectors], *, foreground: Foreground | None = None
 ) -> Components:
-    """Find the first three principal components of features (rows, columns, D), one basis for all.
+    """Find the first three principal components of features (rows, columns, D), one basis for all pictures.
 
     ``foreground`` separates foreground and background as in the DINOv2 paper. Patches on one side of the
     first component's mean are the foreground, and the components are computed from the foreground only.
@@ -67,7 +68,7 @@ def find_components(
 
 
 def _find_axes(vectors: Vectors) -> tuple[Vectors, tuple[float, ...]]:
-    """Find the three axes (3, D) with the most variance, and their shares; missing axes are zeros."""
+    """Find the three axes (3, D) with the most variance, and their shares of it; missing axes are zeros."""
     centred = vectors.astype(np.float64) - vectors.mean(axis=0, dtype=np.float64)
     variances, axes = np.linalg.eigh(centred.T @ centred)
     variances, axes = variances[::-1][:COUNT], axes.T[::-1][:COUNT]

@@ -8,7 +8,7 @@ from PIL import Image
 
 from dino_assets.errors import ConfigError
 
-MAX_PX = 1024  # 4,000 patches of 16 px; larger pictures are cut into tiles elsewhere
+MAX_PX = 1024  # limit of the longer side of the model's input: 4,000 patches of 16 px
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class PatchGrid:
         return self.columns * self.patch_px, self.rows * self.patch_px
 
     def find_patch(self, x: float, y: float) -> tuple[int, int]:
-        """Return the row and column of the patch over a pixel of the picture.
+        """Return the row and column of the patch that covers a point of the picture.
 
         Raises:
             ConfigError: the point is not on the picture.
@@ -52,10 +52,10 @@ class PatchGrid:
 
 
 def fit_grid(width: int, height: int, *, patch_px: int, max_px: int = MAX_PX) -> PatchGrid:
-    """Fit a grid to a picture: scaled down to ``max_px``, sides rounded down to whole patches.
+    """Fit a grid to a picture that is scaled down until its longer side has at most ``max_px``.
 
-    The grid covers the whole picture, so its proportions change by less than a patch. Small pictures are
-    not enlarged, but have at least one patch.
+    Each side is rounded down to whole patches, at least one. The grid covers the whole picture, so the
+    picture's proportions change by less than a patch. Small pictures are not enlarged.
 
     Raises:
         ConfigError: ``max_px`` is smaller than a patch.

@@ -1,7 +1,8 @@
 """Similarity between the patches of a picture, with or without the position bias.
 
 A patch feature describes the content of a patch and, to a small part, its position. So two patches that
-are near each other, or both at an edge, are more similar than their contents. ``PositionBias`` is this part.
+are near each other, or both at an edge, are more similar than their contents. ``PositionBias`` is the part
+that describes the position.
 """
 
 from collections.abc import Iterable, Iterator
@@ -30,7 +31,7 @@ class PositionBias:
 
 
 def measure_bias(maps: Iterable[Vectors], *, origin: str) -> PositionBias:
-    """Measure the bias on features (rows, columns, D) of reference pictures, all of one shape.
+    """Measure the position bias from features (rows, columns, D) of reference pictures, all of one shape.
 
     The contents of the pictures should cancel out in the mean. Noise pictures have no content; some
     dozens of different photographs also work.

@@ -63,7 +63,7 @@ def make_similarity_page(
 
 
 def quantise(features: Vectors) -> NDArray[np.int8]:
-    """Quantise features to 8 bits, each by its own largest entry: this keeps directions, not lengths."""
+    """Quantise features to 8 bits, each scaled by its largest entry; directions are kept, lengths are not."""
     unit = scale_to_unit(features)
     largest = np.abs(unit).max(axis=-1, keepdims=True)
     return np.round(unit / np.where(largest > 0, largest, 1) * 127).astype(np.int8)

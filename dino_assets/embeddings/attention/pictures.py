@@ -19,9 +19,7 @@ from dino_assets.weights.records import Checkpoint, spell_caveat
 _PANEL_PX, _HEAD_PX, _COMPONENT_PX = 720, 320, 300
 _OPEN_AT = 99.5  # percentile of the values that gets the brightest colour
 _COLUMNS = 4
-NO_DEBIAS = (
-    "positions are not taken out: near patches may look alike because of their position alone"
-)
+NO_DEBIAS = "the position bias is not subtracted: near patches may look alike because of their position alone"
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +41,7 @@ class Photo:
 def draw_attention(
     photo: Photo, attention: Attention, *, head: int | None, checkpoint: Checkpoint
 ) -> Image.Image:
-    """Draw a photograph, and beside it the attention of one head, or the mean of all heads, over it."""
+    """Draw a photograph twice: plain, and under the attention of one head or the mean of all heads."""
     heads = len(attention.patches)
     which = f"mean of {heads} heads" if head is None else f"head {check_index('head', head, heads)}"
     values = attention.pick(head)
@@ -155,8 +153,10 @@ def spell_layer(layer: int, checkpoint: Checkpoint) -> str:
 
 
 def spell_debias(debias: str | None) -> str:
-    """Say whether the position bias was subtracted, and what it was measured on."""
-    return NO_DEBIAS if debias is None else f"positions are taken out, as measured on {debias}"
+    """Describe whether the position bias was subtracted, and on which pictures it was measured."""
+    return (
+        NO_DEBIAS if debias is None else f"the position bias is subtracted, as measured on {debias}"
+    )
 
 
 def describe_model(grid: PatchGrid | None, checkpoint: Checkpoint) -> str:

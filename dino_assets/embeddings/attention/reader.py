@@ -1,4 +1,4 @@
-"""Reader of one layer's attention weights and patch features, by transformers' blocks in float32."""
+"""Reader of one layer's attention weights and patch features, computed by transformers' blocks in float32."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -77,7 +77,7 @@ class PatchReader:
     def read_attention(self, pixels: NDArray[np.uint8], *, layer: int = -1) -> Attention:
         """Compute the attention of the CLS token in one layer, for all heads and a picture (H, W, 3).
 
-        Equals transformers' eager attention to 1e-5. Negative layers count from the last.
+        The shares equal those of transformers' eager attention to 1e-5. Negative layers count from the last.
 
         Raises:
             ConfigError: the model has no layer of this number, or a side is not a multiple of the patch.
@@ -171,8 +171,8 @@ def check_index(name: str, index: int, count: int) -> int:
     """
     if not -count <= index < count:
         raise ConfigError(
-            f"{name} {index} does not exist, the model has {count}: {-count} to {count - 1} is expected, "
-            "where -1 is the last",
+            f"{name} {index} does not exist, because the number of {name}s is {count}. A number from "
+            f"{-count} to {count - 1} is expected, where -1 is the last",
             setting=name,
             value=index,
         )

@@ -1,4 +1,4 @@
-"""Common interface of model files to check: pixels in, arrays by output name out."""
+"""Common interface of the model files that are checked: pixels in, named arrays out."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ Arrays = dict[str, NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class InputForm:
-    """The input of a model; None where the file declares a dynamic size."""
+    """The input that a model file declares; a dynamic size is None."""
 
     name: str
     dtype: Literal["uint8", "float32", "float16"]
@@ -51,11 +51,12 @@ class Candidate(ABC):
 
     kind: str  # for example "ONNX"
     form: InputForm
-    # The first run is the most exact one and shows how the model is built; the others are how it is used.
+    # The first run is the most exact one, for finding mistakes in how the model is built. The others
+    # compute as the model is normally used.
     runs: tuple[Run, ...]
 
     def compute(self, pixels: NDArray[np.generic], run: Run) -> Arrays:
-        """Compute any number of pictures, in batches of the size that the file declares.
+        """Compute the outputs for any number of pictures, in batches of the size that the file declares.
 
         ``pixels`` are (N, H, W, 3) for a model that takes bytes, otherwise (N, 3, H, W).
         """
@@ -78,7 +79,7 @@ class Candidate(ABC):
 
     @property
     def has_open_sides(self) -> bool:
-        """Whether a graph declares dynamic sides; then a size at which it fails is a fault of the file."""
+        """Whether height or width is dynamic; then failing at a size is a fault of the file."""
         return self.form.height is None or self.form.width is None
 
     @abstractmethod

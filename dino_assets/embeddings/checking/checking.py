@@ -20,7 +20,7 @@ def check_model(
     file: str,
     say: Say = lambda line: None,
 ) -> ModelReport:
-    """Compare a model with the checkpoint in ``folder``, at every size that it declares."""
+    """Compare a model with the checkpoint in ``folder``, at the sizes that ``choose_sizes`` gives."""
     sizes: list[SizeReport] = []
     named: list[NamedFault] = []
     notes: list[str] = []
@@ -54,10 +54,11 @@ def check_model(
 def choose_sizes(
     form: InputForm, folder: Path, reference: ReferenceModel
 ) -> Iterator[tuple[int, int]]:
-    """Choose sizes to check: the file's own, or the checkpoint's, one not square, and the family's tile.
+    """Choose the sizes to check, as (height, width).
 
-    Faults of positions show only at sizes other than the trained one. Swapped rows and columns show only
-    in a picture that is not square.
+    A side that the file fixes is always used. A dynamic side takes three values: the checkpoint's input size,
+    a size that is not square, and the tile of the checkpoint's family. Faults of positions show only at sizes
+    other than the trained one. Swapped rows and columns show only in a picture that is not square.
     """
     checkpoint = reference.checkpoint
     patch = checkpoint.patch_px

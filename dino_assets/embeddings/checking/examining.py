@@ -32,10 +32,11 @@ from dino_assets.embeddings.encoder.tokens import normalise
 from dino_assets.errors import InvalidModelFileError
 
 LARGEST_FLOAT16 = 65_504.0
-# Share of the difference that a fault must explain in a model within the gate's limits; the rest is rounding.
+# Share of the squared difference that faults must explain if the model is within the gate's limits; the
+# rest is rounding.
 _EXPLAINED_IN_NOISE = 0.5
 _FEW_TILES = 2
-_LARGE_PX = 400  # at least this side: fewer tiles, so that a check takes about a minute
+_LARGE_PX = 400  # from this side on, fewer tiles are used, so that a check takes about a minute
 Say = Callable[[str], None]
 
 
@@ -50,7 +51,7 @@ class SizeResult:
 
 
 class ModelExamination:
-    """A model and the reference at one size."""
+    """Comparison of one model with the reference at one size, on the same tiles."""
 
     def __init__(
         self, candidate: Candidate, reference: ReferenceNetwork, height: int, width: int
@@ -105,7 +106,7 @@ class ModelExamination:
         if run is not self.candidate.runs[0]:  # the same network, only in another number type
             named = () if report.grade else (self._name_numbers(run, usual),)
             return SizeResult((report,), named, explanation=usual)
-        say(f"{self.height}×{self.width} px, {run.words}: it differs, looking for the fault")
+        say(f"{self.height}×{self.width} px, {run.words}: the model differs, looking for the fault")
         best = explain(question)
         return self._conclude(report, run, usual, best)
 
@@ -113,7 +114,7 @@ class ModelExamination:
         return self.candidate.compute(feed.prepare(tiles), run)
 
     def _judge(self, match: Explanation, run: Run, feeds: list[Feed]) -> SizeReport:
-        """Compare all tiles within the gate's limits."""
+        """Compare the outputs for all tiles with the reference, and grade them by the gate's limits."""
         (feed,) = (each for each in feeds if each.words == match.feed)
         outputs = self._ask(feed, self.tiles, run)
         grades: list[PrecisionClass | None] = []
@@ -156,7 +157,10 @@ class ModelExamination:
         return SizeResult((report,), (self._name_numbers(run, usual),), explanation=usual)
 
     def _name_numbers(self, run: Run, usual: Explanation) -> NamedFault:
-        words = f"the difference is {usual.difference:.2g} × the spread between tiles, {run.words}"
+        words = (
+            f"the difference is {usual.difference:.2g} × the spread between tiles, computed in "
+            f"{run.words}"
+        )
         if run.numerics == "int8":
             return NamedFault(faults.INT8_COLLAPSE, words)
         if run.numerics == "fp32":
@@ -170,7 +174,7 @@ class ModelExamination:
         return NamedFault(faults.HALF_TOO_COARSE, words)
 
     def _is_lost_in_half(self, usual: Explanation) -> bool:
-        """Check whether half precision alone makes about the same difference in the reference."""
+        """Check whether float16 in the reference makes a similar difference: over a quarter as large."""
         planes = normalise(self.few, self.reference.checkpoint)
         halved = compute_in_float16(self.reference.network, planes)
         right = self.right.of_tiles(slice(len(self.few)))
@@ -182,14 +186,14 @@ class ModelExamination:
         return own is not None and own.difference > usual.difference / 4
 
     def _find_overflow(self, answers: dict[str, Arrays], run: Run) -> NamedFault | None:
-        """Find NaN or infinity that occurs with every form of pixels."""
+        """Find an overflow: NaN or infinity in the outputs for every form of pixels."""
         shares = [
             1 - float(np.mean([np.isfinite(array).mean() for array in outputs.values()]))
             for outputs in answers.values()
         ]
         if min(shares) == 0:
             return None
-        words = f"{min(shares):.0%} of the outputs are NaN or infinite, {run.words}"
+        words = f"{min(shares):.0%} of the outputs are NaN or infinite, computed in {run.words}"
         largest = self._find_largest()
         if largest > LARGEST_FLOAT16:
             words += f"; the reference's own numbers reach {largest:,.0f}"

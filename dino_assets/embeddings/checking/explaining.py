@@ -1,7 +1,7 @@
 """Search for the faults that explain how a model differs from the reference.
 
-The model's outputs are compared with those of the reference with a fault planted in it. A fault is
-reported if it explains the difference. If one fault does not, a second and a third one are searched.
+Known faults are planted in the reference, one after another. A fault is reported if the outputs of the faulty
+reference then agree with the model's. If one fault is not enough, a second and a third one are added.
 """
 
 from collections.abc import Iterator
@@ -25,13 +25,13 @@ _LEAST_STEP = 0.3
 LEAST_EXPLAINED = 0.9
 # Highest difference that may remain, as a share of how much the reference's tokens vary.
 MOST_LEFT = 0.1
-# Differences below this one are rounding; the same unit.
+# Differences below this one are rounding; in the same unit as MOST_LEFT.
 ROUNDING = 1e-5
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """The form of pixels, faults and readings of the outputs that come closest to a model."""
+    """The form of pixels, faults and readings of outputs with which the reference is closest to a model."""
 
     feed: str
     readings: dict[str, OutputReading]
@@ -62,15 +62,18 @@ class Question:
 
 
 def match_as_it_should_be(question: Question) -> Explanation | None:
-    """Find how to feed the model and to read its outputs, so that they differ least from the reference.
+    """Find the form of pixels and the readings of outputs that differ least from the reference.
 
-    No fault is assumed. Return None if no output has a shape that tokens have.
+    Faults are not considered. Return None if no output has the shape of tokens.
     """
     return _match(question, question.right, with_faults=False)
 
 
 def explain(question: Question) -> Explanation | None:
-    """Find the faults, including faults of outputs, that bring the reference closest to a model."""
+    """Find the faults that, planted in the reference, bring it closest to a model.
+
+    A wrong choice or order of tokens in an output counts as a fault, too.
+    """
     best = _match(question, question.right)
     while best and len(best.faults) < _MOST_FAULTS and best.difference > ROUNDING:
         following = _find_next(question, best)
@@ -88,7 +91,7 @@ def _find_next(question: Question, so_far: Explanation) -> Explanation | None:
         match = _match(question, tokens)
         if match and (best is None or match.difference < best.difference):
             best = replace(match, pixels=pixels, network=network)
-            # Nothing can be closer. The exception are epsilons, of which several may be close.
+            # Nothing can be closer, so the search ends. Epsilons are an exception: several may be this close.
             if best.difference <= ROUNDING and EPSILON not in {each.fault for each in network}:
                 return best
     if best and 1 - (best.difference / so_far.difference) ** 2 >= _LEAST_STEP:
@@ -141,7 +144,10 @@ def _read(
 
 
 def _measure(array: Vectors, reading: OutputReading, tokens: Tokens, right: Tokens) -> float:
-    """Measure the difference between an output and a reading, relative to the spread over tiles."""
+    """Measure the difference between an output and what a reading makes of tokens.
+
+    The unit is the spread of the reference's tokens over tiles.
+    """
     expected = reading.make(tokens)
     if expected.shape != array.shape:
         return float("inf")

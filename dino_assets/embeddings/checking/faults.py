@@ -5,7 +5,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Fault:
-    """A known fault. An approximation counts as a fault only outside the gate's limits."""
+    """A known fault of model files.
+
+    An approximation counts as a fault only if the outputs differ by more than the gate allows.
+    """
 
     name: str
     sentence: str
@@ -21,7 +24,7 @@ class NamedFault:
     words: str = ""
 
     def __str__(self) -> str:
-        """A phrase, for example ``LayerNorm has another epsilon (1e-05 instead of 1e-06)``."""
+        """A phrase, for example ``LayerNorm has a wrong epsilon (1e-05 instead of 1e-06)``."""
         return f"{self.fault.sentence} ({self.words})" if self.words else self.fault.sentence
 
 
@@ -55,7 +58,7 @@ MISREAD_LAYOUT = Fault(
 UPSIDE_DOWN = Fault(
     "upside-down",
     "pictures are upside down",
-    "Give the first row first; OpenGL and BMP give the last.",
+    "Give the first row first; OpenGL and BMP begin with the last row.",
 )
 MIRRORED = Fault("mirrored", "pictures are mirrored", "Give each row from its left end.")
 
@@ -73,7 +76,7 @@ REGISTERS_NOT_SKIPPED = Fault(
 REGISTERS_ABSENT = Fault(
     "registers-absent",
     "the network is computed without its register tokens",
-    "transformers reads num_register_tokens from config.json; under any other name it takes none.",
+    "Name the number of registers num_register_tokens in config.json; transformers ignores any other name.",
 )
 CLS_NOT_SKIPPED = Fault(
     "cls-not-skipped",
@@ -82,7 +85,7 @@ CLS_NOT_SKIPPED = Fault(
 )
 EPSILON = Fault(
     "layernorm-epsilon",
-    "LayerNorm has another epsilon",
+    "LayerNorm has a wrong epsilon",
     "Take layer_norm_eps of config.json; PyTorch's default is 1e-5, DINOv2's is 1e-6.",
 )
 ROPE_HALVES = Fault("rope-halves-swapped", "the halves that RoPE rotates are swapped", _ROPE)
@@ -90,10 +93,10 @@ ROPE_AXES = Fault("rope-axes-swapped", "RoPE's rows and columns are swapped", _R
 ROPE_PAIRS = Fault(
     "rope-interleaved", "RoPE rotates neighbouring channels instead of halves", _ROPE
 )
-ROPE_PLACES = Fault("rope-positions", "RoPE has other positions or another base", _ROPE)
+ROPE_PLACES = Fault("rope-positions", "RoPE has wrong positions or a wrong base", _ROPE)
 ROPE_ABSENT = Fault("rope-absent", "RoPE is not applied", _ROPE)
 INTERPOLATION = Fault(
-    "positions-interpolated", "position embeddings are interpolated in another way", _POSITIONS
+    "positions-interpolated", "position embeddings are interpolated in a wrong way", _POSITIONS
 )
 POSITIONS_TURNED = Fault(
     "positions-transposed", "position embeddings are laid out column by column", _POSITIONS
@@ -129,7 +132,7 @@ OVERFLOW = Fault(
 )
 HALF_TOO_COARSE = Fault(
     "half-too-coarse",
-    "half precision loses too much in this network",
+    "half precision is too inaccurate for this network",
     "Keep norms, softmax and the residual sum in float32, or compute all in float32.",
 )
 INT8_COLLAPSE = Fault(
@@ -145,11 +148,10 @@ FIXED_SIDE = Fault(
 OTHER_SHAPE = Fault(
     "other-shape",
     "no output has the shape of this checkpoint's tokens",
-    "Name the checkpoint that the file was made from with --reference.",
+    "With --reference, name the checkpoint that the file was made from.",
 )
 OTHER_NETWORK = Fault(
     "unexplained",
     "the numbers differ, and no known fault explains it",
-    "Most likely these are other weights: name the checkpoint that the file was made from with "
-    "--reference.",
+    "Most likely the file has other weights. With --reference, name the checkpoint that it was made from.",
 )

@@ -1,4 +1,4 @@
-"""Hugging Face folder as a model to check: `AutoModel.from_pretrained` with its own processor settings."""
+"""Hugging Face folder as a model to check, computed by ``AutoModel`` with the folder's processor settings."""
 
 from copy import deepcopy
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Common mistakes in building a network."""
+"""Common mistakes in building a network, as faults to plant in the reference."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager

@@ -9,12 +9,17 @@ _ENDINGS = "an .onnx file, an OpenVINO .xml, or a Hugging Face folder with confi
 
 
 def is_checkpoint(path: Path) -> bool:
-    """Check whether a folder is a Hugging Face checkpoint; an export has a config.json but no weights."""
+    """Check whether a folder is a Hugging Face checkpoint: config.json and safetensors.
+
+    An ONNX export has config.json, too, but no safetensors.
+    """
     return (path / "config.json").is_file() and any(path.glob("*.safetensors"))
 
 
 def open_candidate(path: Path, *, threads: int) -> Candidate:
-    """Open an ONNX file, an OpenVINO IR or a Hugging Face folder; in any other folder, its only model file.
+    """Open an ONNX file, an OpenVINO IR or a Hugging Face folder as a model to check.
+
+    Of any other folder, open its only .onnx or .xml file.
 
     Raises:
         InvalidModelFileError: the path is none of these, or cannot be opened.
@@ -30,8 +35,8 @@ def open_candidate(path: Path, *, threads: int) -> Candidate:
         if len(files) != 1:
             names = ", ".join(each.name for each in files) or "none"
             raise InvalidModelFileError(
-                f"{path.name} is a folder with several or no model files ({names}); give {_ENDINGS} and "
-                "safetensors",
+                f"folder {path.name} must contain exactly one .onnx or .xml file, but contains: {names}. "
+                f"Give {_ENDINGS} and safetensors",
                 file=path.name,
             )
         return open_candidate(files[0], threads=threads)

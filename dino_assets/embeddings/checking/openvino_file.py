@@ -29,8 +29,8 @@ class OpenVinoCandidate(Candidate):
     def __init__(self, file: Path, *, threads: int) -> None:
         if not has_openvino():
             raise InvalidModelFileError(
-                f"{file.name} is an OpenVINO IR, and OpenVINO cannot be used on this machine "
-                "(it is built for x86-64)",
+                f"{file.name} is an OpenVINO IR, but OpenVINO cannot be loaded on this machine. Check the "
+                "file on an x86-64 machine, where OpenVINO is installed with dino_assets",
                 file=file.name,
             )
         openvino = import_openvino()
@@ -91,7 +91,7 @@ def _coarser(numerics: Numerics) -> Numerics:
 
 
 def _find_numerics(graph: Any) -> Numerics:
-    """Find the coarsest number type in a graph; a float16 constant counts as half even if it is widened."""
+    """Find the coarsest number type in a graph; float16 constants count even if converted to float32."""
     nodes = graph.get_ops()
     if any(node.get_type_name() == "FakeQuantize" for node in nodes):
         return "int8"

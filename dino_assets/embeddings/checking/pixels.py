@@ -54,9 +54,10 @@ class PixelFault:
 
 
 def list_pixel_faults(form: InputForm, checkpoint: Checkpoint) -> Iterator[PixelFault]:
-    """List common mistakes between the picture and the first layer.
+    """List common mistakes in preparing pixels for the network.
 
-    Missing normalisation is a fault only of a model that takes bytes. Any other model may expect it.
+    Missing normalisation is a fault only if the model takes bytes. For other models the caller may be meant
+    to normalise.
     """
     mean, std = checkpoint.mean, checkpoint.std
 

@@ -100,7 +100,7 @@ def replaced(name: str, make: Callable[[FixedVit], Any]) -> Plant:
 
 @contextmanager
 def changed(pairs: list[tuple[Any, str, Any]]) -> Iterator[None]:
-    """Set attributes of objects, and restore them at the end."""
+    """Set attributes for the block and then restore them; ``pairs`` are (object, attribute, value)."""
     before = [(owner, name, getattr(owner, name)) for owner, name, _ in pairs]
     for owner, name, value in pairs:
         setattr(owner, name, value)

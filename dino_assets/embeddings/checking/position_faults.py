@@ -13,7 +13,7 @@ from dino_assets.embeddings.encoder.vit import FixedVit
 
 
 def list_position_faults(network: FixedVit, model: Any) -> Iterator[NetworkFault]:
-    """List wrong ways to resize the table of positions; ways with an equal result are left out."""
+    """List wrong ways to resize the table of positions, without those that give the right result here."""
     own = network.positions
     assert own is not None
     height, width = network.grid

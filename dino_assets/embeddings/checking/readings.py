@@ -1,7 +1,7 @@
 """Readings of a model's outputs: which tokens an output holds, and in which order.
 
-A reading converts the reference's tokens to the array that the output would then be. The first readings
-of a shape are right. Readings with a fault are common mistakes.
+A reading computes from the reference's tokens what an output with this content should be. Readings without
+a fault are right. Readings with a fault are common mistakes.
 """
 
 from collections.abc import Callable, Iterator
@@ -36,7 +36,7 @@ class OutputReading:
 def list_readings(
     name: str, shape: tuple[int, ...], *, tokens: Tokens, grid: Grid
 ) -> Iterator[OutputReading]:
-    """List readings for an output of this name and shape, right ones first; none if no reading fits."""
+    """List readings for an output of this name and shape, the expected one first; none if no reading fits."""
     dim = tokens["cls"].shape[-1]
     registers = tokens["registers"].shape[1]
     patches = grid[0] * grid[1]

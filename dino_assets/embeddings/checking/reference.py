@@ -1,4 +1,4 @@
-"""The reference of a model check: the checkpoint's network in float32, at one size."""
+"""Reference of a model check: the checkpoint's network in float32, at one size."""
 
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ class ReferenceModel:
 
 
 class ReferenceNetwork:
-    """The network for one size, right or with planted faults."""
+    """The checkpoint's network for one size, computed as it is or with planted faults."""
 
     def __init__(self, network: FixedVit, model: Any, checkpoint: Checkpoint) -> None:
         self.network = network
@@ -38,6 +38,6 @@ class ReferenceNetwork:
         pixels: PixelFault | None = None,
         network: tuple[NetworkFault, ...] = (),
     ) -> Tokens:
-        """Compute all tokens of tiles of this size."""
+        """Compute all tokens of tiles of this size, with the given faults planted."""
         planes = pixels.prepare(tiles) if pixels else normalise(tiles, self.checkpoint)
         return compute_tokens(self.network, planes, network)

@@ -15,7 +15,7 @@ _THETAS = (10_000.0, 100.0)
 
 
 def list_rope_faults(network: FixedVit, model: Any) -> Iterator[NetworkFault]:
-    """List wrong rotations and wrong positions; variants with an equal result are left out."""
+    """List wrong rotations and wrong positions, without positions that give the right result here."""
     cos, sin = network.cos, network.sin
     assert cos is not None
     assert sin is not None

@@ -69,7 +69,7 @@ class Engine:
 
     half: Callable[[str, Machine], list[Numerics]]  # for half precision, best first
     build: Callable[[NetworkSource, EngineSpec, Path | None], Encoder]
-    # The library that decides its numbers, besides PyTorch and transformers.
+    # The version of the library that decides its numbers, besides PyTorch and transformers.
     version: Callable[[], str | None]
 
 
@@ -111,7 +111,8 @@ def list_engines(
 ) -> Iterator[EngineSpec]:
     """List engines to try, best first; on a CPU the last one is the reference, which never fails.
 
-    The list is lazy: if the first engine is used, PyTorch is not imported to look for others.
+    Other engines are looked for only when the caller asks for the next item. So PyTorch is not imported if
+    the caller uses the first engine and that engine does not need it.
 
     Raises:
         ConfigError: the named engine is not installed, or does not run on that device.
@@ -126,10 +127,11 @@ def list_engines(
 
 
 def find_engines(compute: ComputeSettings, *, machine: Machine | None = None) -> Iterator[Pair]:
-    """List engines and their numerics, best first, for any checkpoint; the list is lazy.
+    """List engines and their numerics, best first, for any checkpoint; later ones are looked for on request.
 
     Raises:
-        ConfigError: as ``list_engines``; raised before the first item.
+        ConfigError: the named engine is not installed, or does not run on that device. The call raises it,
+            not the first item.
     """
     pairs = _find_pairs(compute, machine or Machine())
     first = next(pairs, None)
@@ -160,5 +162,5 @@ def _find_pairs(compute: ComputeSettings, machine: Machine) -> Iterator[Pair]:
 def build_engine(
     source: NetworkSource, spec: EngineSpec, *, cache_folder: Path | None = None
 ) -> Encoder:
-    """Build the engine of a spec; a converted network is cached in ``cache_folder``."""
+    """Build the engine that a spec describes; a converted network is cached in ``cache_folder``."""
     return ENGINES[spec.engine].build(source, spec, cache_folder)

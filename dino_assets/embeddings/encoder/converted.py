@@ -1,4 +1,4 @@
-"""On-disk cache of converted networks: one folder each, verified by digests before use."""
+"""On-disk cache of converted networks: one folder per network, verified by digests before use."""
 
 import contextlib
 import errno
@@ -20,7 +20,8 @@ log = logging.getLogger(__name__)
 STAMP = "stamp.json"
 LEFT_AFTER_S = 86_400
 Opened = TypeVar("Opened")
-# Tracing and silencing warnings change state that all threads share. A waiting thread then finds the cached result.
+# One thread converts at a time, because tracing and silencing warnings change state that all threads share. A
+# thread that had to wait finds the cached network.
 _ONE_AT_A_TIME = threading.Lock()
 
 
@@ -44,10 +45,10 @@ def open_converted(
     write: Callable[[Path], None],
     read: Callable[[Path], Opened],
 ) -> Opened:
-    """Read a folder's network; if it is absent, damaged or of another label, write it first.
+    """Read the network in a folder; if it is absent, damaged or has another label, write it first.
 
     A flipped bit in a weight would make every later embedding wrong. So every file is verified before
-    use: 0.1 s for a ViT-S. Without a folder nothing is cached.
+    use, which takes 0.1 s for a ViT-S. Without a folder nothing is cached.
     """
     with _ONE_AT_A_TIME:
         if folder is None:
@@ -58,7 +59,7 @@ def open_converted(
             return read(folder)
         if folder.exists():
             log.warning(
-                "the converted network in %s is damaged or of another model: converting again",
+                "the converted network in %s is damaged or belongs to another model; converting it again",
                 folder.name,
             )
         try:
@@ -66,7 +67,9 @@ def open_converted(
         except OSError as err:
             if err.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
                 raise
-            log.warning("cannot cache converted networks, every start converts again: %s", err)
+            log.warning(
+                "cannot cache the converted network, so every start converts it again: %s", err
+            )
     return open_converted(None, label, write=write, read=read)
 
 
@@ -93,7 +96,7 @@ def _make(
 
 
 def _clear_leftovers(folder: Path) -> None:
-    """Remove files of killed conversions: those older than a day, since no conversion takes that long."""
+    """Remove folders that killed conversions left: those older than a day, which no conversion takes."""
     for left in folder.parent.glob(f"{folder.name}-*"):
         with contextlib.suppress(OSError):
             if time.time() - left.stat().st_mtime > LEFT_AFTER_S:
@@ -101,7 +104,7 @@ def _clear_leftovers(folder: Path) -> None:
 
 
 def _put(new: Path, folder: Path, label: dict[str, object], *, aside: Path) -> None:
-    # Several processes may convert the same network; the first rename wins. A folder is whole or absent.
+    # Several processes may convert the same network; the first rename wins. A folder is complete or absent.
     with contextlib.suppress(OSError):
         if folder.exists() and not _is_whole(folder, label):
             folder.rename(aside)

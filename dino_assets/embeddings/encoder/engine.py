@@ -32,7 +32,7 @@ BATCH_TOKENS = 1600
 
 @dataclass(frozen=True)
 class EngineSpec:
-    """Engine, device, numerics, tiles per call and threads. All of it is recorded in the metadata."""
+    """What an engine is and how it computes: library, device, numerics, tiles per call and threads."""
 
     engine: EngineName
     device: str  # cpu, cuda, cuda:1, mps
@@ -66,7 +66,7 @@ def fit_batch(checkpoint: Checkpoint, side_px: int, *, tokens: int = BATCH_TOKEN
 
 
 class Encoder(ABC):
-    """An engine: uint8 tiles in, named tokens out. ``spec.threads`` threads may call it at once."""
+    """An engine: uint8 tiles in, named tokens out. ``spec.threads`` threads may call it at the same time."""
 
     version: str  # of the library that computes
     tile_s = 0.0  # wall seconds per tile at full load, set by the code that measures it

@@ -1,7 +1,7 @@
 """Numerics gate: refuses an engine whose tokens differ from PyTorch's in float32.
 
-It compares all tokens of whole tiles. So it finds swapped statistics, shifted registers, wrong pooling
-and transposed tiles as well as too few bits.
+The gate compares all tokens of whole tiles. So it finds not only numbers of too few bits, but also swapped
+statistics, shifted registers, wrong pooling and transposed tiles.
 """
 
 from collections.abc import Iterator
@@ -19,7 +19,8 @@ GATE_TILES = 16
 # Lowest allowed cosine between a vector and the reference's: raw, and with the mean vector subtracted from both.
 MIN_COSINE = {"half": 0.999, "fp32": 0.999999}
 MIN_CENTRED = {"half": 0.99, "fp32": 0.9999}
-# Lowest share of one token in a mean that is reported as a fault; 1 is a full member of the mean.
+# A token that wrongly contributes to a mean, or is missing from it, is a fault from this share on. A regular
+# member of the mean has the share 1.
 LEAK = 0.7
 
 
@@ -53,7 +54,7 @@ class GateReport:
 
 
 def draw_gate_tiles(side_px: int, *, count: int = GATE_TILES, seed: int = 0) -> NDArray[np.uint8]:
-    """Draw alternating textures and drawings, always the same ones; none is symmetric."""
+    """Draw the gate's tiles: textures and drawings by turns, always the same ones; none is symmetric."""
     rng = np.random.default_rng([seed, side_px])
     return np.stack(
         [(_texture if number % 2 else _drawing)(rng, side_px) for number in range(count)]
@@ -156,12 +157,13 @@ def _least_cosines(precision: PrecisionClass, *, is_token: bool) -> tuple[float,
 def _find_leaks(tokens: Tokens, mean: Vectors, *, is_whole: bool) -> Iterator[str]:
     """Detect a mean that includes or omits the wrong tokens.
 
-    One wrong token among a thousand changes no cosine. But it moves the means of all tiles towards that
-    token, or away from it. Against the engine's own tokens (``is_whole``) this is exact. Against the
-    reference's tokens, bfloat16 adds noise. Measured with 1370 tokens, the noise is at most 0.46 of a
-    token towards CLS or a register, but 0.65 towards a single patch. So a missing patch is looked for
-    only with ``is_whole``. (Solving for all tokens at once is worse: CLS and the registers of an
-    untrained network are nearly equal.)
+    One wrong token among a thousand hardly changes a cosine. But it moves the means of all tiles towards
+    that token, or away from it. This shift is measured as a share of one token.
+
+    The share is exact if ``tokens`` are the engine's own (``is_whole``). If they are the reference's,
+    bfloat16 adds noise. Measured with 1370 tokens, the noise is at most 0.46 of a token towards CLS or a
+    register, but 0.65 towards a single patch. So a missing patch is looked for only with ``is_whole``.
+    (Solving for all tokens at once is worse: CLS and the registers of an untrained network are nearly equal.)
     """
     registers, patches = tokens["registers"], tokens["patches"]
     expected = patches.mean(axis=1, dtype=np.float64)
@@ -181,9 +183,9 @@ def _find_leaks(tokens: Tokens, mean: Vectors, *, is_whole: bool) -> Iterator[st
 
 
 def measure_cosines(expected: Vectors, actual: Vectors) -> tuple[float, float]:
-    """Measure the lowest cosine between a vector and the reference's: raw, and without the mean vectors.
+    """Return the lowest cosine between a vector and the reference's: raw, and after subtracting the means.
 
-    The second one is needed because an untrained network's vectors nearly all point the same way.
+    The second one is needed because nearly all vectors of an untrained network point in the same direction.
     """
     centred = _lowest(expected - expected.mean(axis=0), actual - actual.mean(axis=0))
     return _lowest(expected, actual), centred

@@ -56,7 +56,10 @@ def encode_in_threads(encoder: Encoder, tiles: Any) -> Tokens:
 def check_engine(
     spec: EngineSpec, encoder: Encoder, reference: ReferenceTokens, folder: Path
 ) -> GateReport:
-    """Compare all tokens of an engine with the reference, then the requested ones; cache the report."""
+    """Compare an engine with the reference: first all tokens, then the requested ones alone.
+
+    If the engine passes, its report is cached in ``folder``.
+    """
     started = time.perf_counter()
     log.info(
         "%s: comparing it with PyTorch in float32, once on this machine for these weights and columns",
@@ -81,7 +84,7 @@ def check_engine(
             temporary.write_text(json.dumps(asdict(report)))
             temporary.replace(folder / "gate.json")
         except OSError as err:
-            log.warning("cannot cache the numerics check, every start repeats it: %s", err)
+            log.warning("cannot cache the numerics check, so every start repeats it: %s", err)
     return report
 
 

@@ -23,7 +23,7 @@ _threads_in: list[int] = []  # id of the process that started OpenVINO's threads
 
 
 def import_openvino() -> Any:
-    """Import OpenVINO without its telemetry, which would look up a host and write below ~.
+    """Import OpenVINO without its telemetry, which would look up a host and write to the home folder.
 
     Raises:
         ImportError: OpenVINO is not installed.
@@ -60,9 +60,9 @@ def has_openvino() -> bool:
 
 
 def refuse_fork() -> None:
-    """Refuse a process that was forked after a network was opened.
+    """Refuse to compute in a process that was forked after a network was opened.
 
-    OpenVINO's threads do not survive a fork, so the process would wait for ever.
+    OpenVINO's threads do not exist in a forked process, so it would wait for ever.
 
     Raises:
         ConfigError: this process was forked after a network was opened.
@@ -71,9 +71,9 @@ def refuse_fork() -> None:
         _threads_in.append(os.getpid())
     elif _threads_in[0] != os.getpid():
         raise ConfigError(
-            f"this process was forked from {_threads_in[0]} after a model was opened there, and OpenVINO "
-            "does not work after a fork: start processes with multiprocessing.get_context('spawn'), or "
-            "open the first model after the fork",
+            f"this process was forked from process {_threads_in[0]} after a model was opened there, and "
+            "OpenVINO does not work after a fork. Start processes with "
+            "multiprocessing.get_context('spawn'), or open the first model after the fork",
             setting="start_method",
             value="fork",
             reason="forked",
@@ -107,7 +107,7 @@ class OpenVinoEncoder(Encoder):
         openvino = import_openvino()
         self.version = openvino.__version__.partition("-")[0]
         core = openvino.Core()
-        # Also read from the file the first time: the graph in memory differs, by 4e-7 as measured.
+        # Read from the file even after a conversion: with the graph in memory, results differ by 4e-7.
         graph = open_converted(
             cache_folder,
             label_network(source, spec, version=self.version),
@@ -143,7 +143,7 @@ class OpenVinoEncoder(Encoder):
 def convert_network(source: NetworkSource, *, batch: int) -> Any:
     """Convert the network to an OpenVINO graph directly from PyTorch.
 
-    By way of ONNX the graph is not faster, and the conversion needs more packages.
+    A conversion through ONNX needs more packages, and its graph is not faster.
     """
     import torch
 

@@ -84,7 +84,7 @@ def open_encoder(
     """Open the best engine that passes the gate; the engine named ``first`` is tried before the others.
 
     ``first`` is a name as ``name_engine`` gives it. The encoder is cached until ``forget_encoders``, so
-    the drops of a run share it. It is opened again if the checkpoint's files were written since.
+    the drops of a run share it. It is opened again if the checkpoint's files have changed since.
 
     Raises:
         EngineRefusedError: no engine passes the gate.
@@ -111,8 +111,8 @@ def open_encoder(
     for each in refused:  # the next call tries them again, because there is no other engine
         _refused.pop(each, None)
     raise EngineRefusedError(
-        f"no engine computes {source.checkpoint.model!r} in precision {compute.precision!r} correctly; "
-        "see the log for details:\n  " + "\n  ".join(refused.values()),
+        f"no engine computes {source.checkpoint.model!r} in precision {compute.precision!r} correctly. "
+        "Reason for each engine (details are in the log):\n  " + "\n  ".join(refused.values()),
         refused=tuple(refused.values()),
     )
 
@@ -136,7 +136,7 @@ _MOST_CACHED = 2
 
 
 def _remember(key: Hashable, built: tuple[Encoder, GateReport]) -> None:
-    """Cache an encoder and drop the ones that were not used recently."""
+    """Cache an encoder; keep only the ``_MOST_CACHED`` encoders that were used last."""
     _passed.pop(key, None)
     _passed[key] = built
     for oldest in list(_passed)[:-_MOST_CACHED]:
@@ -175,7 +175,7 @@ def _build(
 
 
 def _put_first(first: str | None, specs: Iterable[EngineSpec]) -> Iterator[EngineSpec]:
-    """Yield the engine named ``first`` before the others, without looking at the engines after it."""
+    """Yield the engine named ``first``, then the others; specs after it are taken only when asked for."""
     before: list[EngineSpec] = []
     remaining = iter(specs)
     for spec in remaining if first else ():

@@ -26,7 +26,7 @@ class Tokens:
     patches: Vectors | None = None  # (N, P, D), row by row
 
     def __getitem__(self, name: str) -> Vectors:
-        """The tokens of a name.
+        """The tokens with a name, for example ``cls``.
 
         Raises:
             ConfigError: the encoder was not built with this output.
@@ -65,7 +65,7 @@ class Tokens:
 def normalise(tiles: NDArray[np.uint8], checkpoint: Checkpoint) -> NDArray[np.float32]:
     """Convert uint8 tiles (N, H, W, 3) to float32 planes (N, 3, H, W): ``(x / 255 − mean) / std``.
 
-    Nothing is resized or cropped. The Hub's own processors lose 23 % of a tile (DINOv2) or four fifths
+    Nothing is resized or cropped. The Hub's own processors would lose 23 % of a tile (DINOv2) or four fifths
     of its pixels (DINOv3).
     """
     planes = np.empty((tiles.shape[0], 3, *tiles.shape[1:3]), np.float32)

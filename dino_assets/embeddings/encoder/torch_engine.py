@@ -14,7 +14,7 @@ from dino_assets.errors import DeviceMemoryError
 
 
 class TorchEncoder(Encoder):
-    """transformers' blocks in PyTorch.
+    """Engine that computes transformers' blocks in PyTorch.
 
     On a CPU one call uses one thread, and callers run several calls at a time. Measured on two cores,
     this is 1.4× as fast as two OpenMP threads per call. It is up to 4× as fast when other processes use
@@ -22,7 +22,7 @@ class TorchEncoder(Encoder):
     on the number of threads.
 
     On a GPU tiles are copied as bytes, not as floats, from pinned memory. Each calling thread has its
-    own stream, so one copies while the other computes.
+    own stream, so one thread copies while the other computes.
     """
 
     def __init__(
@@ -108,5 +108,5 @@ class TorchEncoder(Encoder):
 def pays_to_compile(
     spec: EngineSpec, *, find_program: Callable[[str], str | None] = shutil.which
 ) -> bool:
-    """Check whether compiling is worth it: on CUDA with a C compiler."""
+    """Check whether to compile the network: only on CUDA, and if gcc, which this needs, is installed."""
     return spec.device.startswith("cuda") and find_program("gcc") is not None

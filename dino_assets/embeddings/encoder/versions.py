@@ -36,9 +36,8 @@ def _torch_version() -> str:
 
 
 def _processor(spec: EngineSpec) -> str:
-    if (
-        spec.engine != "torch"
-    ):  # OpenVINO ignores the limit that PyTorch's settings put on the processor
+    # A limit on the processor's features in PyTorch's settings does not apply to OpenVINO.
+    if spec.engine != "torch":
         return f"{spec.device} {read_flags()}"
     import torch
 

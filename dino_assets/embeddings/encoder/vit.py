@@ -1,4 +1,4 @@
-"""One network for all three families: transformers' weights and blocks, for one picture size.
+"""Network for all three model families: transformers' weights and blocks, for one picture size.
 
 Positions are constants, so no engine has to interpolate them. If only the CLS token is requested, the
 last block computes only that token: 7 % less work in a 12-layer network, with the same numbers.
@@ -27,7 +27,7 @@ _LOADING = threading.Lock()
 
 
 class FixedVit(nn.Module):
-    """The network: planes (N, 3, height, width) in, the requested tokens out, all in float32.
+    """The network: it takes planes (N, 3, height, width) and returns the requested tokens in float32.
 
     cls (N, D) · mean (N, D), over patches · registers (N, R, D) · patches (N, P, D), row by row.
     """
@@ -107,7 +107,7 @@ class FixedVit(nn.Module):
         return self.norm(hidden.float())  # type: ignore[no-any-return]
 
     def _cls_of(self, layer: Any, hidden: Tensor) -> Tensor:
-        """Compute the CLS token of a block: keys and values of all tokens, the query of the first one."""
+        """Compute only a block's CLS token, from the query of CLS and the keys and values of all tokens."""
         attention = layer.attention
         normed = layer.norm1(hidden)
         count, _, dim = normed.shape
@@ -145,8 +145,8 @@ def attend_per_head(
 ) -> tuple[Tensor, None]:
     """Compute attention head by head, which is 1.5 × as fast as torch's own on a CPU in bfloat16.
 
-    There, torch's own converts bfloat16 to float32. On other devices, and where a compiler would unroll
-    the heads, torch's own attention is used.
+    Torch's own attention converts bfloat16 to float32 on a CPU. This function still uses it on other
+    devices, and while torch compiles, because the compiler would unroll the heads.
     """
     if query.device.type != "cpu" or torch.compiler.is_compiling():
         attended = functional.scaled_dot_product_attention(query, key, value, scale=scaling)
@@ -170,7 +170,7 @@ def load_model(folder: Path, checkpoint: Checkpoint, *, attention: str = "sdpa")
         InvalidCheckpointError: a tensor is not in the files, or the files changed since they were checked.
     """
     check_files(folder, checkpoint)
-    # Some configs spell it `num_registers`, which transformers reads as no registers.
+    # Some configs call it `num_registers`; transformers ignores that name and takes no registers.
     spelled = {} if checkpoint.family == "dinov2" else {"num_register_tokens": checkpoint.registers}
     # Only from_pretrained maps the renamed keys of older checkpoints.
     with _LOADING, hide_progress_bars():
@@ -188,7 +188,7 @@ def load_model(folder: Path, checkpoint: Checkpoint, *, attention: str = "sdpa")
     if absent:
         raise InvalidCheckpointError(
             f"{checkpoint.model!r}: the weights lack {len(absent)} tensors of the model, for instance "
-            f"{absent[0]!r}; they would be random. Fetch or copy the checkpoint again."
+            f"{absent[0]!r}. Their numbers would be random. Fetch or copy the checkpoint again."
         )
     return model.eval().requires_grad_(False)
 

@@ -23,7 +23,7 @@ from dino_assets.errors import InvalidVectorsError, UnusableImageError
 
 T = TypeVar("T")
 READERS = 4
-# Most pictures that wait for a full batch. So results come steadily even if most pictures need no model.
+# At most this many pictures wait for a full batch. So results come steadily even if few of them need a model.
 _WAITING = 256
 
 

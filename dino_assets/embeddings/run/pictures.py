@@ -49,8 +49,8 @@ def read_pixels(picture: Picture) -> NDArray[np.uint8]:
     """Read upright RGB pixels (H, W, 3) from a file or its bytes, or check an array of pixels.
 
     Raises:
-        UnusableImageError: the file is missing, unreadable, special-file or too-large; or ``decode_image``
-            refuses it; or the pixels are not uint8 RGB.
+        UnusableImageError: ``read_picture`` or ``decode_image`` refuses the file, or the pixels are not
+            uint8 RGB.
     """
     if isinstance(picture, np.ndarray):
         if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
@@ -70,7 +70,7 @@ def read_picture(path: Path, *, max_bytes: int = MAX_FILE_BYTES) -> bytes:
     """Read a picture file's bytes.
 
     Raises:
-        UnusableImageError: the file is missing, unreadable, special-file or too-large.
+        UnusableImageError: with the reason ``missing``, ``unreadable``, ``special-file`` or ``too-large``.
     """
     try:
         handle = os.open(path, _READ)
@@ -81,7 +81,7 @@ def read_picture(path: Path, *, max_bytes: int = MAX_FILE_BYTES) -> bytes:
     try:
         status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):
-            raise UnusableImageError("special-file", "a pipe, socket, device or folder")
+            raise UnusableImageError("special-file", "the file is a pipe, socket, device or folder")
         with open(handle, "rb", closefd=False) as file:
             # Limited by the file's size: allocating a buffer of the limit for every picture is slow.
             data = file.read(min(status.st_size, max_bytes) + 1)

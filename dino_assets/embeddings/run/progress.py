@@ -88,7 +88,10 @@ class ShardProgress:
         self._engine = ready.facts["engine"]
         for reason in ready.facts.get("refused", ()):
             self._warnings.append(f"refused: {reason}")
-            self._log(f"fell back to {self._engine}, because {reason}", level=logging.WARNING)
+            self._log(
+                f"using {self._engine}, because another engine was refused: {reason}",
+                level=logging.WARNING,
+            )
         if not ready.tile_s:
             return
         # One thread per worker reads while others compute, so the slower of the two decides. On a CPU

@@ -18,8 +18,8 @@ SHARD_TILES = 256
 class Shard:
     """Whole images of a drop; ``id`` is a hash of the shard's inputs.
 
-    ``number`` and ``first`` (row) are its place in the drop. ``copied_rows`` are rows with vectors that
-    are already stored.
+    ``number`` and ``first``, its first row, are its place in the drop. ``copied_rows`` are rows whose vectors
+    are already stored elsewhere.
     """
 
     number: int

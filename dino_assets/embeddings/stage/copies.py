@@ -71,7 +71,7 @@ class ReusableVectors:
         return [image for image in _list_image_ids(shard) if image in self._stored]
 
     def add_copied_rows(self, shard: Shard) -> Shard:
-        """Return the shard with its reusable rows; without rows if they are gone or damaged."""
+        """Return the shard with its reusable rows, or without rows if a row is gone or damaged."""
         try:
             rows = [self._read_image(image) for image in self.list_images(shard)]
         except CorruptObjectError:

@@ -136,8 +136,8 @@ def _warn_of_loss(store: ObjectStore, output: OutputId, options: EmbeddingOption
     lost += ["patch maps"] if old_config.get("with_patches") and not options.with_patches else []
     if lost:
         log.warning(
-            "%s had %s; this run's configuration does not include it, so it is lost. To keep it, configure "
-            "`embeddings`",
+            "%s had %s; this run's configuration does not include it, so it is lost. To keep it, set it in "
+            "the configuration of `embeddings`",
             output,
             ", ".join(lost),
         )
@@ -167,7 +167,8 @@ def _push_parts(
                     job.cache / "turns", device, holder=str(job.output), say=progress.warn
                 )
                 stack.enter_context(turn)
-            # Only on a CPU do workers share threads. On GPUs another number would open another encoder.
+            # Only workers on a CPU share its threads. On GPUs another number of threads would open another
+            # encoder, so the number does not depend on how many GPUs are used.
             sharing = devices if job.compute.device == "cpu" else every
             threads = max(1, job.compute.threads // len(sharing))
             job = replace(
@@ -202,9 +203,9 @@ def _reuse_vectors(
     receipts: dict[int, Receipt | None],
     progress: ShardProgress,
 ) -> tuple[list[Shard], Iterable[Shard]]:
-    """Reuse vectors that are already stored; return the shards still to compute, twice.
+    """Store the shards whose vectors can all be reused; return the other shards, twice.
 
-    The second time they come one by one with the rows to copy.
+    The list has the shards to compute. The iterable gives them one by one, each with the rows to copy.
     """
     if job.options.with_patches or not missing:  # patch maps are not reused
         return missing, missing
@@ -234,7 +235,7 @@ def _reuse_vectors(
 
 
 def _engine_facts(receipts: list[Receipt]) -> dict[str, Any]:
-    """Collect facts about the engines that computed the drop, with the shards of each if there are several.
+    """Collect facts about the engines that computed a drop; if there are several, count the shards of each.
 
     The number of copied tiles is left out, because it depends on the order of drops.
     """
@@ -253,7 +254,7 @@ def _engine_facts(receipts: list[Receipt]) -> dict[str, Any]:
 
 
 def _list_batches(receipt: Receipt) -> list[tuple[int, ...]]:
-    """List the batch shapes of a shard; a copied shard has all shapes of the drop that it comes from."""
+    """List the batch shapes of a shard; a copied shard has all shapes of the drop that it was copied from."""
     batch = receipt.facts["batch"]
     return [tuple(each) for each in batch] if isinstance(batch[0], list) else [tuple(batch)]
 

@@ -38,14 +38,14 @@ class NovelTile:
 
 @dataclass(frozen=True)
 class DropDrift:
-    """A verdict that never blocks, and the tiles to look at, the most novel first."""
+    """A drop's verdict, which never blocks later steps, and the tiles to look at, the most novel first."""
 
     verdict: Verdict
     novel: tuple[NovelTile, ...]
 
 
 def compare_embedded(embedded: Mapping[str, CommittedTable]) -> list[DropDrift]:
-    """Compare drops, each given with its own embeddings, with all other drops of their space.
+    """Compare each drop with all other drops of its space; ``embedded`` has the embeddings of each drop.
 
     Other drops are opened only if a drop has enough tiles to be compared.
     """
@@ -73,8 +73,8 @@ def compare_drops(
 ) -> list[DropDrift]:
     """Compare drops with all other drops that are committed in the handle's space.
 
-    Manifests contain no time, so "past" drops are all other drops, later ones included. Of more than
-    ``past_drops``, always the same ones are used, chosen by a hash of their names. Each is read once.
+    Manifests contain no time, so "past" drops are all other drops, including later ones. If there are more
+    than ``past_drops``, a hash of their names decides which are used, always the same. Each is read once.
 
     Raises:
         NotCommittedError: a drop is not committed in this space.

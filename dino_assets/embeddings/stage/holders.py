@@ -28,9 +28,9 @@ _READERS = 16
 
 
 def find_holders(store: ObjectStore, output: OutputId, images: Collection[str]) -> list[Row]:
-    """List drops that may hold one of the images in an output's space, with the content hash of their tiles.
+    """List drops that may hold vectors of these images in an output's space, with their tiles' content hash.
 
-    The index is a hint: the caller must check the manifests and rows.
+    The index may be wrong, so the caller must check the manifests and rows.
     """
     rows = read_index(store, _name_index(output), partial(_list_rows, store, output))
     ordered = sorted(rows)
@@ -42,7 +42,10 @@ def find_holders(store: ObjectStore, output: OutputId, images: Collection[str]) 
 
 
 def add_holder(store: ObjectStore, output: OutputId, tiles: str, images: Iterable[str]) -> None:
-    """Add a drop's images to the index, before its embeddings of these ``tiles`` are committed."""
+    """Add a drop's images to the index; call this before the drop's embeddings are committed.
+
+    ``tiles`` is the content hash of the tiles that were embedded.
+    """
     row = _make_row(output, tiles, images)
     add_row(store, _name_index(output), row, partial(_list_rows, store, output))
 

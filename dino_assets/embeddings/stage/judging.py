@@ -14,8 +14,8 @@ from dino_assets.store.commits.protocol import Manifest
 from dino_assets.store.commits.reading import CommittedTable
 from dino_assets.verdicts import Verdict
 
-# Lengths of vectors may be outside of the range of the gate's tiles by these factors (below, above). A mean
-# is shorter the more its patches differ: the mean of noise has half the length of any drawn tile's.
+# A vector's length may be outside of the range of the gate's tiles by these factors (below, above). The more
+# the patches of a tile differ, the shorter is their mean: for noise, half as long as for any gate tile.
 NORM_SLACK = {"cls": (2.0, 2.0), "mean": (8.0, 2.0)}
 
 

@@ -37,7 +37,9 @@ def read_origins(tiles: CommittedTable, pool: TilePool) -> Origins:
             table = tiles.read(drop, [column.name for column in columns_of(TileOrigin)])
         except (NotCommittedError, CorruptObjectError, pa.ArrowInvalid) as err:
             unknown[drop] = str(err)
-            log.warning("%s: cannot read photographs and places of its tiles: %s", drop, err)
+            log.warning(
+                "%s: cannot read which photographs and places its tiles come from: %s", drop, err
+            )
             continue
         for origin in read_records(TileOrigin, table):
             if (of_pool := rows.get(origin.tile_id)) is not None:
@@ -46,5 +48,8 @@ def read_origins(tiles: CommittedTable, pool: TilePool) -> Origins:
 
 
 def hash_tiles(tiles: CommittedTable) -> dict[str, str]:
-    """List the content hash of each drop's ``tiles`` as recipe inputs; the names cannot be drops' names."""
+    """Return the content hash of each drop's ``tiles`` as recipe inputs.
+
+    The inputs are named ``tiles/DROP``. A drop's name has no ``/``, so no input is taken for a drop.
+    """
     return {f"tiles/{m.recipe.output.drop}": content_hash(m) for m in tiles.manifests}

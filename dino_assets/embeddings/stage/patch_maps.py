@@ -1,7 +1,7 @@
 """Patch maps: an opt-in Zarr array (tile, row, column, feature) beside a drop's embeddings.
 
-There is one chunk per tile, about a megabyte. Each is stored as soon as it is computed and read alone.
-The files are in Zarr's format 3, so exported ones open with ``zarr.open_array``.
+There is one chunk per tile, about a megabyte. Each chunk is stored as soon as it is computed, and can be read
+without the others. The files are in Zarr's format 3, so exported ones open with ``zarr.open_array``.
 """
 
 import json
@@ -71,7 +71,7 @@ def read_patches(embeddings: CommittedTable, drop: str, rows: Sequence[int]) -> 
     files = {part.name: part for part in manifest.parts}
     if f"{ARRAY}/zarr.json" not in files:
         raise NotCommittedError(
-            f"{output} has no patch maps. Materialise it again with with_patches: true.",
+            f"{output} has no patch maps. Materialise it again with `with_patches: true`.",
             output=str(output),
             reason="no-patches",
         )

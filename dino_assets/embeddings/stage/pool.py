@@ -65,13 +65,13 @@ def choose_pool(
     tags: Collection[str] = (),
     committed: Collection[str] | None = None,
 ) -> CommittedTable:
-    """Narrow a handle to the drops of a pool: the chosen ones, without retired ones.
+    """Narrow the embeddings to the drops of a pool: the chosen drops, without retired ones.
 
-    ``committed`` are the drops of a committed result. They stay in the pool even if they are retired or
-    renamed, and then nothing is refused.
+    ``committed`` are the drops of a result that is already committed. They stay in the pool even if they were
+    retired or renamed since. If ``committed`` is given, names and tags that do not exist are ignored.
 
     Raises:
-        ConfigError: a drop or a tag does not exist, or a named drop is retired.
+        ConfigError: ``committed`` is None, and a drop or a tag does not exist or a named drop is retired.
     """
     records = find_drops(embeddings.store)
     existing = {*embeddings.drops, *embeddings.unmade}
@@ -83,7 +83,7 @@ def choose_pool(
 
 
 def read_pool(embeddings: CommittedTable, column: EmbeddingColumn) -> TilePool:
-    """Read all tiles that are committed in the handle's space into memory.
+    """Read all tiles of the embeddings into memory, with their vectors in ``column``.
 
     Raises:
         MixedSpacesError: a part's metadata names another space.
@@ -131,10 +131,10 @@ def _check_space(embeddings: CommittedTable, manifest: Manifest, part: pa.Table)
 
 
 def list_drops(recipe: Recipe) -> list[str]:
-    """List the drops that a map or a round was made of; its other inputs have a ``/`` in their names."""
+    """List the drops that a map or round was made of: its recipe's inputs without ``/`` in their names."""
     return [name for name in recipe.inputs if "/" not in name]
 
 
 def hash_inputs(embeddings: CommittedTable) -> dict[str, str]:
-    """List the content hash of each drop as recipe inputs."""
+    """Return the content hash of each drop's embeddings as recipe inputs, named by drop."""
     return {str(m.recipe.output.drop): content_hash(m) for m in embeddings.manifests}

@@ -15,7 +15,7 @@ _blocks: list[Workers] = []  # one entry per active block, all with the workers 
 def share_encoders() -> Iterator[None]:
     """Keep encoders and workers open inside this block; release them at the end of the outermost block.
 
-    A command that runs drop after drop enters one block around all of them. Each run enters another one.
+    A command that runs drop after drop puts one block around all runs. Each run has its own block inside.
     """
     with _lock:
         _blocks.append(_blocks[0] if _blocks else Workers())
@@ -32,7 +32,7 @@ def share_encoders() -> Iterator[None]:
 
 @contextmanager
 def use_workers() -> Iterator[Workers]:
-    """Yield the workers of the active block; without one, new workers that end with this context."""
+    """Yield the workers of the active block; without a block, yield new workers and close them at the end."""
     with _lock:
         of_block = _blocks[0] if _blocks else None
     if of_block is not None:

@@ -1,7 +1,7 @@
 """Worker of the embeddings stage: reads, decodes, crops, encodes and writes shards concurrently.
 
-A shard is stored before the worker waits for the next shard's tiles. So a kill costs at most one shard,
-and the few batches that are computed while it is stored.
+A shard is stored before the worker waits for the next shard's tiles. So a killed run loses at most
+one shard, and the few batches that are computed while that shard is stored.
 """
 
 import logging
@@ -63,7 +63,10 @@ class EmbeddingJob:
     todo: int = 0  # tiles to compute, by all workers together
 
     def __call__(self, device: str) -> Work:
-        """Open the encoder on a device; the first message of the work has its facts and speed."""
+        """Open the encoder on a device and return the function that computes shards with it.
+
+        The function's first message has the encoder's facts and speed.
+        """
         try:
             ready = self._open(device)
         except InvalidCheckpointError as err:
@@ -163,7 +166,8 @@ class _Worker:
     def _run_trial(self, shard: Shard) -> WorkerReady:
         """Measure the speed on a few real tiles, for the forecast.
 
-        In a small drop the trial would take longer than the tiles, so an earlier drop's time is used.
+        For a small drop the trial would take longer than the tiles. If this encoder was timed for an earlier
+        drop, a small drop uses that time.
         """
         spec = self.encoder.spec
         image = next(self._images([shard]))

@@ -1,4 +1,4 @@
-"""A camera's focal length in pixels, from its file's metadata; it converts a height to a ground size."""
+"""Focal length of a camera in pixels, from a photograph's metadata: with it, a height gives a ground size."""
 
 import csv
 import io
@@ -23,7 +23,7 @@ _PREFIXES = ("PHANTOM VISION ", "SKYDIO ", "DJI ")
 
 @dataclass(frozen=True)
 class Optics:
-    """A file's metadata about its lens. The calibrated values are pixels of the frame as it was shot."""
+    """A photograph's metadata about its lens; calibrated values are in pixels of the picture as shot."""
 
     model: str | None = None
     focal_mm: float | None = None
@@ -37,12 +37,12 @@ class Optics:
 
 
 def find_focal_px(optics: Optics, *, width: int, height: int) -> tuple[float, str] | None:
-    """Find the focal length in pixels of the stored frame, and the metadata that it comes from.
+    """Find the focal length in pixels of the picture as stored, and the name of its source; None if unknown.
 
-    In this order: the factory's calibration, EXIF's focal plane, a table of drone cameras, the 35 mm
-    equivalent. The last one refers to the diagonal of the whole sensor, so a picture wider than 3:2 counts
-    as cropped from the full width of a 4:3 sensor. For an FC300S at 4000×2250 this is 1.3 % off the sensor's
-    data sheet; the picture's own diagonal would be 9 % off.
+    The first source that has a value counts: the factory's calibration, EXIF's focal plane, a table of drone
+    cameras, the 35 mm equivalent. The 35 mm equivalent refers to the diagonal of the whole sensor. So a
+    picture wider than 3:2 counts as cropped from the full width of a 4:3 sensor. For an FC300S at 4000×2250
+    the result is 1.3 % off the sensor's data sheet; with the picture's own diagonal it would be 9 % off.
     """
     long_px = max(width, height)
     zoom = optics.digital_zoom or 1.0
@@ -62,11 +62,12 @@ def find_focal_px(optics: Optics, *, width: int, height: int) -> tuple[float, st
 
 
 def find_resize(optics: Optics, *, width: int, height: int) -> float:
-    """Find a picture's size relative to the shot, such as 0.5 after a tool halved it.
+    """Find a picture's size relative to its size when it was shot: 0.5 if a tool halved it.
 
-    The calibrated principal point lies in the middle of its frame, within a few percent. Tools that resize
-    keep it but rewrite EXIF's width. If both sides do not scale alike, the picture was cropped. Then the
-    side that was not cropped (the larger scale) counts: 1 for 16:9 cropped from 3:2.
+    The calibrated principal point lies in the middle of the picture as shot, within a few percent, so it
+    tells the size of that picture. Tools that resize keep the point but rewrite EXIF's width. If the two
+    sides have different scales, the picture was cropped. Then the larger scale counts, which is that of the
+    uncropped side: 1 for 16:9 cropped from 3:2.
     """
     long_px = max(width, height)
     center = optics.calibrated_center_x_px
@@ -81,9 +82,9 @@ def find_resize(optics: Optics, *, width: int, height: int) -> float:
 
 
 def find_center_px(optics: Optics, *, width: int, height: int) -> tuple[float, float] | None:
-    """Find the calibrated principal point in a picture; None if it was cropped or stored turned.
+    """Find a picture's calibrated principal point; None if unknown, or after a crop or a quarter turn.
 
-    The metadata does not say where a picture was cropped, so the middle of the rest is the best estimate.
+    The metadata does not say which part was cut off, so callers then use the picture's middle.
     """
     x, y = optics.calibrated_center_x_px, optics.calibrated_center_y_px
     if x is None or y is None:
@@ -95,7 +96,7 @@ def find_center_px(optics: Optics, *, width: int, height: int) -> tuple[float, f
 
 
 def find_sensor_mm(model: str | None, focal_mm: float | None) -> float | None:
-    """Find the millimetres of sensor along a picture's long side, if camera and lens are in the table."""
+    """Find the length in mm of the sensor's long side; None if camera and lens are not in ``cameras.csv``."""
     if model is None or focal_mm is None:
         return None
     name = model.strip().upper()
@@ -112,7 +113,8 @@ def _read_cameras() -> dict[str, list[tuple[float | None, float]]]:
     """Read ``cameras.csv``: by EXIF model, each lens' focal length and its sensor's long side in mm.
 
     The values come from data sheets and calibrations. A camera with several lenses has one row per focal
-    length (empty for interchangeable lenses). Zoom lenses have no row: their millimetres fit no sensor.
+    length; with interchangeable lenses, the focal length is empty. Zoom lenses have no row, because the
+    millimetres that they state fit no sensor.
     """
     table = files("dino_assets.images.capture").joinpath("cameras.csv").read_text()
     cameras: dict[str, list[tuple[float | None, float]]] = {}
@@ -134,11 +136,15 @@ def _calibrated(optics: Optics, width: int, height: int) -> float | None:
 
 
 def _compare_sides(optics: Optics, *, width: int, height: int) -> tuple[float, float] | None:
-    """Divide a picture's long and short side by those of the calibrated frame; None without both."""
+    """Divide a picture's long and short side by those that the calibrated principal point implies.
+
+    None if the principal point is not known.
+    """
     x, y = optics.calibrated_center_x_px, optics.calibrated_center_y_px
     if x is None or y is None or x <= 0 or y <= 0:
         return None
-    # Compare long with long and short with short: a picture may be stored upright, its calibration is not.
+    # Compare long with long and short with short: a picture may be stored in portrait format, while its
+    # calibration is always for landscape format.
     return max(width, height) / (2 * max(x, y)), min(width, height) / (2 * min(x, y))
 
 

@@ -21,7 +21,7 @@ _WRITING = timedelta(minutes=1)  # a camera finishes writing its picture within 
 
 
 def load_exif(block: object) -> Image.Exif:
-    """Read a block of EXIF; a damaged one is empty."""
+    """Read a block of EXIF; the result is empty for a damaged block."""
     exif = Image.Exif()
     try:
         if isinstance(block, bytes):
@@ -33,7 +33,7 @@ def load_exif(block: object) -> Image.Exif:
 
 
 def read_table(exif: Image.Exif, table: ExifTags.IFD | None = None) -> Tags:
-    """Read one table of EXIF; a damaged one is empty and does not affect the others."""
+    """Read one table of EXIF; the result is empty for a damaged table, which does not affect the others."""
     try:
         return dict(exif if table is None else exif.get_ifd(table))
     except Exception:  # noqa: BLE001 - as above
@@ -41,7 +41,10 @@ def read_table(exif: Image.Exif, table: ExifTags.IFD | None = None) -> Tags:
 
 
 def read_editor(main: Tags, taken: datetime | None) -> str | None:
-    """Read the program that changed the file later; a picture turned in a viewer keeps its old angles."""
+    """Read the name of the program that wrote the file again after the shot; None if none did.
+
+    A viewer that turns a picture leaves the camera's angles in the file unchanged.
+    """
     written = read_stamp(read_word(main.get(_BASE.DateTime)), None)
     if taken is None or written is None or written - taken <= _WRITING:
         return None
@@ -49,9 +52,9 @@ def read_editor(main: Tags, taken: datetime | None) -> str | None:
 
 
 def is_turned_unmarked(main: Tags, photo: Tags, size: tuple[int, int]) -> bool:
-    """Check whether width and height are swapped against EXIF: turned by a quarter without a mark.
+    """Check whether a picture was turned by a quarter, but EXIF states its width and height as before.
 
-    A file with an orientation for a quarter turn may have been written like this by the camera.
+    The answer is no if the orientation means a quarter turn: the camera itself may have written such a file.
     """
     stated = [photo.get(tag) for tag in (_BASE.ExifImageWidth, _BASE.ExifImageHeight)]
     is_across = size[0] != size[1] and stated == [size[1], size[0]]
@@ -59,7 +62,7 @@ def is_turned_unmarked(main: Tags, photo: Tags, size: tuple[int, int]) -> bool:
 
 
 def read_satellite_date(gps: Tags) -> date | None:
-    """Read the GPS date."""
+    """Read the date that GPS gave, in UTC."""
     match = STAMP.fullmatch(read_word(gps.get(_GPS.GPSDateStamp)) or "")
     try:
         return date(int(match[1]), int(match[2]), int(match[3])) if match else None
@@ -76,7 +79,7 @@ def read_exif_position(gps: Tags) -> tuple[float | None, float | None]:
 
 
 def _read_degrees(parts: Any, reference: object, signs: str) -> float | None:
-    """Read degrees, minutes, seconds; None without a hemisphere, because it could be either."""
+    """Convert degrees, minutes and seconds to degrees; None if the hemisphere (N, S, E, W) is missing."""
     hemisphere = (read_word(reference) or "")[:1].upper()
     if hemisphere not in tuple(signs) or not isinstance(parts, tuple) or not 1 <= len(parts) <= 3:
         return None

@@ -1,4 +1,4 @@
-"""Capture metadata of a photograph: XMP before EXIF, and None for missing values."""
+"""Capture metadata of a photograph, read from XMP and EXIF; None for missing values."""
 
 import io
 import re
@@ -57,7 +57,7 @@ def read_capture(data: bytes) -> Capture:
     for packet in packets:
         words = (
             read_xmp(packet) | words
-        )  # the first packet wins: the camera writes before any editor
+        )  # the first packet counts, because the camera writes before any editor
     optics = _read_optics(main, photo, words)
     has_focal = min(size) > 0 and not is_fisheye(words)
     focal = find_focal_px(optics, width=size[0], height=size[1]) if has_focal else None
@@ -101,17 +101,17 @@ def read_capture(data: bytes) -> Capture:
 
 
 def _open(data: bytes) -> tuple[tuple[int, int], Image.Exif, list[bytes]]:
-    """Read size of the stored frame, EXIF and XMP packets, from headers only."""
+    """Read the size of the picture as stored, EXIF and XMP packets, from headers only."""
     if data[4:8] == b"ftyp":
         return _open_heif(data)
     with Image.open(io.BytesIO(data)) as image:
-        # Not getexif() for every format: damaged EXIF would lose the XMP too.
+        # getexif() is called for TIFF only: in other formats, damaged EXIF would lose the XMP too.
         if image.format == "PNG":
             packet = read_png_xmp(data) or b""
             return image.size, load_exif(read_png_exif(data)), [packet]
         is_tiff = image.format == "TIFF"
         exif = image.getexif() if is_tiff else load_exif(image.info.get("exif"))
-        # Pillow keeps the last packet of a JPEG, but an editor's packet has no flight data.
+        # Pillow keeps only the last packet of a JPEG, and if an editor wrote it, it has no flight data.
         packets = read_xmp_packets(data, most_bytes=MAX_XMP_BYTES)
         packet = image.info.get("xmp") or exif.get(_BASE.XMLPacket) or b""
         size = _raw_size(data) if _DNG_VERSION in exif else None

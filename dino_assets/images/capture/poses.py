@@ -1,8 +1,9 @@
 """Directions of cameras fixed to a wing: yaw, pitch and roll as Pix4D and senseFly write them.
 
-These angles turn the aircraft, not a gimbal. All 0 means straight down with the picture's top to the north.
-A pitch of 90 looks ahead, and a roll tilts the camera sideways. Pix4D describes it under "Yaw, Pitch, Roll and
-Omega, Phi, Kappa angles". senseFly has the opposite sign of roll (OpenDroneMap found it from flights).
+These angles turn the aircraft, not a gimbal. All 0 means straight down with the picture's top to the north. A
+pitch of 90 looks ahead, and a roll tilts the camera sideways. Pix4D describes this convention under "Yaw,
+Pitch, Roll and Omega, Phi, Kappa angles". senseFly uses the opposite sign for roll (OpenDroneMap found this
+from flights).
 """
 
 import math
@@ -11,7 +12,7 @@ from typing import NamedTuple
 
 from dino_assets.images.capture.values import read_height_m, read_number
 
-# A pitch outside is refused: no camera looks back so far, and -90 may be a gimbal's straight down.
+# A pitch outside these limits is refused: no camera looks back so far, and for a gimbal -90 is straight down.
 _LEAST_PITCH_DEG, _MOST_PITCH_DEG = -45.0, 135.0
 _DIGITS = 6  # of a degree; further digits are rounding errors
 
@@ -25,7 +26,7 @@ class Direction(NamedTuple):
 
 
 def read_pose(words: Mapping[str, str], make: str | None) -> Direction | None:
-    """Read the direction from ``Camera:`` or ``sensefly:`` names, in a gimbal's convention."""
+    """Read the direction from XMP names that begin with ``Camera:`` or ``sensefly:``; None if missing."""
     for space in ("Camera", "sensefly"):
         yaw, pitch, roll = (
             read_number(words.get(f"{space}:{name}")) for name in ("Yaw", "Pitch", "Roll")
@@ -40,7 +41,7 @@ def read_pose(words: Mapping[str, str], make: str | None) -> Direction | None:
 
 
 def read_height_above_ground_m(words: Mapping[str, str]) -> float | None:
-    """Read the height from ``Camera:`` names; a unit may follow the number."""
+    """Read ``Camera:AboveGroundAltitude`` in metres; a unit may follow the number."""
     value = (words.get("Camera:AboveGroundAltitude") or "").split()
     return read_height_m(value[0]) if value else None
 
@@ -51,7 +52,7 @@ def is_fisheye(words: Mapping[str, str]) -> bool:
 
 
 def turn_to_gimbal(yaw_deg: float, pitch_deg: float, roll_deg: float) -> Direction:
-    """Convert an aircraft's angles, for a camera that looks down from it, to a gimbal's angles."""
+    """Convert the angles of an aircraft with a camera fixed to look down to a gimbal's angles."""
     yaw, pitch, roll = map(math.radians, (yaw_deg, pitch_deg, roll_deg))
     # The picture's right side and the middle ray, as north, east, down.
     right = (

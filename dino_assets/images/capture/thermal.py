@@ -7,14 +7,15 @@ from dino_assets.images.capture.cameras import is_thermal_lens
 from dino_assets.images.capture.segments import walk_segments
 from dino_assets.images.records import Capture
 
-# "_T" is DJI's suffix for the thermal lens of a camera with several; a waypoint's name may follow.
+# "_T" is DJI's suffix for the thermal lens of a camera with several lenses; a waypoint's name may follow.
 _DJI_NAME = re.compile(r"DJI_(\d{14}_)?\d{3,6}_T(_[^.]*)?\.(JPE?G|TIFF?)", re.IGNORECASE)
 _AUTEL_NAME = re.compile(r"IRX_\d{3,6}\.(JPE?G|TIFF?)", re.IGNORECASE)  # beside MAX_0003.JPG
 _THERMAL_SOURCE = re.compile(r"infrared|thermal|lwir|^ir(?:\b|_|camera)", re.IGNORECASE)
 _LIGHT_SOURCE = re.compile(r"wide|zoom|visib|tele|rgb|night", re.IGNORECASE)
 _DJI, _AUTEL = ("DJI", "HASSELBLAD"), ("AUTEL",)
-# A DJI R-JPEG stores 16 bits per thermal element in APP3 (a Zenmuse XT S in APP4). The picture may have
-# twice as many pixels per side. Previews and notes in these segments have other sizes.
+# A DJI R-JPEG (radiometric JPEG) stores 16 bits per thermal element in segments APP3 (a Zenmuse XT S in
+# APP4). The picture may have twice as many pixels per side. Previews and notes in these segments have other
+# sizes.
 _ELEMENTS = ((640, 512), (336, 256), (1280, 1024))
 _TWICE = tuple((2 * long, 2 * short) for long, short in _ELEMENTS)
 _MOST_SPARE = 0.02
@@ -26,8 +27,9 @@ _SIZES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 def find_thermal_signal(path: str, data: bytes, capture: Capture) -> str | None:
     """Find the evidence that a picture is thermal, as a readable text; None for a colour picture.
 
-    The XMP image source decides first, either way. Then follow radiometric segments of a JPEG, a known
-    thermal lens if the picture has its sensor's size, and file names of DJI and Autel.
+    If XMP names a thermal or a colour camera as image source, this decides. Otherwise the evidence is, in
+    this order: temperatures in JPEG segments, a known thermal lens and a picture of its sensor's size, or a
+    file name of DJI or Autel.
     """
     source = capture.image_source or ""
     if _THERMAL_SOURCE.search(source):
@@ -48,7 +50,7 @@ def find_thermal_signal(path: str, data: bytes, capture: Capture) -> str | None:
 
 
 def _read_jpeg(data: bytes, *, is_dji: bool) -> tuple[tuple[int, int], str | None]:
-    """Read long and short side of a JPEG (zeros for other files), and evidence of heat in its segments."""
+    """Read a JPEG's long and short side (0, 0 for other files), and evidence of thermal data."""
     raw_bytes, size = {_APP3: 0, _APP4: 0}, (0, 0)
     for marker, start, end in walk_segments(data):
         if marker == _APP1 and data[start : start + 5] == b"FLIR\0":

@@ -48,12 +48,12 @@ def read_word(value: object) -> str | None:
 
 
 def read_first_word(*values: object) -> str | None:
-    """Read the first value that is a word."""
+    """Read the first value that is a readable text."""
     return next((word for word in map(read_word, values) if word is not None), None)
 
 
 def read_stamp(stamp: str | None, part: str | None) -> datetime | None:
-    """Read a time of the camera's clock; ``part`` has the digits below a second, if the stamp has none."""
+    """Read a time of the camera's clock; fractions of a second come from ``stamp``, or else from ``part``."""
     match = STAMP.fullmatch(stamp or "")
     if match is None or match[4] is None:
         return None

@@ -3,10 +3,11 @@
 import re
 from xml.parsers import expat
 
-MAX_XMP_BYTES = 2**20  # DJI's is 4 KB; one segment of a JPEG holds 64 KB
-# Values under these prefixes come before those under others (Autel, Parrot, renamed ones).
+MAX_XMP_BYTES = 2**20  # a packet of DJI has 4 KB; one segment of a JPEG holds 64 KB
+# If a name occurs under several prefixes, these count before others (of Autel, of Parrot, or renamed).
 _USUAL = frozenset({"tiff", "exif", "exifEX", "aux", "xmp", "drone-dji"})
-# Name spaces whose plain names (Yaw, Roll) others use for light sensors; also stored with the prefix.
+# Names of these name spaces are stored with their prefix as well, because other name spaces use the plain
+# names (Yaw, Roll) for light sensors.
 _WHOLE_NAMES = {"Camera": "http://pix4d.com/camera", "sensefly": "http://ns.sensefly.com/"}
 _NOT_XML = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 _LOST = "\N{REPLACEMENT CHARACTER}"
@@ -15,8 +16,9 @@ _LOST = "\N{REPLACEMENT CHARACTER}"
 def read_xmp(packet: bytes) -> dict[str, str]:
     """Read names and values of an XMP packet, from attributes and from elements.
 
-    Names have no prefix; those of Pix4D and senseFly also come with it: ``Camera:Yaw``. Only properties of
-    the picture itself are read, because nested properties describe a picture it was made from.
+    Names are returned without their prefix. Names of Pix4D and senseFly are returned with it as well:
+    ``Camera:Yaw``. Only properties of the picture itself are read, because nested properties describe another
+    picture, from which this one was made.
 
     Values with bytes that are not text are left out. A damaged packet is read up to the damage. A packet
     with a DOCTYPE is not read: XMP has none, and its entities could fill the memory.
@@ -25,16 +27,16 @@ def read_xmp(packet: bytes) -> dict[str, str]:
     values, is_whole = _parse_xmp(packet)
     if is_whole:
         return values
-    # DJI writes all values into one element, so one invalid byte in a serial number would lose the pose.
+    # DJI writes all values into one element, so one invalid byte in a serial number would lose all angles.
     text = packet.decode("utf-8", "replace")
     repaired, _ = _parse_xmp(_NOT_XML.sub(_LOST, text[max(text.find("<"), 0) :]))
-    # A lost character may have been a digit of a height, so values with one are left out.
+    # A replaced character may have been a digit of a height, so values with such a character are left out.
     readable = {name: value for name, value in repaired.items() if _LOST not in value}
     return max(readable, values, key=len)
 
 
 def _parse_xmp(packet: bytes | str) -> tuple[dict[str, str], bool]:
-    """Parse names and values, and whether the packet was valid to its end."""
+    """Parse names and values; return them, and whether the packet was valid to its end."""
     usual: dict[str, str] = {}
     others: dict[str, str] = {}
     texts: list[list[str]] = []

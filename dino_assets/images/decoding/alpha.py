@@ -1,7 +1,7 @@
 """Removal of premultiplied alpha: colours stored darker by their transparency are restored.
 
-Pillow divides by alpha for some TIFFs only, depending on depth and compression. This module does it for all:
-at 8 bit like Pillow, above 16 bit before the pixels are scaled.
+Pillow divides by alpha for some TIFFs only, depending on depth and compression. This module does it for all
+TIFFs: 8-bit samples like Pillow, samples of more than 16 bits before they are scaled to 8.
 """
 
 from typing import Any
@@ -15,7 +15,7 @@ _BAND_VALUES = 2**22
 def divide_alpha(pixels: NDArray[Any], *, band_values: int = _BAND_VALUES) -> NDArray[Any]:
     """Divide the colours of (H, W, C + 1) by the last channel, in place; return them as (H, W, C).
 
-    Full alpha is the largest integer, or 1 for floats. Fully transparent pixels become 0.
+    The alpha of an opaque pixel is the largest integer, or 1 for floats. Fully transparent pixels become 0.
     """
     colours, alpha = pixels[..., :-1], pixels[..., -1:]
     is_float = pixels.dtype.kind == "f"

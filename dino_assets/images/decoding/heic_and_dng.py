@@ -28,7 +28,7 @@ def is_heic(data: bytes) -> bool:
 
 
 def read_heic_header(data: bytes) -> Header:
-    """Read the header of the primary picture, upright, with libheif."""
+    """Read the header of the primary picture with libheif; its size is that of the upright picture."""
     _check_boxes(data)
     file = _open_heif(data)
     picture = _find_primary(file)
@@ -38,7 +38,7 @@ def read_heic_header(data: bytes) -> Header:
 
 
 def decode_heic(data: bytes, header: Header) -> NDArray[np.uint8]:
-    """Decode the primary picture, upright, as RGB."""
+    """Decode the primary picture to upright RGB."""
     file = _open_heif(data)
     return np.array(_find_primary(file).to_pillow().convert("RGB"))
 

@@ -61,7 +61,7 @@ def _keep_pixels(data: bytes) -> bytes:
 
 
 def _walk_head(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """List kind, start and end of each segment like libjpeg, up to the first scan's header."""
+    """List kind, start and end of each segment as libjpeg finds them, up to the header of the first scan."""
     at = 2
     while True:
         start = data.find(b"\xff", at)

@@ -21,7 +21,7 @@ _collected = threading.local()
 
 @contextmanager
 def collect_libtiff_errors() -> Iterator[list[str]]:
-    """Collect libtiff's errors in this thread; Pillow switches its warnings off."""
+    """Collect the errors that libtiff reports in this thread. Its warnings are switched off by Pillow."""
     _install_handler()
     complaints: list[str] = []
     _collected.complaints = complaints

@@ -4,8 +4,8 @@ from dino_assets.errors import UnusableImageError
 from dino_assets.images.decoding.headers import Header
 
 MOST_BYTES = 1_200_000_000
-# Measured bytes per pixel, including the returned pixels. Pillow holds four bytes for most modes and one for
-# the others; libwebp two canvases and a copy; progressive JPEG all its coefficients.
+# Measured bytes per pixel, including the returned pixels. Pillow holds four bytes per pixel in most modes and
+# one in the others. libwebp holds two canvases and a copy. A progressive JPEG needs all its coefficients.
 _PILLOW, _PILLOW_ONE_BYTE, _WEBP, _JPEG, _HEIC = 7.5, 4.5, 16.5, 6.5, 8.0
 _ONE_BYTE_MODES = ("1", "L", "P")
 _OUT = 3.5  # for a TIFF read by `read_samples`, in addition to its samples

@@ -1,8 +1,8 @@
 """TIFF reader for the first page's tags, and for samples that Pillow gets wrong.
 
 Pillow 13 returns scrambled pixels for planar 16-bit files without compression. It wraps 32-bit counts into
-negative numbers, and inverts 16-bit min-is-white pictures. It cannot read 16- and 64-bit floats or float
-colours at all.
+negative numbers, and inverts 16-bit pictures in which 0 is white. It cannot read 16- and 64-bit floats or
+float colours at all.
 """
 
 import zlib
@@ -34,7 +34,7 @@ _CHUNK_TABLES = {273, 279, 324, 325}
 _JPEG_TABLES = 347
 _READ = {_WIDTH, _HEIGHT, _ORIENTATION, _NODATA, *_CHUNK_TABLES}
 _READ |= {258, 259, 262, 266, 277, 278, 284, 317, 322, 323, 338, 339}
-_MAX_VALUES = 2**16  # values of other tags: one per sample, and a pixel cannot have more samples
+_MAX_VALUES = 2**16  # of any other tag: it has one value per sample, and no pixel has more samples
 _NONE, _JPEG, _DEFLATE = 1, 7, (8, 32946)
 _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _SEPARATED = 0, 1, 2, 5
@@ -82,7 +82,7 @@ class TiffPage:
 
     @property
     def most_chunk_pixels(self) -> int:
-        """Most pixels of a tile that is unpacked; a tile may be larger than a small picture."""
+        """Largest tile or strip, in pixels, that is unpacked; a tile may be larger than a small picture."""
         return 4 * self.size[0] * self.size[1] + 2**22
 
     @property
@@ -102,7 +102,7 @@ class TiffPage:
 
     @property
     def kind(self) -> str:
-        """Type of a sample as NumPy writes it: ``u2``, ``f4``."""
+        """Type of a sample in NumPy's notation, such as ``u2`` or ``f4``."""
         return f"{_KINDS.get(self.first(339, 1), '?')}{self.bits // 8}"
 
     @property
@@ -117,7 +117,7 @@ class TiffPage:
 
     @property
     def is_premultiplied(self) -> bool:
-        """Whether the colours are stored multiplied with the sample that follows them."""
+        """Whether the colours are stored multiplied by alpha, the sample that follows them."""
         has_alpha = self.tags.get(338, ())[:1] == (1,) and self.samples > self.colors
         return has_alpha and self.colors in (1, 3) and self.kind[0] in "uf"
 
@@ -128,7 +128,7 @@ class TiffPage:
 
     @property
     def is_readable(self) -> bool:
-        """Whether ``read_samples`` reads this page, not Pillow."""
+        """Whether this page is read by ``read_samples``, not by Pillow."""
         kinds: tuple[str, ...] = ("i1", "u2", "i2", "f2", "u4", "i4", "f4", "u8", "i8", "f8")
         if self.is_premultiplied and self.is_planar:  # Pillow fails for some compressions
             kinds += ("u1",)
@@ -144,10 +144,11 @@ class TiffPage:
 
 
 def read_page(data: bytes) -> TiffPage | None:
-    """Read the first directory and count the others; None if there is no whole directory.
+    """Read the tags of a TIFF's first page, and count its pages; None if there is no complete page.
 
     Raises:
-        UnusableImageError: undecodable, too-large: the tags contradict each other or add up to too much.
+        UnusableImageError: undecodable or too-large: the tags contradict each other, are too many, or too
+            long.
     """
     layout = find_layout(data[:16])
     if layout is None:
@@ -185,7 +186,8 @@ def check_whole(data: bytes, page: TiffPage) -> None:
     """
     is_raw = page.first(259, _NONE) == _NONE and page.bits % 8 == 0
     for at, (offset, count) in enumerate(zip(*_places(page), strict=False)):
-        # Some writers state a too large count for the last strip; an uncompressed one's size is known.
+        # Some writers state too large a count for the last strip. Without compression, its real size is
+        # known.
         end = offset + (min(count, _measure_raw_chunk(page, at)) if is_raw else count)
         if end > len(data):
             raise UnusableImageError(
@@ -196,7 +198,8 @@ def check_whole(data: bytes, page: TiffPage) -> None:
 def check_chunks(data: bytes, page: TiffPage) -> None:
     """Refuse a page with damaged JPEG or zlib data, which Pillow and libtiff accept.
 
-    libjpeg only warns, and Pillow switches warnings off. Neither checks a zlib stream's checksum.
+    Of damaged JPEG data libjpeg only warns, and Pillow switches these warnings off. Neither Pillow nor
+    libtiff checks the checksum of a zlib stream.
 
     Raises:
         UnusableImageError: truncated, undecodable.
@@ -231,9 +234,10 @@ def _check_jpeg(chunk: bytes, page: TiffPage, *, samples: int) -> None:
 
 
 def read_samples(data: bytes, page: TiffPage) -> Samples:
-    """Read colour samples (H, W, C) in the file's own type, C 1, 3 or 4; white is high.
+    """Read colour samples (H, W, C) in the file's own type; C is 1, 3 or 4.
 
-    Premultiplied colours are followed by their alpha.
+    If 0 is white in the file, the colours are inverted. Premultiplied colours are followed by their alpha, as
+    one more channel.
 
     Raises:
         UnusableImageError: truncated, undecodable.
@@ -284,7 +288,8 @@ def scale_to_bytes(
 
     Signed, 32- and 64-bit and float samples are scaled linearly from the lowest (0) to the highest finite
     value (255) of the whole picture. Values that are not finite, and ``nodata``, become 0, and so does a
-    constant picture. ``band_values`` are scaled at a time, which limits memory and changes no result.
+    constant picture. About ``band_values`` values are scaled at a time, which limits memory and changes no
+    result.
     """
     if samples.dtype == np.uint8:
         return samples.astype(np.uint8)
@@ -336,7 +341,7 @@ def _unpack(raw: bytes, page: TiffPage, *, shape: tuple[int, int, int]) -> Sampl
     predictor = page.first(317, 1) if page.first(259, _NONE) in _DEFLATE else 1
     if (
         predictor == 3
-    ):  # bytes of equal weight are stored together, each as difference to the one before
+    ):  # bytes of equal weight are stored together, each as the difference from the byte before
         parts = np.frombuffer(raw, np.uint8, expected).reshape(rows, -1, samples)
         summed = np.cumsum(parts, axis=1, dtype=np.uint8)
         whole = summed.reshape(rows, dtype.itemsize, columns * samples).transpose(0, 2, 1)
@@ -350,7 +355,7 @@ def _unpack(raw: bytes, page: TiffPage, *, shape: tuple[int, int, int]) -> Sampl
 
 
 def _inflate(packed: bytes, expected: int) -> bytes:
-    """Unpack ``expected`` bytes, and check the checksum after them; some writers put padding before it.
+    """Unpack ``expected`` bytes, and check the checksum that follows, perhaps after padding.
 
     Raises:
         UnusableImageError: undecodable.
@@ -365,7 +370,9 @@ def _inflate(packed: bytes, expected: int) -> bytes:
 
 
 def _drain(stream: "zlib._Decompress", packed: bytes, expected: int) -> None:
-    """Check a zlib stream to its end: ``expected`` bytes and padding; discard the output.
+    """Unpack a zlib stream to its end to check it, and discard the output.
+
+    The stream may hold ``expected`` bytes and some padding.
 
     Raises:
         UnusableImageError: undecodable.

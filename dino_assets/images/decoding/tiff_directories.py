@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from dino_assets.errors import UnusableImageError
 
-ReadAt = Callable[[int, int], bytes]
+ReadAt = Callable[[int, int], bytes]  # takes a position and a size, returns the bytes there
 MAX_PAGES = 10_000
 MAX_TAGS = 4096
 # Pages may share some data (tables, keys), so their tags may exceed the file's size by this much.
@@ -59,10 +59,10 @@ def find_layout(head: bytes) -> Layout | None:
 
 
 def walk_directories(read: ReadAt, layout: Layout, *, file_bytes: int) -> Iterator[Directory]:
-    """List each whole directory in the order of the chain; stop at a loop or damage.
+    """List a TIFF's complete directories, one per page, as each points at the next; stop at a loop or damage.
 
     Raises:
-        UnusableImageError: undecodable: more tags than allowed, or more tag data than the file has.
+        UnusableImageError: undecodable: too many tags, or more tag data than the file has bytes.
     """
     offset, visited, total = layout.first, set[int](), 0
     while offset and offset not in visited and len(visited) < MAX_PAGES:

@@ -16,7 +16,7 @@ from dino_assets.numerics.earth import travel
 
 _F64 = NDArray[np.float64]
 _NADIR_TOLERANCE_DEG = 10.0
-# One degree of pitch moves the ground point of a ray this flat by a fifth of its distance.
+# In a ray this flat, an error of one degree of pitch moves the ground point by a fifth of its distance.
 _LEAST_BELOW_HORIZON_DEG = 5.0
 _MOST_HEIGHT_M, _MOST_FOCAL_PX = 20_000.0, 1e6  # larger values are wrong metadata
 
@@ -25,8 +25,9 @@ _MOST_HEIGHT_M, _MOST_FOCAL_PX = 20_000.0, 1e6  # larger values are wrong metada
 class Places:
     """Ground positions of windows, as arrays; NaN if unknown.
 
-    ``corners`` (N, 4, 2) longitude and latitude in the order upper left, upper right, lower right,
-    lower left of the upright window; ``centers`` (N, 2); ``gsd_m`` (N,) metres per pixel.
+    ``corners`` (N, 4, 2) are longitude and latitude of the upright window's corners: upper left, upper right,
+    lower right, lower left. ``centers`` (N, 2) are those of its middle. ``gsd_m`` (N,) is metres of ground
+    per pixel.
     """
 
     corners: _F64
@@ -37,7 +38,8 @@ class Places:
 def make_view(capture: Capture, facts: ImageFacts, *, ground_m: float | None = None) -> View | None:
     """Make the camera view over flat ground; None if position, height, direction or lens are unknown.
 
-    The height is the one above take-off, or with ``ground_m`` (above sea) the altitude minus ``ground_m``.
+    The height is the one above take-off. If ``ground_m`` is given, the ground's height above the sea, the
+    height is the altitude minus ``ground_m``.
     """
     if ground_m is None:
         height_m = capture.relative_altitude_m
@@ -100,7 +102,10 @@ def judge_view(view: View | None, *, is_edited: bool = False) -> PlaceQuality:
 
 
 def place_windows(view: View | None, windows: ArrayLike) -> Places:
-    """Place windows (N, 4) x, y, w, h of the upright picture; all NaN if `judge_view` returns none."""
+    """Compute the ground positions of windows (N, 4) of the upright picture: x, y, w, h.
+
+    All are NaN if ``judge_view`` returns ``none``.
+    """
     boxes = np.asarray(windows, np.float64).reshape(-1, 4)
     n = len(boxes)
     if view is None or judge_view(view) == "none":
@@ -119,7 +124,7 @@ def place_windows(view: View | None, windows: ArrayLike) -> Places:
 
 
 def _to_stored(view: View, points: _F64) -> _F64:
-    """Convert points (N, 2) from the upright frame to the file's frame."""
+    """Convert points (N, 2) of the upright picture to points of the picture as stored."""
     x, y = points.T
     width, height = view.width, view.height
     stored = {
@@ -141,9 +146,10 @@ def _turn_back(points: _F64, turned_deg: int) -> _F64:
 
 
 def _aim(view: View, stored: _F64) -> _F64:
-    """Compute rays (N, 3) east, north, down through points of the stored frame.
+    """Compute rays (N, 3) east, north, down from the camera through points (N, 2) of the picture as stored.
 
-    Yaw, pitch and roll are applied in this order, so straight down a roll of 180 equals a yaw of 180.
+    Yaw, pitch and roll are applied in this order. So for a camera that looks straight down, a roll of 180
+    equals a yaw of 180.
     """
     yaw, pitch, roll = np.radians((view.yaw_deg, view.pitch_deg, view.roll_deg))
     ahead = np.array(
@@ -164,7 +170,10 @@ def _aim(view: View, stored: _F64) -> _F64:
 
 
 def _reach_ground(view: View, upright: _F64) -> _F64:
-    """Compute ground points (N, 2) in metres east and north of the point below the camera."""
+    """Compute where points (N, 2) of the upright picture lie on the ground.
+
+    The result is in metres east and north of the point below the camera; NaN for points above the horizon.
+    """
     rays = _aim(view, _to_stored(view, upright))
     with np.errstate(invalid="ignore", divide="ignore"):
         reached = rays[:, :2] * (view.height_m / rays[:, 2:])

@@ -1,4 +1,4 @@
-"""Geometries for other programs: WKB in GeoParquet, and GeoJSON."""
+"""Geometries for other programs: WKB (well-known binary) for GeoParquet, and GeoJSON."""
 
 import json
 import math
@@ -34,7 +34,7 @@ def describe_geometry() -> bytes:
 def encode_wkb(corners: NDArray[np.float64]) -> list[bytes | None]:
     """Encode areas (N, 4, 2) longitude, latitude as WKB: counter-clockwise, closed, cut at the antimeridian.
 
-    None for an unknown area, and for one that contains a pole, which no polygon in degrees can.
+    An area is None if it is unknown, or if it contains a pole: a polygon in degrees cannot contain one.
     """
     areas = np.asarray(corners, np.float64).reshape(-1, 4, 2)
     steps = np.diff(areas[..., 0], axis=1, append=areas[:, :1, 0])
@@ -57,7 +57,7 @@ def encode_point(longitude: float | None, latitude: float | None) -> bytes | Non
 
 
 def decode_wkb(wkb: bytes) -> list[_Ring]:
-    """Decode the outer rings of WKB from `encode_wkb`: one, or two at the antimeridian."""
+    """Decode the outer rings of an area that ``encode_wkb`` wrote: one, or two at the antimeridian."""
     kind, count = struct.unpack_from("<xII", wkb)
     if kind == _POLYGON:
         return [_decode_ring(wkb, 9)[0]]
@@ -69,9 +69,9 @@ def decode_wkb(wkb: bytes) -> list[_Ring]:
 
 
 def unify_kind(geometries: Sequence[bytes]) -> tuple[str, list[bytes]]:
-    """Convert geometries to one type, as a map's layer needs it, and return its name.
+    """Convert geometries to one type, as a GeoPackage layer needs; return the type's name and the geometries.
 
-    Single areas among multiple ones become lists of one area. The type is ``Unknown`` if there is no
+    If some areas have several parts, all areas become lists of parts. The type is ``Unknown`` if there is no
     geometry, or if points and areas are mixed.
     """
     kinds = {_find_kind(wkb) for wkb in geometries}
@@ -83,7 +83,7 @@ def unify_kind(geometries: Sequence[bytes]) -> tuple[str, list[bytes]]:
 
 
 def encode_geojson(geometries: Sequence[bytes | None], rows: Iterable[Mapping[str, Any]]) -> str:
-    """Encode areas and their properties as a feature collection (RFC 7946); equal input, equal text."""
+    """Encode geometries and their properties as GeoJSON (RFC 7946). Equal input gives equal text."""
     features = [
         {"type": "Feature", "geometry": _to_json(wkb), "properties": _clean(row)}
         for wkb, row in zip(geometries, rows, strict=True)
@@ -130,7 +130,7 @@ def _encode_polygon(ring: _Ring) -> bytes | None:
 
 
 def _doubled_area(ring: _Ring) -> float:
-    """Compute twice the area, positive if counter-clockwise; relative to a corner, for precision."""
+    """Compute twice a ring's area, positive if counter-clockwise; relative to a corner, for precision."""
     x0, y0 = ring[0] if ring else (0.0, 0.0)
     near = [(x - x0, y - y0) for x, y in ring]
     pairs = zip(near, near[1:] + near[:1], strict=True)

@@ -1,8 +1,9 @@
 """Registration of two overlapping pictures from their pixels: how each was turned after the shot.
 
-Both are drawn on one north-up raster by their views, once for each possible turn. Then they are correlated,
-with shifts that cover the errors of position and height. Only the correct turns put the same ground into the
-same cells; the correlation of wrong turns shows what chance gives on this ground.
+Both pictures are drawn on one raster with north up, as their camera views place them, once for each possible
+turn. Then they are correlated, with shifts that cover the errors of position and height. Only the correct
+turns put the same ground into the same cells. The correlation of wrong turns shows what chance gives on this
+ground.
 """
 
 from collections.abc import Sequence
@@ -22,19 +23,19 @@ TURNS = (0, 90, 180, 270)
 # At a finer size, small errors of yaw and height spoil the correlation; at a coarser one, chance dominates.
 _GRAY_SIDE_PX = 192
 _LEAST_SIDE_M = 0.01  # a smaller footprint comes from a wrong height
-_CELLS = 128  # of the larger picture's long side
+_CELLS = 128  # of the raster, along the larger picture's long side
 _FLAT_PX, _EVEN_PX = 8, 14  # brightness and contrast are evened out over this many pixels per side
 _FLOOR = 2.0  # gray levels: less contrast is noise, and is not amplified
 _REACH = 0.15  # of the smaller picture's short side: largest error of position, height and yaw
 _LEAST_SHARED = 0.1  # of the smaller picture
-# Measured for wrong turns and other ground: 0 to 9, rarely 12.
+# Measured strengths for wrong turns, and for pictures of other ground: 0 to 9, rarely 12.
 _LEAST_STRENGTH = 13.0
 _LEAST_MARGIN = 1.8
 
 
 @dataclass(frozen=True)
 class ContrastPicture:
-    """A picture's local contrast (h, w) float32, upright, and its possible turns."""
+    """An upright picture's local contrast (h, w) float32, its camera view, and the turns to try."""
 
     view: View
     contrast: _F32
@@ -62,7 +63,7 @@ def draw_gray(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def measure_contrast(gray: NDArray[np.uint8]) -> _F32:
-    """Even out brightness and contrast of a gray picture (h, w); structure remains, near -1 to 1."""
+    """Even out brightness and contrast of a gray picture (h, w); structure remains, as values near -1 to 1."""
     values = gray.astype(np.float32)
     values -= _average(values, _FLAT_PX)
     spread = np.sqrt(np.maximum(_average(values * values, _EVEN_PX), 0))
@@ -70,7 +71,10 @@ def measure_contrast(gray: NDArray[np.uint8]) -> _F32:
 
 
 def match_turns(one: ContrastPicture, other: ContrastPicture) -> list[Match]:
-    """Compare all turns of both pictures, best first; empty if they overlap too little."""
+    """Compare two pictures for all combinations of their possible turns; return the matches, best first.
+
+    The list is empty if the pictures overlap too little.
+    """
     origin = one.view.longitude, one.view.latitude
     corners = [
         [_find_corners(picture.view, turn, origin) for turn in picture.turns]
@@ -102,7 +106,10 @@ def match_turns(one: ContrastPicture, other: ContrastPicture) -> list[Match]:
 
 
 def prove_turn(matches: Sequence[Match]) -> int | None:
-    """Return the first picture's turn if it is proven: all its other turns agree far worse."""
+    """Return the first picture's turn if it is proven, else None.
+
+    A turn is proven if its match is strong, and all other turns of the first picture match far worse.
+    """
     if not matches:
         return None
     best = matches[0]
@@ -160,7 +167,10 @@ def _find_peak(
     reach: int,
     least: float,
 ) -> float:
-    """Find the greatest strength within reach; shifts with fewer than ``least`` shared cells count 0."""
+    """Find the greatest strength among shifts of up to ``reach`` cells.
+
+    A shift with fewer than ``least`` shared cells has strength 0.
+    """
     (f, f2, a), (g, g2, b) = np.conj(one), other
     products = np.fft.irfft2(np.stack([f * g, f2 * b, a * g2, a * b]), size)
     around = np.r_[-reach : reach + 1]

@@ -1,10 +1,11 @@
 """GeoTIFF mosaics larger than memory: checked once, block by block, then read by windows.
 
 Pixels follow the rule for photographs. Bands named red, green and blue are the colours, else the first three
-(one or two are gray). Palettes become their colours. Fewer than 8 bits are spread over 0..255; of up to 16
-bits the highest 8 are kept. Signed, 32-bit and float values are scaled linearly from the lowest to the highest
-valid one. Pixels that are nodata, masked, fully transparent or not finite become 0, black. Premultiplied
-colours are not divided, because only a mosaic's edge is half transparent.
+bands are. Of one or two bands, the first is gray. Palettes become their colours. Values of fewer than 8 bits
+are spread over 0..255; of values of up to 16 bits, the highest 8 bits are kept. Signed, 32-bit and float
+values are scaled linearly from the lowest to the highest valid value. Pixels that are nodata, masked, fully
+transparent or not finite become 0, black. Premultiplied colours are not divided by alpha, because only a
+mosaic's edge is half transparent.
 
 GDAL gets only a file descriptor's path and the GTiff driver. So it reads no side files, no references of other
 drivers and no network, and writes nothing.

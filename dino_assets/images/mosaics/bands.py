@@ -71,11 +71,11 @@ def plan_bands(dataset: "DatasetReader") -> BandPlan:
 
 
 def _table(dataset: "DatasetReader", band: int, dtype: np.dtype[Any]) -> NDArray[np.uint8] | None:
-    """Make the table of 8-bit values or colours for all stored values of 8 or 16 bits, else None."""
+    """Make a table of the 8-bit value or colour for each stored value; None if values need no table."""
     if dtype not in (np.uint8, np.uint16):
         return None
     values = np.arange(np.iinfo(dtype).max + 1)
-    with suppress(ValueError):  # no palette; GDAL makes one where white is 0
+    with suppress(ValueError):  # no palette; for files where 0 is white, GDAL makes one
         palette = dataset.colormap(band)
         colours = np.zeros((len(values), 3), np.uint8)
         colours[list(palette)] = [colour[:3] for colour in palette.values()]
@@ -94,9 +94,9 @@ def _table(dataset: "DatasetReader", band: int, dtype: np.dtype[Any]) -> NDArray
 def read_bands(
     dataset: "DatasetReader", plan: BandPlan, window: "Window"
 ) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
-    """Read values (1 or 3, h, w), and which pixels are valid; None means all.
+    """Read values (1 or 3, h, w), and which pixels are valid; None means that all are valid.
 
-    Values to be scaled are returned as floats, NaN if invalid.
+    Values that must be scaled are returned as floats, with NaN for invalid ones.
     """
     values = dataset.read(list(plan.bands), window=window)
     valid: NDArray[np.bool_] | None = None

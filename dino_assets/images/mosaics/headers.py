@@ -13,10 +13,10 @@ _INTEGERS = {3: "H", 4: "I", 16: "Q"}
 
 
 def is_mosaic(file: bytes | str | Path) -> bool:
-    """Check whether a file (its bytes or path) is a TIFF to be read by windows.
+    """Check whether a file (its bytes or path) is a TIFF that must be read by windows.
 
-    Such a TIFF is georeferenced, or has more pixels than are decoded at once. Only the header is read, and
-    without rasterio, so that a missing package can be reported as the reason.
+    Such a TIFF is georeferenced, or has more pixels than are decoded at once. Only the header is read.
+    rasterio is not needed, so that a missing rasterio can be reported as the reason.
     """
     if isinstance(file, bytes):
         tags = _read_tags(io.BytesIO(file))
@@ -27,7 +27,7 @@ def is_mosaic(file: bytes | str | Path) -> bool:
 
 
 def _read_tags(file: BinaryIO) -> dict[int, int]:
-    """Read tags of the first page, with the values of single integers; empty if it is not a TIFF."""
+    """Read the first page's tags: the value of a single integer, else 0. Empty if the file is no TIFF."""
     head = file.read(16)
     order = {b"II": "<", b"MM": ">"}.get(head[:2])
     if order is None or len(head) < 8:

@@ -32,10 +32,11 @@ PAINTED_ROWS = 64
 
 @dataclass(frozen=True)
 class MosaicFacts:
-    """Properties of a mosaic. ``low`` and ``high`` scale values that are not colours.
+    """Properties of a mosaic.
 
+    ``low`` and ``high`` are the range from which values other than colours are scaled.
     ``valid`` has one bit per cell of 32 × 32 px, row by row: whether any of its pixels is valid.
-    ``sample`` (rows, columns, 3) is the upper left pixel of each cell: all pixels, ``[::32, ::32]``.
+    ``sample`` (rows, columns, 3) holds the upper left pixel of each cell, as ``[::32, ::32]`` of all pixels.
     """
 
     facts: ImageFacts
@@ -49,11 +50,11 @@ class MosaicFacts:
 def inspect_mosaic(
     path: str | Path, *, image_id: str, chunk_px: int = CHUNK_PX, painted_rows: int = PAINTED_ROWS
 ) -> MosaicFacts:
-    """Read the properties of a mosaic, and every block once, in the order of the file.
+    """Find the properties of a mosaic by reading every block once, in the order of the file.
 
     This pass checks that all blocks can be decoded, and finds valid cells and the range of values. A mosaic
-    without nodata or mask is valid everywhere. ``chunk_px`` are read, and ``painted_rows`` of the sample
-    painted, at a time. They limit memory and change no result.
+    without nodata, mask or alpha is valid everywhere. About ``chunk_px`` pixels are read at a time, and
+    ``painted_rows`` rows of the sample are painted at a time. Both limit memory and change no result.
 
     Raises:
         UnusableImageError: too large, truncated, undecodable, unsupported bands, or no valid pixel.

@@ -43,7 +43,7 @@ def enter_gdal() -> Any:
 
 @contextmanager
 def open_mosaic(path: str | Path) -> Iterator["DatasetReader"]:
-    """Open a local GeoTIFF by its file descriptor; read it inside of ``enter_gdal``.
+    """Open a local GeoTIFF by a file descriptor. Read from it only inside of ``enter_gdal``.
 
     Raises:
         UnusableImageError: GDAL cannot read the header, or its tags exceed the file's size.
@@ -56,7 +56,7 @@ def open_mosaic(path: str | Path) -> Iterator["DatasetReader"]:
 
             for harmless in (errors.NotGeoreferencedWarning, errors.NodataShadowWarning):
                 warnings.filterwarnings("ignore", category=harmless)
-            # A descriptor's path has no special meaning for GDAL, and no side files beside it.
+            # The path of a descriptor has no special meaning for GDAL, and there are no side files beside it.
             handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             stack.callback(os.close, handle)
             _check_tags(handle)
@@ -81,7 +81,7 @@ def _check_tags(handle: int) -> None:
 
 @contextmanager
 def collect_damage() -> Iterator[list[str]]:
-    """Collect GDAL's warnings of damaged JPEG blocks in this thread; such blocks would become gray."""
+    """Collect GDAL's warnings of damaged JPEG blocks in this thread. GDAL would read such blocks as gray."""
     damage: list[str] = []
     thread = threading.get_ident()
     logger = logging.getLogger("rasterio._err")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def find_georeference(dataset: "DatasetReader") -> tuple[Georeference | None, list[str]]:
-    """Find a mosaic's georeference, or notes that explain why it has none."""
+    """Find a mosaic's georeference (None if it has none), and notes that explain what is missing."""
     affine = dataset.transform
     if affine.is_identity:
         points = len(dataset.gcps[0])
@@ -43,9 +43,10 @@ def find_georeference(dataset: "DatasetReader") -> tuple[Georeference | None, li
 
 
 def place_mosaic_windows(georeference: Georeference, windows: NDArray[Any]) -> Places:
-    """Place windows (N, 4) of a mosaic in WGS 84; the ground is measured on the ellipsoid.
+    """Compute the ground positions of windows (N, 4) of a mosaic, in WGS 84.
 
-    A window of more than 1,000 km has no single ground size per pixel: NaN.
+    The ground size per pixel is measured on the ellipsoid. It is NaN for a window of more than 1,000 km,
+    whose pixels have no single size.
 
     Raises:
         ConfigError: the coordinate system cannot be converted to WGS 84.

@@ -41,7 +41,10 @@ def unpack_valid(packed: bytes, *, width: int, height: int) -> NDArray[np.bool_]
 def find_valid_windows(
     valid: NDArray[np.bool_], windows: NDArray[np.integer[Any]]
 ) -> NDArray[np.bool_]:
-    """Check which windows (N, 4) touch a cell with a valid pixel: (N,); no window with one is missed."""
+    """Check which windows (N, 4) touch a cell with a valid pixel: bool (N,).
+
+    No window with a valid pixel is missed.
+    """
     sums = np.zeros((valid.shape[0] + 1, valid.shape[1] + 1), np.int32)
     np.cumsum(valid, axis=0, out=sums[1:, 1:])
     np.cumsum(sums[1:, 1:], axis=1, out=sums[1:, 1:])

@@ -1,4 +1,4 @@
-"""Findings about a drop before labels are paid for: problems and notes, one sentence each."""
+"""Findings about a drop, one sentence each: problems and notes to read before labels are paid for."""
 
 import statistics
 from collections import Counter
@@ -20,7 +20,8 @@ Kind = Literal[
 # The order of the report: lost files first, mere notes last.
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
-MARKED: tuple[Kind, ...] = ("blurred", "dark", "bright", "wrong-year")  # with a red dot on the map
+# These have a red dot in the picture of footprints.
+MARKED: tuple[Kind, ...] = ("blurred", "dark", "bright", "wrong-year")
 
 FIRST_YEAR = 2010  # the first consumer drone with a camera; a reset clock shows 1970, 1980, 2000
 # Distance from the drop's median date that means a wrong year, and not a season across New Year.
@@ -28,17 +29,18 @@ FAR_DAYS = 300
 DAYS_APART = 1  # local time and the satellites' UTC may differ by one date, never by two
 FAR_KM = 20.0  # from the drop's median position: no drone flies this far between two pictures
 # An archive of ten years has no typical year, and a journey no typical place. So three in four pictures must
-# agree before another one is wrong (half and half means two seasons, or two sites).
+# agree before another one counts as wrong (half and half means two seasons, or two sites).
 AGREEING_SHARE = 0.75
-# Sharpness is compared with the drop and with neighbours in flight: water and snow are soft for minutes, at a
-# fifth to a half of the drop's sharpness. Below a fifth, a picture is blurred without regard to neighbours.
-# BLURRED is an absolute limit, below any water or snow, for a series that is blurred as a whole.
+# Sharpness is compared with the drop and with neighbours in flight. Over water and snow, pictures are soft
+# for minutes: a fifth to a half of the drop's sharpness. Below a fifth, a picture is blurred, whatever its
+# neighbours. BLURRED is an absolute limit, lower than for any water or snow, for a series that is blurred as
+# a whole.
 BLURRED = 0.02
 BLURRED_TO_DROP = 0.35
 BLURRED_ALONE = 0.2
 BLURRED_TO_NEIGHBOURS = 0.5
 # Calm water, sand, snow and fog have 1 to 7 levels of contrast; edges blurred by 8 px still have 26. A
-# blurred picture of grass alone has as few, but its neighbours are not smooth.
+# blurred picture of nothing but grass has as few levels, but its neighbours are not smooth.
 LEAST_CONTRAST = 8.0
 SMOOTH_NEIGHBOURS_SHARE = 0.3
 NEIGHBOURS = 5  # on each side
@@ -52,7 +54,10 @@ _NEVER = datetime(1, 1, 1)  # noqa: DTZ001 - cameras write no zone, and it is ne
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One sentence about a file; ``path`` is the folder for a gap."""
+    """One sentence about a file. For a gap or a restarted counter, ``path`` is the folder.
+
+    ``other`` is a second path, for instance of the file that a duplicate repeats.
+    """
 
     kind: Kind
     path: str
@@ -67,11 +72,11 @@ def find_problems(
     roll_overs: Sequence[RollOver],
     near: Sequence[tuple[int, int]] = (),
 ) -> Packed[Finding]:
-    """Find all problems, sorted by kind and path. ``near`` are positions of similar pictures in ``shots``.
+    """Find all problems, sorted by kind and path.
 
-    The picture with the later path of each pair gets the finding. ``find_near_duplicates``, in the order of
-    paths, pairs each picture with one earlier picture at most. Then each has at most one finding, which names
-    the first picture of its group.
+    ``near`` are pairs of similar pictures, as positions in ``shots``. The picture with the later path of each
+    pair gets the finding. Pairs from ``find_near_duplicates``, called in the order of paths, give each
+    picture at most one such finding, which names the first picture of its group.
     """
     usable = [shot for _, shot in walk_usable(shots)]
     others = [
@@ -92,7 +97,8 @@ def find_problems(
     ]
     rank = {kind: place for place, kind in enumerate(KINDS)}
     others.sort(key=lambda f: (rank[f.kind], f.path, f.other or "", f.detail))
-    # The first kind. There may be a million, mostly in order already.
+    # Quarantined files are the first kind. There may be a million, mostly sorted already, so they are sorted
+    # only if needed.
     quarantined = _find_quarantined(shots)
     if not all(one.path <= other.path for one, other in pairwise(_find_quarantined(shots))):
         quarantined = iter(sorted(quarantined, key=lambda f: (f.path, f.detail)))
@@ -184,7 +190,7 @@ def _find_placeless(shots: Sequence[Shot]) -> list[Finding]:
 
 
 def find_position(shot: Shot) -> tuple[float, float] | None:
-    """Return latitude and longitude, unless both are zero, as a receiver without a fix writes."""
+    """Return latitude and longitude; None if unknown, or both 0, as a receiver without a fix writes them."""
     if shot.latitude is None or shot.longitude is None:
         return None
     # A real position at 0°, 0° (in the Gulf of Guinea) is not expected.
@@ -193,7 +199,7 @@ def find_position(shot: Shot) -> tuple[float, float] | None:
 
 
 def _find_edited(shots: Sequence[Shot]) -> list[Finding]:
-    """Find edited pictures, which keep their old angles; overlapping ones may prove how they were turned."""
+    """Find edited pictures. They keep the angles of the shot; neighbours may prove how they were turned."""
     findings = []
     for shot in shots:
         if not shot.edited_by:
@@ -256,9 +262,9 @@ def is_smooth(shot: Shot) -> bool:
 
 
 def _find_blurred(shots: Sequence[Shot]) -> list[Finding]:
-    """Find pictures softer than the drop and than their neighbours in flight, or far too soft.
+    """Find blurred pictures: softer than the drop and than their neighbours in flight, or far too soft.
 
-    Smooth scenes among other smooth ones are neither judged nor compared with.
+    A smooth picture among other smooth ones is not judged, and no other picture is compared with it.
     """
     scored = [s for s in shots if s.sharpness is not None and not s.thermal]
     structured = [s.sharpness or 0.0 for s in scored if not is_smooth(s)]
@@ -277,7 +283,7 @@ def _find_blurred(shots: Sequence[Shot]) -> list[Finding]:
 
 
 def _leave_out_smooth(flown: Sequence[Shot]) -> list[Shot]:
-    """Leave out smooth shots of a flight that lie among smooth ones."""
+    """Leave out the smooth shots of a flight that lie among other smooth shots."""
     smooth = [is_smooth(shot) for shot in flown]
     left = []
     for at, shot in enumerate(flown):
@@ -288,7 +294,7 @@ def _leave_out_smooth(flown: Sequence[Shot]) -> list[Shot]:
 
 
 def _word_missed_limit(value: float, *, usual: float, beside: float) -> str | None:
-    """Describe the limit that a sharpness does not exceed, and its origin; None if it exceeds all."""
+    """Describe the limit that a sharpness does not exceed, and this limit's origin; None if it exceeds all."""
     if value <= BLURRED:
         return f"not above {BLURRED:g}: blurred, regardless of the other pictures"
     alone = BLURRED_ALONE * usual

@@ -8,7 +8,7 @@ from typing import cast
 from dino_assets.images.report.findings import Finding, Kind
 
 FINDINGS_CSV = "findings.csv"  # lies beside the page, which shows some of each kind only
-# This column names the row's cells with an added apostrophe; remove it before joining by path.
+# This column names the cells of the row that got an apostrophe. Remove the apostrophe before joining by path.
 APOSTROPHES = "added_apostrophes"
 _CELLS = ("kind", "path", "other", "detail")
 _UNSAFE_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
@@ -17,8 +17,8 @@ _UNSAFE_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 def write_findings_csv(findings: Iterable[Finding]) -> bytes:
     r"""Write the findings as a CSV in which a spreadsheet finds no formula.
 
-    A cell that begins like a formula gets an apostrophe before it, and the column ``added_apostrophes``
-    names it. Characters that UTF-8 cannot encode (in names that are not text) are written as ``\udcff``.
+    A cell that begins like a formula gets an apostrophe before it, and the column ``added_apostrophes`` names
+    the cell. Characters that UTF-8 cannot encode (in names that are not text) are written as ``\udcff``.
     """
     sink = io.BytesIO()
     # Encoded row by row: the text of a million rows would need four times the memory.
@@ -35,7 +35,10 @@ def write_findings_csv(findings: Iterable[Finding]) -> bytes:
 
 
 def read_findings_csv(data: bytes) -> list[Finding]:
-    """Read findings from the CSV without the added apostrophes; earlier versions did not mark them."""
+    """Read findings from the CSV, and remove the added apostrophes.
+
+    Files of earlier versions do not mark added apostrophes. There they stay.
+    """
     rows = csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""))
     findings = []
     for row in rows:
@@ -48,7 +51,7 @@ def read_findings_csv(data: bytes) -> list[Finding]:
 
 
 def count_apostrophes(findings: Iterable[Finding]) -> int:
-    """Count the findings with a path or other path that gets an apostrophe."""
+    """Count the findings whose ``path`` or ``other`` gets an apostrophe."""
     return sum(_is_unsafe(f.path) or _is_unsafe(f.other or "") for f in findings)
 
 

@@ -45,8 +45,8 @@ _DASH_PX = 16
 class GroundPicture:
     """A drawing of footprints, or of the photographs if none has a footprint.
 
-    ``outlines`` are positions of shots with corners (4, 2) in pixels of the sheet. ``bar`` is the scale bar's
-    length in words. ``notes`` explain the picture to a reader.
+    ``outlines`` are pairs: a shot's position in the list, and its corners (4, 2) in pixels of ``sheet``.
+    ``bar`` is the scale bar's length in words. ``notes`` explain the picture to a reader.
     """
 
     ground: Ground
@@ -135,7 +135,10 @@ def _round_down(metres: float) -> float:
 
 
 def _join(shots: Sequence[Shot], centers: np.ndarray) -> list[np.ndarray]:
-    """Join centres to lines, one for each part of the flight without a pause; none without times."""
+    """Join the centres of shots to lines, one per part of the flight without a pause.
+
+    Shots without a time are not joined.
+    """
     times = [shot.taken for shot in shots]
     cuts = [
         at
@@ -146,7 +149,10 @@ def _join(shots: Sequence[Shot], centers: np.ndarray) -> list[np.ndarray]:
 
 
 def _colour_by_time(shots: Sequence[Shot]) -> list[Colour]:
-    """Colour shots by rank of their time; by the time itself, flights a year apart would have two colours."""
+    """Colour shots by the rank of their time.
+
+    By the time itself, two flights a year apart would have only two colours.
+    """
     times = sorted({shot.taken for shot in shots if shot.taken})
     stops = np.linspace(0, max(len(times) - 1, 1), len(RAMP))
     mixed = [np.interp(range(len(times)), stops, channel) for channel in zip(*RAMP, strict=True)]

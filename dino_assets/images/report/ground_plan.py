@@ -13,9 +13,11 @@ from dino_assets.images.report.findings import order_flight
 from dino_assets.images.report.shots import Shot
 from dino_assets.numerics.earth import SPHERE_M_PER_DEGREE
 
-FAR_M = 20_000.0  # a place farther away is left out, because both would be too small on one plan
+# Footprints farther away are left out: on one plan with them, all footprints would be too small.
+FAR_M = 20_000.0
 AREA_SIDE_PX = 600
-FOOTPRINT_PX = 150  # resolution of a typical footprint for measuring areas; a third for thousands
+# Pixels across a typical footprint when areas are measured; a third of them above MAX_FOOTPRINTS footprints.
+FOOTPRINT_PX = 150
 MAX_FOOTPRINTS = 3000  # drawn at most; areas of more footprints are measured at lower resolution
 MAX_SHEETS = 2000
 
@@ -57,7 +59,7 @@ def project_footprints(shots: Sequence[Shot]) -> Ground:
 
 
 def measure_area(shots: Sequence[Shot], ground: Ground) -> float:
-    """Measure the ground area in m² under vertical footprints, overlaps counted once; accurate to percents."""
+    """Measure the area in m² under vertical footprints, to a few percent; overlaps are counted once."""
     down = [i for i, row in enumerate(ground.rows) if shots[row].quality not in OBLIQUE]
     if not down:
         return 0.0

@@ -28,7 +28,8 @@ from dino_assets.store.commits.protocol import NamedBytes
 PAGE, TABLE, PICTURE, PREVIEW = (
     "report.html", FINDINGS_CSV, "footprints.png", "preview.png",
 )  # fmt: skip
-# A flight with 80 % overlap moves by a fifth of the short side per picture; a hovering drone by GPS noise.
+# Pictures this close show the same ground. A flight with 80 % overlap moves by a fifth of the short side per
+# picture, so by more. A hovering drone moves only by GPS noise.
 REACH_SHARE = 0.1
 REACH_M = 5.0
 
@@ -78,12 +79,13 @@ def make_shot(file: InspectedFile, *, with_thumb: bool) -> Shot:
 
 
 def pair_similar_pictures(shots: Sequence[Shot]) -> list[tuple[int, int]]:
-    """Pair similar pictures of the same ground: each with the first one, as positions ordered by path.
+    """Pair each picture with the first similar picture of the same ground; return positions in ``shots``.
 
-    Ground is the same if the middles of both footprints are at most a tenth of the shorter side apart, and
-    the sides differ by a fifth at most. This is strict because rows, panels and glint look similar along a
-    whole flight, and neighbours share 80 % of their ground. Without footprints, the positions may be 5 m
-    apart. Without positions, only the pictures count. Copies of the same bytes are duplicates, not pairs.
+    The first picture of a pair has the earlier path. Ground is the same if the middles of both footprints are
+    at most a tenth of the shorter side apart, and the sides differ by a fifth at most. This is strict because
+    crop rows, solar panels and glint look similar along a whole flight, and neighbours share 80 % of their
+    ground. Without footprints, the positions must be at most 5 m apart. Without positions, only the pictures
+    are compared. Copies of the same bytes are duplicates, not pairs.
     """
     first: dict[str, int] = {}
     distinct = []
@@ -100,7 +102,7 @@ def pair_similar_pictures(shots: Sequence[Shot]) -> list[tuple[int, int]]:
 
 
 def _measure_ground(shot: Shot) -> tuple[float, float, float, float]:
-    """Measure how far a similar picture may be, and the ground's middle x, y, z on the globe, in metres."""
+    """Compute in metres how far away a similar picture may be, and the ground's middle x, y, z on the globe."""
     unknown = (math.nan,) * 4
     if shot.corners is None:
         position = find_position(shot)
@@ -116,7 +118,8 @@ def make_report(
 ) -> DropReport:
     """Find problems, and show them as a page, a table and a picture.
 
-    Today's date is not used, so the same files give the same bytes on any day. ``judge_findings`` uses it.
+    Today's date is not used, so the same files give the same bytes on any day. Dates in the future are found
+    by ``judge_findings``.
     """
     photos = [shot.path for shot in shots]
     findings = find_problems(

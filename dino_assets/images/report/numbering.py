@@ -1,15 +1,16 @@
 """Gaps and restarts in the numbering of a card's files, by their names.
 
 A name belongs to a numbered series if a camera's prefix precedes four or five digits (``DJI_0001``,
-``DSC00012``, ``IMG_0001_3``). ``P1000123`` and ``G0012345`` count by their last four digits, and DJI's stamped
-names (``DJI_20230614100512_0001_W``) by the number after the time stamp. Names that differ only after the number
-(a lens, a band, ``-edit``) share it, and so do videos. Other names have no number: ``IMG (3)``,
-``tile_0001_0002``.
+``DSC00012``, ``IMG_0001_3``). ``P1000123`` and ``G0012345`` count by their last four digits, and DJI's
+stamped names (``DJI_20230614100512_0001_W``) by the number after the time stamp. Files whose names differ
+only after the number (a lens, a band, ``-edit``) use one number together, and a video uses a number like a
+photograph. Other names have no number: ``IMG (3)``, ``tile_0001_0002``.
 
-Each of a camera's folders (``100MEDIA``, ``DJI_001``, ``100_0002``) is a series of its own. Other folders were
-made by a person, perhaps to sort one series into classes. Over all of these together each number counts once,
-and is missing if a folder has numbers before and after it. DJI's P4 Multispectral names its six bands
-``DJI_0010`` to ``DJI_0015`` and the next six ``DJI_0020`` and so on; its last digits 6 to 9 are not missing.
+Each of a camera's folders (``100MEDIA``, ``DJI_001``, ``100_0002``) is a series of its own. Other folders
+were made by a person, perhaps to sort one series into classes, so they are counted together. A number is
+missing if none of them has it, and one of them has numbers before and after it. DJI's P4 Multispectral names
+its six bands ``DJI_0010`` to ``DJI_0015``, the next six ``DJI_0020`` and so on. Its numbers that end in 6 to
+9 are not missing.
 """
 
 import re
@@ -42,7 +43,7 @@ _SAME_COUNTER = {
 _NUMBERED_FOLDER = re.compile(r"([1-9]\d\d)([A-Z_][A-Z0-9_]{4})|(DJI_)(\d{3})", re.IGNORECASE)
 # Folders of panoramas and surveys: each has its own count, and none continues another.
 _COUNTED_ALONE = re.compile(r"\d{3}_\d{4}")
-_BY_HAND = ""  # in a key: all folders that were not made by a camera
+_BY_HAND = ""  # stands in a key for all folders that were not made by a camera
 # PANORAMA/100_0027 holds the pictures of number 27 in 100MEDIA.
 _PANORAMA_FOLDER = re.compile(r"(?:^|/)(\d{3})_(\d{4})/")
 _LAST_NUMBERS = (999, 9999)  # a counter restarts after these
@@ -51,7 +52,7 @@ _WRAP_AT_LEAST = 1000
 # Last digits of a P4 Multispectral's bands; fewer sets of six could be chance.
 _BAND_ENDS, _FEWEST_BAND_SETS = frozenset(range(6)), 3
 _NUMBERS = 10**5  # five digits at most
-_NEW_FLIGHT_AFTER_S = 5  # lenses of one shot are stamped within a second or two
+_NEW_FLIGHT_AFTER_S = 5  # the stamps of one shot's lenses differ by a second or two at most
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -105,7 +106,7 @@ class _Run:
             self.with_photo.add(folder)
 
     def list_folders_around(self, first: int, last: int) -> list[str]:
-        """List folders with photographs that have numbers before and after these."""
+        """List folders with photographs that have numbers before ``first`` and after ``last``."""
         spans = ((folder, self.spans[folder]) for folder in self.with_photo)
         return [folder for folder, (low, high) in spans if low < first and last < high]
 
@@ -141,10 +142,10 @@ class _NumberedNames:
 def find_gaps(photos: Iterable[str], others: Iterable[str]) -> list[Gap]:
     """Find missing numbers in cameras' series, sorted by folder and number.
 
-    ``others`` are the drop's further files, because a video or a panorama's folder uses a number too. Between
+    ``others`` are the drop's other files: a video or a panorama's folder uses a number too. Between
     consecutive folders (100MEDIA, 101MEDIA) the count continues or restarts. A restart is expected after 999
-    or 9999, and at 1. Between folders made by hand nothing counts as missing, since one may have the other's
-    numbers.
+    or 9999, and at 1. Between folders made by hand no number counts as missing, since another such folder may
+    have it.
     """
     photos, others = list(photos), list(others)
     runs = _collect_runs(photos, others)
@@ -178,7 +179,7 @@ def find_gaps(photos: Iterable[str], others: Iterable[str]) -> list[Gap]:
 
 
 def find_roll_overs(photos: Iterable[str]) -> list[RollOver]:
-    """Find restarts of a camera's counter, from one folder to the next or after 999 within one."""
+    """Find restarts of a camera's counter: from one folder to the next, or after 999 or 9999 within one."""
     runs = _collect_runs(photos, ())
     breaks = []
     for before, after in _follow_folders(runs):
@@ -212,7 +213,7 @@ def _collect_runs(photos: Iterable[str], others: Iterable[str]) -> _Runs:
 
 
 def _cut_runs(named: _NumberedNames) -> Iterator[_Run]:
-    """Split a series where its number falls; without time stamps it never falls."""
+    """Split a series where its counter started again; names without time stamps are a single run."""
     run = _Run()
     for stamp, number, folder, is_photo in named.walk():
         if number < run.high and _is_new_count(run, number, stamp):

@@ -1,4 +1,4 @@
-"""HTML page of a drop's report, for a drone team before labels are paid for."""
+"""HTML page of a drop's report, for a drone team to read before labels are paid for."""
 
 import base64
 import heapq
@@ -61,8 +61,8 @@ def make_drop_page(
 ) -> str:
     """Write one HTML file about a drop: facts, footprints, findings with advice, all photographs.
 
-    It needs no server and no network, and scripts only for sorting. ``facts`` are shown after those computed
-    from the shots. The page stays below 10 MB for a drop of any size.
+    The page needs no server and no network, and uses scripts only for sorting. ``facts`` are shown after the
+    facts that are computed from the shots. The page stays below 10 MB for a drop of any size.
     """
     counts = count_findings(findings)
     album = _Album({shot.path: shot.thumb for _, shot in walk_usable(shots) if shot.thumb})

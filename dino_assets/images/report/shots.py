@@ -11,14 +11,14 @@ from typing import overload
 from dino_assets.images.records import PlaceQuality
 from dino_assets.packing import Packed
 
-Data = bytes  # a field of Shot is called bytes
+Data = bytes  # a second name, because Shot has a field called bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Shot:
     """The report's record of one file of a drop. ``taken`` is the camera's local time.
 
-    ``corners`` are four (longitude, latitude); ``place_reason`` is the reason why there are none.
+    ``corners`` are four (longitude, latitude). If they are None, ``place_reason`` says why.
     """
 
     path: str

@@ -14,7 +14,7 @@ WIDE, HIGH = 1000, 100
 
 @dataclass(frozen=True)
 class Strip:
-    """A figure of scores for the template: texts, and paths in a box of 1000 × 100."""
+    """A figure of scores for the page's template: texts, and SVG paths in a box of 1000 × 100."""
 
     title: str
     median: str
@@ -31,7 +31,7 @@ class Strip:
 def lay_out_strip(
     values: Sequence[float], marked: Collection[int], *, title: str, unit: str, floor: float | None
 ) -> Strip | None:
-    """Lay out values in the order of flight; ``marked`` positions are red and never left out."""
+    """Lay out values in the order of flight. Dots at ``marked`` positions are red, and none is left out."""
     drawn = [value for value in values if math.isfinite(value)]
     if not drawn:
         return None

@@ -1,1 +1,1 @@
-"""Stage *images*: draft, checks and footprint files of the output."""
+"""Stage *images*: its draft, its checks, and footprint files."""

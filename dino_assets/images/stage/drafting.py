@@ -57,16 +57,15 @@ def draft_images(
     batch_rows: int = BATCH_ROWS,
     listing: Sequence[SourceEntry] | None = None,
 ) -> Draft:
-    """List a drop now, unless ``listing`` is given; read it when the draft is produced.
+    """Draft the rows of ``images``, sorted by path. A drop's files are read when the draft is produced.
 
-    Rows are sorted by path.
-
-    Producing raises CommitRefusedError if the drop changes meanwhile, or lists no photograph. An unmounted
-    card lists none, and must not replace an earlier result.
+    The files are listed now, unless ``listing`` is given. Producing the draft raises CommitRefusedError if
+    the drop changes meanwhile, or lists no photograph: a card that is not mounted must not replace an earlier
+    result.
 
     Raises:
         SourceError: the source cannot be listed.
-        ConfigError: ``max_pixels`` is more than Pillow decodes, or below one; ``ground_m`` is not a height.
+        ConfigError: ``max_pixels`` is below 1 or more than Pillow decodes, or ``ground_m`` is not a height.
     """
     if not 0 < reading.max_pixels <= MAX_PIXELS:
         raise ConfigError(
@@ -112,15 +111,15 @@ def draft_images(
         out.rows(make_batch(rows, SCHEMA))
         if fingerprint(source.entries()) != listed:
             raise CommitRefusedError(
-                f"drop {drop.name!r} changed while it was read: it is still being copied. Run again "
-                "when the copy is complete; nothing was stored.",
+                f"drop {drop.name!r} changed while it was read: perhaps it is still being copied. Nothing "
+                "was stored. Run again when the copy is complete.",
                 reason="changed",
             )
         suffixes = _count_suffixes(card.others)
         if not card.wanted:
             raise CommitRefusedError(
                 f"drop {drop.name!r} holds no photographs: it lists {_name_others(suffixes)}. Check that the "
-                "disk or card is mounted; nothing was stored.",
+                "disk or card is mounted. Nothing was stored.",
                 reason="no-photographs",
             )
         usable = sum(1 for _ in shots.walk_usable())
@@ -154,10 +153,11 @@ class SortedFiles:
 def sort_files(entries: Sequence[SourceEntry], *, is_list: bool) -> SortedFiles:
     """Separate photographs from the other files of a drop.
 
-    Files that a list names, and files with a refusal such as links and pipes, are wanted whatever their
-    suffix; other files by their suffix only. A raw file and its JPEG count as one photograph.
+    A file that a list names counts as a photograph whatever its suffix. So does a refused file, such as a
+    link or a pipe, which then gets a row with the reason. Other files count by their suffix. A raw file and
+    its JPEG count as one photograph.
     """
-    # If a list has other columns for the raw file than for its JPEG, both are wanted.
+    # If a list has another label or other columns for the raw file than for its JPEG, both are wanted.
     wanted, others = Packed(SourceEntry), Packed(SourceEntry)
     for entry in entries:
         (wanted if is_wanted(entry, is_list=is_list) else others).append(entry)
@@ -186,8 +186,8 @@ def _read_gray(source: Source, row: ImageRow) -> NDArray[np.uint8]:
         data = read_exactly(source, row.path, row.facts.image_id if row.facts else "")
     except SourceError as err:
         raise CommitRefusedError(
-            f"{row.path!r} changed while its drop {row.drop!r} was read. Run again when the copy is "
-            "complete; nothing was stored.",
+            f"{row.path!r} changed while its drop {row.drop!r} was read. Nothing was stored. Run again when "
+            "the copy is complete.",
             reason="changed",
             file=row.path,
         ) from err
@@ -195,7 +195,7 @@ def _read_gray(source: Source, row: ImageRow) -> NDArray[np.uint8]:
 
 
 def _count_suffixes(entries: Iterable[SourceEntry]) -> dict[str, int]:
-    """Count files by suffix, the most frequent first; it explains a drop without photographs."""
+    """Count files by suffix, the most frequent first. The counts explain a drop without photographs."""
     counts = Counter(_suffix(PurePosixPath(entry.path)) for entry in entries)
     ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     return dict(ranked[:MAX_SUFFIXES])

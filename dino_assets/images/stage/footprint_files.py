@@ -28,7 +28,7 @@ _EMPTY_GEOPACKAGE_BYTES = 2**17
 
 
 def write_footprints(table: CommittedTable, drop: str, *, path: Path) -> tuple[int, int]:
-    """Write all footprints; return how many rows have one, and how many have none.
+    """Write a drop's footprints to a file; return how many rows have a footprint, and how many have none.
 
     An existing file is replaced when the new one is complete.
 
@@ -74,7 +74,7 @@ def check_target(path: Path) -> None:
 
 
 def write_geojson(path: Path, rows: pa.Table) -> None:
-    """Write rows with a ``geometry`` each as GeoJSON.
+    """Write rows as GeoJSON; each row has a ``geometry``.
 
     Raises:
         TargetError: the file cannot be written.
@@ -86,7 +86,9 @@ def write_geojson(path: Path, rows: pa.Table) -> None:
 
 
 def write_geopackage(path: Path, layers: Mapping[str, pa.Table]) -> None:
-    """Write rows with a ``geometry`` each as layers of one GeoPackage; layers without rows are left out.
+    """Write tables as layers of one GeoPackage; each row has a ``geometry``.
+
+    Layers without rows are left out, unless no layer has rows.
 
     Raises:
         MissingExtraError: pyogrio is not installed.
@@ -100,7 +102,7 @@ def write_geopackage(path: Path, layers: Mapping[str, pa.Table]) -> None:
         raise MissingExtraError("Writing a GeoPackage", extra="geo") from None
     full = {name: rows for name, rows in layers.items() if rows.num_rows} or dict(layers)
     with writing(path) as aside:
-        # On a full disk, SQLite only reports a missing table.
+        # The room is checked first, because on a full disk SQLite only reports a missing table.
         check_room(
             path.parent,
             _EMPTY_GEOPACKAGE_BYTES + sum(rows.nbytes for rows in full.values()),

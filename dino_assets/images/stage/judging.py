@@ -18,7 +18,7 @@ from dino_assets.store.commits.reading import CommittedTable
 from dino_assets.verdicts import Verdict
 
 _BATCH_ROWS = 1024
-# Findings that need no action, or that another check reports.
+# Kinds of findings that need no action, or that another check reports.
 NOT_ODD = ("quarantined", "roll-over", "thermal", "turned")
 
 
@@ -75,7 +75,7 @@ def judge_findings(images: CommittedTable, drop: str, *, today: date) -> Verdict
 
 
 def judge_images(images: CommittedTable, drop: str) -> Verdict:
-    """Judge rows: unique paths, an id of 64 hex and a size if usable, else a reason."""
+    """Check rows: each path once; an id of 64 hex digits and a size for usable files, a reason for others."""
     rows = images.read(drop, ["path", "image_id", "width", "height", "reason", "is_usable"])
     usable = rows.filter(pc.field("is_usable"))
     twice = rows.num_rows - len(pc.unique(rows["path"]))

@@ -16,7 +16,7 @@ NO_PATH, NO_PLACE = 2**32 - 1, -(2**31)
 
 @dataclass(frozen=True)
 class Choice:
-    """A chosen tile for its card: rank, reason, and a sentence with the reason.
+    """What the card of a chosen tile shows: the rank, the reason in a word, and a sentence (``note``).
 
     ``cluster`` is None if the strategy has no clusters. ``picture`` is a WebP of up to ``CARD_PX``; if it
     is empty, the card shows the thumbnail.
@@ -30,7 +30,7 @@ class Choice:
 
 
 def pack_choices(chosen: Mapping[int, Choice]) -> dict[str, Any]:
-    """Pack choices, by row, for the page; their order is kept."""
+    """Pack the choices, given by row, for the page; keep their order."""
     choices = chosen.values()
     return {
         "chosen": list(chosen),
@@ -43,7 +43,7 @@ def pack_choices(chosen: Mapping[int, Choice]) -> dict[str, Any]:
 
 
 def pack_origins(origins: Sequence[TileOrigin | None]) -> dict[str, Any]:
-    """Pack origins for the page: each path once, and 12 bytes per tile."""
+    """Pack the photographs and places of tiles for the page: each path once, and 12 bytes per tile."""
     numbers: dict[str, int] = {}
     path_of = np.full(len(origins), NO_PATH, "<u4")
     places = np.full((len(origins), 2), NO_PLACE, "<i4")

@@ -7,7 +7,7 @@ from itertools import count
 import numpy as np
 from numpy.typing import NDArray
 
-PALETTE = (  # ten colours that most readers can distinguish on white, also colour-blind ones and in print
+PALETTE = (  # ten colours that most readers, also colour-blind ones, can distinguish on white and in print
     (31, 119, 180),
     (230, 120, 20),
     (34, 150, 80),
@@ -36,7 +36,7 @@ def number_colours(drops: Iterable[str], earlier: Mapping[str, int]) -> dict[str
 
 
 def pick_colours(numbers: Sequence[int]) -> NDArray[np.uint8]:
-    """Return the colours (K, 3) of some numbers: ten fixed ones, then hues in steps of the golden ratio."""
+    """Return the colours (K, 3) of colour numbers: the first ten are fixed, later ones are computed."""
     return np.array([_pick_colour(number) for number in numbers], np.uint8).reshape(-1, 3)
 
 

@@ -19,8 +19,8 @@ def place_labels(
 ) -> list[tuple[float, float] | None]:
     """Place labels of ``sizes`` (K, 2) beside their anchors (K, 2), in order of importance.
 
-    Return the middle of each label, or None if there is no room. A label overlaps no ring of ``rings``
-    (R, 2), no label before it and no edge of the picture.
+    Return the middle of each label, or None if there is no room. A label overlaps neither a ring around one
+    of ``rings`` (R, 2) nor an earlier label, and it is completely inside the picture.
     """
     middles: list[tuple[float, float] | None] = []
     boxes = np.empty((0, 4))  # left, top, right, bottom

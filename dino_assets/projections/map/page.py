@@ -40,17 +40,17 @@ def make_page(
 ) -> str:
     """Make one HTML file with the map, which shows the tile under the pointer; it needs no network.
 
-    ``origins`` are the photograph and the place of each tile; without them the card omits both.
-    ``chosen`` rows, by rank, and rows chosen ``earlier`` get rings, and their card has a note. The page
-    lists the chosen rows. With ``chosen`` None the page does not mention choices.
+    The tile is shown on a card: its picture, and from ``origins`` its photograph and place. The ``chosen``
+    rows, by rank, and the rows chosen ``earlier`` get rings, and their cards have a note. The page lists the
+    chosen rows. If ``chosen`` is None, the page does not mention choices.
 
     An empty thumb means a tile without a picture. A tile needs about 0.75 KB, of which 0.69 KB are its
-    picture. The ``caveat`` is shown in red above the caption. ``#hover=<tile id>`` at the end of the
-    address opens the page at that tile.
+    picture. The ``caveat`` is shown in red above the caption. If ``#hover=<tile id>`` ends the address, the
+    page opens at that tile.
 
     Raises:
-        ConfigError: the lists differ in length, or ``draw_map`` would not accept one of them, or a thumb
-            is not a picture.
+        ConfigError: the lists differ in length, ``check_points`` refuses one of them, or a thumb is not a
+            picture.
     """
     choices, earlier_notes = dict(chosen or {}), dict(earlier or {})
     points = check_points(
@@ -95,7 +95,7 @@ def make_page(
 
 
 def pack_thumbs(thumbs: Sequence[bytes], *, tile_ids: Sequence[str]) -> list[bytes]:
-    """Pack thumbs into WebP sheets of 32 × 32, row by row; the last sheet may be lower.
+    """Pack thumbs into WebP sheets of 32 × 32 thumbs, row by row; the last sheet may have fewer rows.
 
     Raises:
         ConfigError: a thumb is not a picture.

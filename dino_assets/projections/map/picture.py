@@ -1,7 +1,8 @@
 """Picture of the map as a PNG, drawn with NumPy and Pillow.
 
-A million points are drawn as a raster of counts (0.5 s), not as a million shapes. Equal input gives equal
-bytes with the same Pillow. Axes have no ticks, because only distances between tiles have a meaning.
+A million points are drawn by counting the points of each pixel (0.5 s), not as a million shapes. Equal input
+gives equal bytes with the same version of Pillow. Axes have no ticks, because only distances between tiles
+have a meaning.
 """
 
 import math
@@ -30,7 +31,7 @@ from dino_assets.projections.map.labels import place_labels
 from dino_assets.projections.map.points import Points, check_points, check_rows
 
 MAX_LABELS = 500  # more would be unreadable
-PALE = 0.4  # factor of a dot's opacity on maps where rings matter most
+PALE = 0.4  # factor for the opacity of dots on maps where rings matter most
 
 
 def draw_map(
@@ -52,13 +53,14 @@ def draw_map(
 ) -> bytes:
     """Draw coordinates (N, 2) as a PNG: a dot per tile in its group's colour, rings around chosen rows.
 
-    Where dots overlap, the opacity grows with the logarithm of their number and their colours are mixed.
-    So a dense place neither saturates nor hides a group. ``colours`` are the groups' colour numbers
-    (``colours.number_colours``); by default they count from 0.
+    Where dots overlap, their colours are mixed, and the opacity grows with the logarithm of their number.
+    So differences stay visible in dense places, and no group is hidden. ``colours`` are the groups' colour
+    numbers (``colours.number_colours``), by default 0, 1, 2 and so on.
 
     ``labels`` of chosen rows are written beside their rings where there is room, the first ones first.
     Rows chosen ``earlier`` get a thin grey ring. ``is_pale`` makes all dots paler, so that rings stand out.
-    The ``caveat`` is written in red above the caption. Dots are at most ``dot_px`` wide, smaller if many.
+    The ``caveat`` is written in red above the caption. Dots are at most ``dot_px`` wide, and smaller if there
+    are many.
 
     Raises:
         ConfigError: the coordinates are not finite (N, 2), a group or a chosen row does not exist, or
@@ -112,7 +114,7 @@ def place_points(
 
 
 class _Painted(NamedTuple):
-    """The painted plot (height, width, 3), whether dots overlap much, pixels of rows (N,), radius of rings."""
+    """The painted plot (height, width, 3), whether dots overlap much, each row's pixel, the rings' radius."""
 
     picture: NDArray[np.uint8]
     is_crowded: bool
@@ -200,7 +202,8 @@ def _mix(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Sum a stamp centred on each flat position; return the coverage and the mean colour of each pixel.
 
-    Positions are counted first, so that each one occurs once. Then the stamp is a few shifted additions.
+    Equal positions are counted first, so that each occurs once. Then each pixel of the stamp is one shifted
+    addition for all positions.
     """
     size = shape[0] * shape[1]
     counts = np.bincount(at, minlength=size)
@@ -250,7 +253,7 @@ def _write_header(
     margin: int,
     room: int,
 ) -> int:
-    """Write the title, and at most three lines each of caveat and caption; return the top of the plot."""
+    """Write the title, and up to three lines of the caveat and of the caption; return the top of the plot."""
     y = margin
     if make_printable(title).strip():
         font = load_font(round(text_px * 1.5))

@@ -11,7 +11,7 @@ from dino_assets.projections.map.colours import pick_colours
 
 
 class Points(NamedTuple):
-    """Checked input: coordinates (N, 2) float64, groups (N,), chosen and earlier rows, int64."""
+    """Checked input: coordinates (N, 2) float64; groups (N,), chosen rows and earlier rows as int64."""
 
     coordinates: np.ndarray
     groups: np.ndarray
@@ -31,7 +31,7 @@ def check_points(
     *,
     colours: Sequence[int] | None = None,
 ) -> Points:
-    """Check the input of a map drawing. ``colours`` are numbers, one per group.
+    """Check the input of a map drawing. ``colours`` are colour numbers, one per group.
 
     Raises:
         ConfigError: the coordinates are not finite (N, 2), or groups, names, colours or chosen rows do
@@ -47,7 +47,7 @@ def check_points(
             else f"their shape is {xy.shape}"
         )
         raise ConfigError(
-            f"the coordinates cannot be drawn: {seen}; finite (N, 2) is expected",
+            f"the coordinates cannot be drawn: {seen}; expected finite numbers of shape (N, 2)",
             setting="coordinates",
             value=xy.shape,
         )
@@ -59,28 +59,28 @@ def check_points(
     group_of = np.asarray(groups, np.int64).ravel()
     if len(group_of) != len(xy):
         raise ConfigError(
-            f"{len(group_of)} groups for {len(xy)} tiles: one per tile is expected, or None",
+            f"{len(group_of)} groups for {len(xy)} tiles: expected one per tile, or None",
             setting="groups",
             value=len(group_of),
         )
     if len(names) > 65_535:
         raise ConfigError(
-            f"{len(names)} groups are too many: at most 65,535 are expected",
+            f"{len(names)} groups are too many: expected at most 65,535",
             setting="group_names",
             value=len(names),
         )
     if group_of.size and not (group_of.min() >= 0 and group_of.max() < len(names)):
         raise ConfigError(
-            f"groups are {group_of.min()} … {group_of.max()}: 0 … {len(names) - 1} is expected, one for each of the "
-            f"{len(names)} group_names",
+            f"groups are numbers from {group_of.min()} to {group_of.max()}: expected 0 to {len(names) - 1}, "
+            f"because there are {len(names)} group_names",
             setting="groups",
             value=(int(group_of.min()), int(group_of.max())),
         )
     numbers = list(range(len(names)) if colours is None else colours)
     if len(numbers) != len(names) or min(numbers, default=0) < 0:
         raise ConfigError(
-            f"{len(numbers)} colours, from {min(numbers, default=0)}, for {len(names)} groups: one number "
-            "from 0 per group is expected, or None",
+            f"{len(numbers)} colours, the smallest {min(numbers, default=0)}, for {len(names)} groups: expected "
+            "one number per group, none below 0, or None",
             setting="colours",
             value=len(numbers),
         )
@@ -97,8 +97,8 @@ def check_rows(setting: str, rows: Sequence[int] | np.ndarray, count: int) -> np
     distinct = np.unique(np.asarray(rows, np.int64))
     if distinct.size and not (distinct[0] >= 0 and distinct[-1] < count):
         raise ConfigError(
-            f"{setting} rows are {distinct[0]} … {distinct[-1]}: 0 … {count - 1} is expected for {count} "
-            "tiles",
+            f"{setting} rows are numbers from {distinct[0]} to {distinct[-1]}: expected 0 to {count - 1}, "
+            f"because there are {count} tiles",
             setting=setting,
             value=(int(distinct[0]), int(distinct[-1])),
         )

@@ -54,10 +54,10 @@ _MAX_STEM_CHARS = 60
 
 @dataclass(frozen=True)
 class ChosenPlaces:
-    """Rows of a round, with the centre and the footprint of each tile as WKB; None if unknown.
+    """Rows of a round, with the centre and the footprint of each tile in the binary form WKB.
 
-    The footprint is also unknown if the tile is no longer in ``tiles``. ``names`` are the exported names of
-    the pictures.
+    Both are None if unknown. A footprint is also unknown if its tile is no longer in ``tiles``. ``names``
+    maps each stored picture to its name in the export.
     """
 
     rows: pa.Table
@@ -83,7 +83,7 @@ def export_round(
     space: str | None = None,
     say: Callable[[str], object],
 ) -> Iterator[Path]:
-    """Write a round's files, with pictures named after their photographs, and its rows as tables.
+    """Write a round's files and its rows as tables; yield each path. Pictures are named after photographs.
 
     ``say`` is called with messages about rows or files that are left out.
 
@@ -116,7 +116,7 @@ def export_round(
 def write_chosen_footprints(
     store: ObjectStore, name: str, *, path: Path, space: str | None = None
 ) -> tuple[int, int]:
-    """Write the footprints of a round's tiles; return how many tiles have a place, and how many have none.
+    """Write the footprints of a round's tiles, or their centres; return the numbers with and without a place.
 
     Raises:
         ConfigError: the file's ending is not a known format, its folder does not exist, or several spaces
@@ -179,7 +179,7 @@ def name_picture(tile: ChosenTile, *, of: int) -> str:
 
 
 def _read_cut(store: ObjectStore, chosen: list[ChosenTile]) -> dict[tuple[str, str], Any]:
-    """Read the footprint and the place quality, by drop and tile, of chosen tiles that `tiles` still has."""
+    """Read footprint and place quality of the chosen tiles that are still in ``tiles``, by drop and tile."""
     cut: dict[tuple[str, str], Any] = {}
     wanted = pa.array(sorted({tile.tile_id for tile in chosen}), pa.string())
     for manifest in open_table(store, "tiles", drops={tile.drop for tile in chosen}).manifests:

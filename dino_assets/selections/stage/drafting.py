@@ -33,8 +33,8 @@ from dino_assets.store.commits.reading import CommittedTable
 from dino_assets.weights.records import facts_of_caveat, spell_caveat
 
 CODE_VERSION = "5"
-# A damaged round of one of these versions can be made again with equal content. Contact sheets of version
-# 3 have no title; everything else is equal.
+# If a round of one of these versions is damaged, it can be made again with equal content. Contact sheets of
+# version 3 have no title; everything else is equal.
 REPEATABLE = (UNTITLED[-1], CODE_VERSION)
 SCHEMA = pa.schema(columns_of(ChosenTile))
 
@@ -55,12 +55,12 @@ def draft_selections(
 ) -> Draft:
     """Draft a round from all tiles committed in the space, without tiles of the ``paid`` rounds.
 
-    Drops that cannot be read are left out and recorded in the facts. With ``left_out`` exactly these drops
-    are left out, which is needed to make a committed round again.
+    Drops that cannot be read are left out and recorded in the facts. If ``left_out`` is given, exactly these
+    drops are left out: a committed round can only be made again in this way.
 
-    A budget that is too large is refused when the pool is read, before anything is stored. So is a pool of
-    which more than half cannot be read. The ``caveat`` of the weights is drawn on the contact sheet and
-    recorded in the facts. ``code_version`` can be an earlier version, to make its rounds again.
+    Two things are refused before anything is stored: a budget that is too large, and a pool of which more
+    than half cannot be read. The ``caveat`` of the weights is drawn on the contact sheet and recorded in the
+    facts. ``code_version`` can be an earlier version, to make a round of that version again.
     """
     name = name_round(settings.round)
     recipe = Recipe(
@@ -141,7 +141,7 @@ def pick_round(
     """Select tiles by the cosine metric; return the selection and facts about it.
 
     Raises:
-        ConfigError: the budget is more than the tiles left or half of the pool, and ``all`` is not set.
+        ConfigError: the budget is too large (``check_budget``) and ``all`` is not set, or no tile is left.
     """
     vectors = scale_to_unit(pool.vectors)
     chosen = np.flatnonzero([tile_id in paid for tile_id in pool.tile_ids])

@@ -10,9 +10,9 @@ from dino_assets.verdicts import Verdict
 
 
 def judge_selections(rounds: CommittedTable, embeddings: CommittedTable, name: str) -> Verdict:
-    """Check a round: size equal to the budget (or a reason), no tile twice, in the pool, not chosen before.
+    """Check a round: as many tiles as the budget (or a reason), each once, in the pool and not chosen before.
 
-    A tile may leave the pool after it was chosen, if its photograph is gone. This only warns.
+    If a tile has left the pool because its drop was embedded again or is gone, this is only a warning.
     """
     manifest = rounds.manifest(name)
     named = manifest.recipe.inputs

@@ -23,8 +23,8 @@ class ListedRound:
     """A committed round: its tiles per drop, its pool and its strategy.
 
     ``model`` is empty if the round's space belongs to other weights than the current ones. ``pool_drops``
-    are the drops of its pool. ``left_out`` are the drops that could not be read, with the reason.
-    ``error`` is the reason why the round's own table cannot be read.
+    are the drops of the round's pool. ``left_out`` are the drops that could not be read, with the reason.
+    ``error`` is the reason why the round's own table cannot be read, or empty.
     """
 
     name: str

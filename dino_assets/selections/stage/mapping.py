@@ -40,9 +40,10 @@ def store_map(
     model: str,
     caveat: str = "",
 ) -> None:
-    """Store the round's map as picture and page, with chosen tiles, reasons, and tiles chosen earlier.
+    """Store the round's map as a picture and, for at most ``PAGE_TILES`` tiles, as a page.
 
-    ``pictures`` are for the cards of chosen tiles, by rank; other tiles show their thumbnails.
+    Both show which tiles are chosen and which were chosen earlier. ``pictures``, by rank, are for the cards
+    of chosen tiles; other tiles show their thumbnails.
     """
     pool = mapped.pool
     coordinates, layout = place_pool(mapped.projections, pool)
@@ -105,10 +106,10 @@ def make_choice(tile: ChosenTile, pictures: Mapping[int, bytes]) -> Choice:
 
 
 def place_pool(projections: CommittedTable, pool: TilePool) -> tuple[NDArray[np.float32], str]:
-    """Read the places of the pool's tiles (N, 2) from the committed map; return them and a phrase.
+    """Return the places (N, 2) of the pool's tiles on the committed map, and a phrase for the caption.
 
     If the map does not exist, cannot be read or lacks a tile, the pool is laid out for this round alone.
-    So the state of the map never prevents a round.
+    So a round can be made without a map.
     """
     places = _read_places(projections)
     keys = list(zip(pool.drops, pool.tile_ids, strict=True))

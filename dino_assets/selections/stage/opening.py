@@ -23,8 +23,8 @@ from dino_assets.weights.records import Checkpoint
 class Round:
     """A round to commit.
 
-    ``notice`` is a sentence if a committed round is returned that differs from the requested one, else
-    empty. ``unmade`` are registered drops that would be in the pool but are not embedded.
+    ``notice`` is empty, unless a committed round is returned that differs from the requested one: then it
+    says how. ``unmade`` are registered drops that would be in the pool but are not embedded.
     """
 
     draft: Draft
@@ -44,12 +44,12 @@ def open_round(
     tile_px: int = 0,
     may_replace: bool = False,
 ) -> Round:
-    """Open a round in the space of a checkpoint and tile side; 0 px is the side of the model's family.
+    """Open a round: a draft of a new round, or the committed round with this number.
 
-    Committed rounds are immutable, because somebody may be labelling them. If the round is committed, it is
-    returned as it is, for any settings and pool. With ``may_replace`` it is chosen again, but only if no
-    later round depends on it. Tiles that a round of another space has chosen are not chosen again. If that
-    round was made later, the committed round stays unchanged.
+    The space is that of ``checkpoint`` and ``tile_px``; 0 px is the side of the model's family. Committed
+    rounds do not change, because somebody may be labelling them. If the round is committed, it is returned
+    as it is, for any settings and pool. With ``may_replace`` it is chosen again, but only if no later round
+    depends on it. Tiles that an earlier round or a round of another space has chosen are not chosen again.
 
     Raises:
         NotCommittedError: nothing is embedded in that space.
@@ -140,7 +140,8 @@ def _check_meanwhile(seen: CommittedTable, recipe: Recipe, paid: Sequence[PaidRo
     """Check that no other run has changed the rounds since this one was drafted.
 
     Raises:
-        CommitRefusedError: overtaken: another run has chosen this round, or a round that it depends on.
+        CommitRefusedError: another run has chosen this round or a round that it depends on (reason
+            ``overtaken``).
         ConfigError: the round is to be replaced, and a new later round depends on it.
     """
     name = str(recipe.output.drop)
@@ -178,7 +179,8 @@ def _reopen(
 ) -> Round:
     """Open the committed round instead of the requested one; add a notice if they differ.
 
-    ``draft`` repeats the committed round with its ``own`` settings and the rounds before it.
+    ``draft`` repeats the committed round with its ``own`` settings and the same earlier rounds. ``asked`` are
+    the requested settings.
     """
     name, recipe = committed.recipe.output.drop, committed.recipe
 

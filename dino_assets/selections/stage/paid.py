@@ -51,8 +51,8 @@ class PaidRound:
 def hash_choice(manifest: Manifest) -> str:
     """Hash the choice of a round.
 
-    Its map is left out, because a round that is repaired after the map changed is the same choice. A
-    contact sheet with a title is left out too, because the same weights may later have another name.
+    The round's map is not hashed: a round that is repaired after a change of the map is the same choice. A
+    contact sheet with a title is not hashed either, because the same weights may later have another name.
     """
     drawn = {MAP_PICTURE, MAP_PAGE}
     if manifest.recipe.code_version not in UNTITLED:
@@ -62,10 +62,10 @@ def hash_choice(manifest: Manifest) -> str:
 
 
 def find_paid(store: ObjectStore, rounds: CommittedTable, *, before: str) -> list[PaidRound]:
-    """List the rounds of this space before one, and all rounds of all other spaces.
+    """List the rounds of this space that precede the round ``before``, and all rounds of all other spaces.
 
-    Tiles are compared by id, which contains the image's hash and the window. The same ground cut with
-    another side is another tile. So two spaces share tiles only if their sides are equal.
+    Tiles are compared by id, which contains the image's hash and the tile's window. The same ground cut with
+    another tile side is another tile. So two spaces share tiles only if their tile sides are equal.
     """
     paid = [
         PaidRound(f"selections/{m.recipe.output.drop}", rounds, m)

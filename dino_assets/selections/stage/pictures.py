@@ -39,8 +39,8 @@ _IN_MEMORY_BYTES = (
 class RoundPictures(AbstractContextManager["RoundPictures"]):
     """The cut pictures of a round, which are stored only if every drop could be read.
 
-    ``failures`` are the drops that could not be read, with the reason. ``cards`` are pictures for the
-    round's page.
+    ``failures`` are the drops that could not be read, with the reason. ``cards`` are smaller pictures for
+    the page with the round's map.
     """
 
     def __init__(self, number: int, *, sheet_tiles: int) -> None:

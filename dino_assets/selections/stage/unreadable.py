@@ -46,7 +46,7 @@ def explain(store: ObjectStore, err: DinoAssetsError) -> str:
 def find_unopenable(
     store: ObjectStore, drops: Collection[str], open_source: Callable[[str], Source]
 ) -> dict[str, str]:
-    """Open every drop's source; return the reason for each drop where it fails. No file is read."""
+    """Open every drop's source, but read no file; return the drops that cannot be opened, with the reason."""
 
     def look(drop: str) -> str:
         try:
@@ -72,7 +72,7 @@ def warn_of(left_out: Mapping[str, str]) -> None:
 
 
 def check_readable(readable: int, pool: int, left_out: Mapping[str, str]) -> None:
-    """Refuse to choose from less than half of a pool's tiles; perhaps a disk is not mounted.
+    """Refuse to choose from less than half of a pool's tiles, because a disk may not be mounted.
 
     Raises:
         SourceError: more than half of the tiles are in drops that are left out.
@@ -90,9 +90,9 @@ def check_readable(readable: int, pool: int, left_out: Mapping[str, str]) -> Non
 def look_again(
     store: ObjectStore, drops: Collection[str], open_source: Callable[[str], Source]
 ) -> dict[str, str]:
-    """List the files of drops that were left out; return the reason for each that is still unreadable.
+    """Examine drops that were left out; return those that are still unreadable, with the reason.
 
-    No photograph is read.
+    Files are only listed. No photograph is read.
     """
 
     def look(drop: str) -> str:
@@ -113,7 +113,8 @@ def describe_left_out(
 ) -> Iterator[str]:
     """Describe the drops that a round left out, and why.
 
-    ``unreadable_now`` are the reasons now, if the round was chosen earlier; drops without a reason are readable.
+    If the round was chosen earlier, ``unreadable_now`` holds the drops that are still unreadable, with the
+    reason.
     """
     for drop, why in sorted(left_out.items()):
         if unreadable_now is None:

@@ -12,8 +12,8 @@ from dino_assets.serving.bench.flood import CUT_OFF, Answer
 class Figures:
     """The results of one load.
 
-    Rates end with the last answer. Latencies are of embedded pictures only. Without any, rates are 0 and
-    latencies None.
+    Rates are counted up to the last embedded picture. Latencies are of embedded pictures only. Without any
+    embedded picture, rates are 0 and latencies None.
     """
 
     clients: int
@@ -59,7 +59,7 @@ def summarise(
 
 
 def find_percentile(seconds: Sequence[float], percent: float) -> float | None:
-    """Find a percentile that is one of the values, not a mean of two; None without values."""
+    """Find a percentile: one of the values, not a mean of two; None if there are no values."""
     if not seconds:
         return None
     return round(float(np.percentile(seconds, percent, method="higher")), 5)

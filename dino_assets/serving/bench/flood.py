@@ -1,7 +1,7 @@
 """Load of many clients: each sends one picture after another, and waits after a refusal.
 
-Every upload ends with random bytes that decoders ignore. So no two uploads are equal, and the service
-computes each of them.
+Every upload ends with random bytes that decoders ignore. So no two uploads are equal, and the service cannot
+reuse a stored embedding.
 """
 
 import http.client
@@ -185,9 +185,9 @@ def read_id(answer: dict[str, object]) -> str:
 def ask_health(
     url: str, *, stopping: threading.Event, seconds: float = np.inf, every_s: float = 0.05
 ) -> list[tuple[float, float]]:
-    """Request /health again and again until ``stopping`` is set.
+    """Request /health again and again until ``stopping`` is set or ``seconds`` have passed.
 
-    Return the end and the seconds of each request; the seconds are infinite if no answer came.
+    Return, for each request, the time at its end and the seconds that it took; infinite without an answer.
     """
     connection, looks, end = (
         Connection(url, timeout_s=30),

@@ -1,4 +1,4 @@
-"""HTTP client of the load test; standard library only, since a client must use little CPU."""
+"""HTTP client of the load test. It uses only the standard library, to need little CPU."""
 
 import contextlib
 import http.client
@@ -106,7 +106,7 @@ class Connection:
             connection.close()
 
     def end(self) -> None:
-        """Make a running request of another thread fail, and every later one."""
+        """End the connection: a request running in another thread fails, and so does every later request."""
         self._is_ended = True
         connected = self._open.sock if self._open is not None else None
         if connected is not None:

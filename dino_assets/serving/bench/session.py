@@ -34,8 +34,8 @@ def check_address(url: str, *, may_be_remote: bool) -> str:
     address = parse_address(url)
     if not (may_be_remote or is_loopback(str(address.hostname))):
         raise ConfigError(
-            f"{url!r} is another machine, and a load test may disturb its other users. If you may load "
-            "it, add --remote.",
+            f"{url!r} is on another machine, and a load test may disturb its other users. If they agree, "
+            "add --remote.",
             setting="url",
             value=url,
             reason="remote",
@@ -105,7 +105,7 @@ def run_load(
     keep_id: Callable[[str], None] = lambda embedding_id: None,
     tick: Tick = lambda seconds, answers: None,
 ) -> Figures:
-    """Send pictures with some clients for some seconds, and measure /health meanwhile."""
+    """Send pictures for some seconds from several clients at once, and measure /health meanwhile."""
     stopping, health = threading.Event(), list[float]()
 
     def look() -> None:
@@ -124,7 +124,8 @@ def run_load(
             tick(time.monotonic() - flood.started, flood.answers)
             flood.join(_TICK_S)
     finally:
-        # After Ctrl-C too: an upload without its answer may be stored under an id unknown here.
+        # After Ctrl-C too: without its answer, an upload may be stored under an id that is unknown here, and
+        # could not be deleted.
         flood.stop(grace_s=_LOOK_S)
         stopping.set()
         looking.join(_LOOK_S)

@@ -1,7 +1,7 @@
 """Decoding of uploads in two lanes, so that a photograph of 100 MP does not delay small pictures.
 
-A lane is one thread with a limit for the bytes of its decoded pictures. A picture holds its bytes until
-all its tiles are cut.
+A lane is one thread with a limit for the bytes of its decoded pictures. A decoded picture counts until all
+its tiles are cut.
 """
 
 import threading
@@ -33,14 +33,14 @@ class Waiting:
 
 @dataclass(eq=False)
 class Decoded:
-    """Decoded pixels (H, W, 3); ``release`` gives their bytes back to the lane."""
+    """Decoded pixels (H, W, 3); after ``release`` their bytes no longer count in the lane."""
 
     pixels: NDArray[np.uint8]
     release: Callable[[], None]
 
 
 class Lane:
-    """One thread that decodes pictures in order of arrival, within a limit of bytes."""
+    """One thread that decodes pictures in order of arrival, up to a limit of decoded bytes."""
 
     def __init__(
         self,

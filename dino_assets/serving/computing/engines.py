@@ -35,8 +35,8 @@ from dino_assets.weights.stage import checkpoint_folder, checkpoint_of, find_sto
 log = logging.getLogger(__name__)
 
 OUTPUTS: tuple[TokenName, ...] = ("cls", "mean", "patches")
-# On an accelerator: one tile, a few, and as many as keep it busy. On a CPU larger batches are not faster,
-# so tiles would wait for a full batch without gain.
+# The middle of three batch shapes on an accelerator: one tile, a few, and as many as keep it busy. A CPU has
+# only batches of one tile: larger ones are not faster, and tiles would wait until a batch is full.
 MIDDLE_SHAPE = 8
 
 
@@ -57,7 +57,7 @@ class EngineSet:
         return self._encoders[fitting[0] if fitting else self.shapes[-1]].encode(tiles)
 
     def measure_tile_s(self) -> float:
-        """Measure the seconds of one tile: the second of two calls, since the first makes buffers."""
+        """Measure the seconds of one tile, in the second of two calls, because the first makes buffers."""
         tile = np.zeros((1, self.side_px, self.side_px, 3), np.uint8)
         self.encode(tile)
         started = time.perf_counter()
@@ -72,7 +72,7 @@ def locate_model(
 
     Raises:
         CheckpointNotFoundError: none of these places has it.
-        InvalidCheckpointError: it is incomplete, or not a DINOv2 or DINOv3 model.
+        InvalidCheckpointError: the checkpoint is incomplete, or not a DINOv2 or DINOv3 model.
     """
     try:
         located = locate_checkpoint(
@@ -89,7 +89,7 @@ def locate_model(
         stored = find_stored_weights(store, settings.model, settings.model_revision)
         if stored is None:
             raise
-        log.warning("the Hub has no answer; using the copy of the model in the store: %s", err)
+        log.warning("the model cannot be found or fetched; using its copy in the store: %s", err)
         folder = checkpoint_folder(store, stored, cache=find_cache(settings.root))
         return folder, checkpoint_of(stored)
 
@@ -130,7 +130,7 @@ def open_engines(settings: Settings, store: ObjectStore) -> tuple[ServedModel, E
 
 
 def choose_shapes(device: str, checkpoint: Checkpoint, side_px: int) -> tuple[int, ...]:
-    """Choose the tiles per call, ascending: 1 on a CPU; 1, ``MIDDLE_SHAPE`` and the most that fit elsewhere."""
+    """Choose the tiles per call, ascending: 1 on a CPU, else 1, ``MIDDLE_SHAPE`` and the most that fit."""
     if device == "cpu":
         return (1,)
     most = fit_batch(checkpoint, side_px, tokens=DEVICE_TOKENS)

@@ -22,7 +22,7 @@ _DTYPES: dict[str, np.dtype[Any]] = {"fp16": np.dtype("<f2"), "fp32": np.dtype("
 
 
 class PictureTokens:
-    """Tokens of one picture's tiles: small arrays in memory, ``embeddings`` in a spool."""
+    """Tokens of one picture's tiles: small arrays in memory, ``embeddings`` in a spool (a buffer)."""
 
     def __init__(self, plan: UploadPlan, folder: Path) -> None:
         self.plan = plan
@@ -69,7 +69,7 @@ class PictureTokens:
     def _convert(self, tile: int, values: NDArray[np.float32]) -> NDArray[Any]:
         with np.errstate(over="ignore"):
             converted = values.astype(self.dtype)
-            # If minimum and maximum are finite, all numbers are: NaN would be one of them. To check
+            # If minimum and maximum are finite, all numbers are: with a NaN both would be NaN. Checking
             # every 16-bit number takes ten times as long.
             extremes = np.array([values.min(), values.max()])
             if np.isfinite(extremes.astype(self.dtype)).all():
@@ -77,7 +77,7 @@ class PictureTokens:
         raise InvalidVectorsError(
             "the model gave numbers outside the range of fp16; send dtype=fp32"
             if np.isfinite(extremes).all()
-            else "the model gave NaN or infinity; check the checkpoint",
+            else "the model gave NaN or infinity; check its weights with `dino-assets check-model`",
             row=tile,
         )
 
@@ -95,8 +95,8 @@ async def compute_picture(
 ) -> PictureTokens:
     """Decode and compute one picture.
 
-    ``drop`` is called once the file's bytes are not needed any more. If the call is cancelled, queued
-    work is dropped; a running model call ends by itself.
+    ``drop`` is called once the file's bytes are not needed any more. If this call is cancelled, queued work
+    is removed; a model call that runs is not interrupted.
 
     Raises:
         UnusableImageError: the pixels cannot be decoded.

@@ -1,8 +1,8 @@
 """Buffer for one picture's tokens until they are stored: in memory if small, else in an unnamed file.
 
 All tiles must be computed before the first byte of the result is written, since the small arrays come
-first. 294 tiles of a ViT-B are 618 MB. An unnamed file holds them on disk; the system deletes it when the
-process ends, even if it is killed.
+first. The tokens of 294 tiles of a ViT-B take 618 MB. An unnamed file holds them on disk. The system deletes
+this file when the process ends, even if the process is killed.
 """
 
 import errno

@@ -17,7 +17,7 @@ _REGULAR_FILE = 0o100644 << 16
 
 
 class _Outlet:
-    """A write-only file for ``zipfile``: collects pieces that ``take`` removes."""
+    """A write-only file for ``zipfile``; it collects pieces, and ``take`` removes them."""
 
     def __init__(self) -> None:
         self._pieces: list[bytes] = []
@@ -50,7 +50,7 @@ def stream_file(
 ) -> Iterator[bytes]:
     """Yield the file in pieces: ``small`` arrays, then ``embeddings`` from ``pieces`` in C order.
 
-    ``about`` becomes the archive's comment, as JSON: it describes a file that was copied elsewhere.
+    ``about`` becomes the archive's comment, as JSON, so that a file copied elsewhere describes itself.
     """
     outlet = _Outlet()
     comment = json.dumps(about, sort_keys=True, ensure_ascii=True).encode()

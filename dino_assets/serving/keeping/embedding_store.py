@@ -52,15 +52,15 @@ class EmbeddingStore:
         self.store = store
         self.retention_days = retention_days
         self._now = now
-        # Ids whose audit record exists for certain. Another process may have been killed between the
-        # sidecar and the record, so its embeddings are checked once.
+        # Ids whose audit record certainly exists. Another process may have been killed after writing the
+        # sidecar and before the record, so its embeddings are checked once.
         self._audited: dict[str, None] = {}
         self._lock = threading.Lock()
 
     def find(self, embedding_id: str) -> date | None:
-        """Return the day on which an embedding expires; None if there is none that can be read.
+        """Return the day on which an embedding expires; None if it is missing, expired or damaged.
 
-        It takes one HEAD request, and more only until the audit record was seen once.
+        This takes one HEAD request, and a few more until the audit record has been seen once.
         """
         try:
             info = self.store.head(sidecar_key(embedding_id))
@@ -130,7 +130,7 @@ class EmbeddingStore:
         self._record(sidecar, "read", asker, self._now())
 
     def read(self, sidecar: Sidecar, *, start: int, length: int) -> Iterator[bytes]:
-        """Yield bytes of the file in pieces; of a whole file, check the sha256 before the last piece.
+        """Yield bytes of the file in pieces; if all are read, check the sha256 before the last piece.
 
         Raises:
             CorruptObjectError: the bytes differ from the committed ones.
@@ -209,7 +209,7 @@ class EmbeddingStore:
         self.store.put(key, seal(sidecar.to_audit(action, asker, when)))
 
     def _read_sidecar(self, embedding_id: str, *, is_strict: bool = True) -> Sidecar | None:
-        """Read the sidecar, None if there is none; if not ``is_strict``, None for a damaged one too."""
+        """Read the sidecar; return None if it is missing, and also if it is damaged and not ``is_strict``."""
         key = sidecar_key(embedding_id)
         try:
             body = read_again(lambda: unseal(self.store.get(key), store=self.store.url, key=key))

@@ -57,7 +57,7 @@ class Sidecar:
 
 
 def file_key(embedding_id: str) -> str:
-    """Return the object key of the file; the published API defines it."""
+    """Return the object key of the embedding file, as the published API defines it."""
     return f"embed_{embedding_id}.npz"
 
 
@@ -67,7 +67,7 @@ def sidecar_key(embedding_id: str) -> str:
 
 
 def audit_key(embedding_id: str, action: Action, request_id: str, when: str) -> str:
-    """Return the object key of an audit record; it starts with the day, so a day can be listed."""
+    """Return the object key of an audit record: ``audit/``, then the day, so that a day can be listed."""
     return f"audit/{when[:10]}/{embedding_id}-{action}-{request_id}.json"
 
 
@@ -79,7 +79,7 @@ def find_uri(store: ObjectStore, embedding_id: str) -> str:
 def answer(plan: UploadPlan, model: ServedModel, *, uri: str, filename: str) -> dict[str, Any]:
     """Make the answer of `/embed`: the published API's keys first, then further ones.
 
-    All values follow from the upload, so a repeated upload is answered without reading the store.
+    All values follow from the upload, so a repeated upload is answered without reading the stored file.
     """
     shape = list(plan.shape)
     caveat = {"caveat": model.checkpoint.caveat} if model.checkpoint.caveat else {}

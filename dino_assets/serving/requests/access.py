@@ -57,14 +57,14 @@ def find_key(
     *,
     compare: Callable[[bytes, bytes], bool] = hmac.compare_digest,
 ) -> ApiKey | None:
-    """Find the configured key equal to ``given``; all are compared, so the time reveals nothing."""
+    """Find the configured key equal to ``given``; all keys are compared, so the time reveals nothing."""
     hashed = hash_key(given)
     matching = [key for key in keys if compare(key.sha256, hashed)]
     return matching[0] if matching else None
 
 
 def _check_page(headers: Mapping[str, str], settings: ServingSettings) -> None:
-    """Refuse a request that a page of another origin sends: browsers send forms without asking first."""
+    """Refuse requests from web pages of other origins, because browsers send forms without asking first."""
     origin = headers.get("origin", "").rstrip("/")
     if not origin or origin in settings.cors_origins:
         return
@@ -77,7 +77,7 @@ def _check_page(headers: Mapping[str, str], settings: ServingSettings) -> None:
 
 
 def _names_this_machine(headers: Mapping[str, str]) -> bool:
-    """Check whether the Host header names this machine; a web page could resolve any other name to it."""
+    """Check whether the Host header names this machine; other names that resolve to it do not count."""
     try:
         host = urlsplit(f"//{headers.get('host', '')}").hostname or ""
     except ValueError:

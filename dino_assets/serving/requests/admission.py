@@ -1,8 +1,9 @@
 """Admission control: accept a picture or refuse it before it is decoded.
 
 Work is counted in seconds: waiting tiles times the measured seconds of a tile, plus pixels to decode. Above
-the limit, uploads are refused until half of it is free again. Each refusal says when that will be. Without
-this gap one upload could be accepted at any moment, so no forecast would be right.
+the limit, uploads are refused until the work has fallen to half of the limit. Each refusal says when that
+will be. If uploads were accepted just below the limit, one could come at any moment, and no forecast would be
+right.
 """
 
 import contextlib
@@ -13,7 +14,8 @@ from dataclasses import dataclass
 from dino_assets.serving.problems import Problem
 from dino_assets.serving.requests.planning import UploadPlan
 
-# One thread, measured with JPEGs of 20 MP on a busy core. Decoding matters little: tiles take seconds.
+# Pixels that one thread decodes, measured with JPEGs of 20 MP on a busy core. A wrong value matters little:
+# tiles take seconds.
 DECODE_PX_PER_S = 60e6
 MOST_WAIT_S = 3600
 
@@ -38,7 +40,7 @@ class Load:
 
 
 class Admission:
-    """The count of accepted work; refuses pictures above the limits."""
+    """The count of accepted work; it refuses pictures above the limits."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Upload bodies: read into memory with limits on size, time and total bytes."""
+"""Upload bodies: reading into memory, with limits for size, time and the bytes of all uploads together."""
 
 import asyncio
 import contextlib
@@ -11,7 +11,7 @@ from dino_assets.serving.problems import Problem
 from dino_assets.serving.requests.multipart import Form, FormReader
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-# Boundaries, headers and fields in addition to the file.
+# Room for boundaries, headers and fields in addition to the file.
 FORM_BYTES = 64 * 1024
 # How often the wait for a body checks whether the service is being stopped.
 _LOOK_EVERY_S = 0.25
@@ -71,7 +71,7 @@ class Upload:
         """Reserve memory up to ``to_bytes`` in all.
 
         Raises:
-            Problem: busy: other uploads hold too much.
+            Problem: busy, because other uploads hold too much memory.
         """
         more = max(0, to_bytes - self.bytes)
         if self._room.held_bytes + more > self._room.most_bytes:

@@ -1,4 +1,4 @@
-"""CORS: pages of the configured origins may call the service, no others."""
+"""CORS: only web pages of the configured origins may call the service."""
 
 from collections.abc import MutableMapping
 from typing import Any

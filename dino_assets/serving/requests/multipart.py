@@ -36,7 +36,7 @@ def clean_name(filename: str) -> str:
 
 
 class FormReader:
-    """An incremental multipart parser; checks its limits with every piece."""
+    """An incremental multipart parser that checks its limits with every piece."""
 
     def __init__(self, content_type: str) -> None:
         # Imported late: the package belongs to the extra `serve`.

@@ -16,7 +16,7 @@ from dino_assets.tiles.grid import TileGrid, count_windows, cut_windows, is_whol
 from dino_assets.weights.records import Checkpoint
 
 MOST_FILE_BYTES = 2**30
-# Part of every id: raise it when equal uploads would give other files.
+# Part of every id. Increase it when equal uploads give other files than before.
 FILE_VERSION = 1
 _NUMBER_BYTES = {"fp16": 2, "fp32": 4}
 _SHOWN_DETAIL = 300

@@ -1,4 +1,4 @@
-"""Commits of several drops in sorted order, where one failure does not stop the others."""
+"""Commits of several drops, one after the other: a drop that fails does not stop the rest."""
 
 import logging
 import time
@@ -15,9 +15,10 @@ log = logging.getLogger(__name__)
 
 
 class DropDrafts:
-    """One draft per drop, as a partitioned stage returns them; each is made just before its commit.
+    """The drafts of several drops, each made just before its commit.
 
-    It can be iterated any number of times. It is not a generator: Dagster would treat one as an op's outputs.
+    An asset with one output per drop returns this object. A generator would not do, because Dagster treats
+    what a generator yields as separate outputs. The drafts can be iterated any number of times.
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class DropOutcome:
 
 
 def commit_drops(store: ObjectStore, drafts: DropDrafts) -> Iterator[DropOutcome]:
-    """Commit drop by drop, in sorted order, and yield each result. A drop's error is in its result."""
+    """Commit drop by drop, in sorted order, and yield each result; an error becomes part of the result."""
     with drafts.around():
         for drop in drafts.drops:
             yield _commit_drop(store, drop, drafts.make)
@@ -72,9 +73,10 @@ def _commit_drop(store: ObjectStore, drop: str, make: Callable[[str], Draft]) ->
 
 
 def raise_failures(asset: str, outcomes: list[DropOutcome], *, may_wait: bool = False) -> None:
-    """Raise one error that names every failed drop, if there is one.
+    """Raise one error that names all failed drops; do nothing if none failed.
 
-    With ``may_wait``, blocked drops alone raise nothing: later steps of the run block them again.
+    With ``may_wait``, nothing is raised if all failed drops were stopped by a check: a later step of the run
+    reports them.
 
     Raises:
         DropsFailedError: at least one drop failed.

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
-# A small picture with this name, stored beside a table, is shown with the output.
+# The UI shows the small picture of this name that is stored with an output.
 PREVIEW = "preview.png"
-# The pictures shown for an output, and the file that each one links to.
+# Pictures that the UI shows with an output of an asset → the file that a click opens.
 PICTURES: dict[str, dict[str, str]] = {
     "images": {"footprints.png": "report.html"},
     "projections": {"map.png": "map.html"},
@@ -18,11 +18,12 @@ PICTURES: dict[str, dict[str, str]] = {
 
 @dataclass(frozen=True)
 class Asset:
-    """One asset. If it is a record, its outputs cannot be made again once their manifests are gone."""
+    """One asset. With ``is_record``, its outputs cannot be made again once their manifests are lost."""
 
     name: str
     job: Literal["ingest", "curate", "deploy"]
-    made_from: str | None = None  # for an asset per drop: the input whose drops it follows
+    # The recipe's input from which the output of each drop is made; None: there is one output for all drops.
+    made_from: str | None = None
     in_space: bool = False
     is_record: bool = False
 

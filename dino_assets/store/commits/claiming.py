@@ -18,11 +18,11 @@ from dino_assets.errors import CommitRefusedError, ObjectNotFoundError
 from dino_assets.store.objects import ObjectStore
 
 log = logging.getLogger(__name__)
-# A turn takes a few requests. An older claim belongs to a killed writer. A writer that was delayed for
-# half of this time gives up its turn.
+# A turn takes only a few requests, so a claim of this age belongs to a killed writer. A writer that was
+# delayed for half of this time gives up its turn.
 STALE = timedelta(minutes=2)
 POLL_EVERY_S = 0.2
-MOST_LOSSES = 8  # after which the pause grows no more
+MOST_LOSSES = 8  # the pause grows with each loss up to this number
 
 
 class Turn:
@@ -57,7 +57,7 @@ def take_turn(
     """Wait for a turn among the writers of ``name``, and hold it until the block ends.
 
     Raises:
-        CommitRefusedError: other writers had the turn all the time.
+        CommitRefusedError: other writers had the turns for twice the time ``stale``.
     """
     stale = STALE if stale is None else stale
     queue = _Queue(store, name, stale, poll_every_s)
@@ -78,8 +78,8 @@ def take_turn(
                 f"{2 * stale.total_seconds():.0f} s. Run again.",
                 reason="others-first",
             )
-        # Longer than the pause of the waiting writer, which goes first, and longer with every loss. With
-        # slow requests and many writers, some claim would otherwise exist at every moment.
+        # This pause is longer than that of the waiting writer, which therefore goes first. It grows with
+        # every loss: otherwise many writers with slow requests would leave no moment without a claim.
         losses += 1
         round_s = poll_every_s + (time.monotonic() - begun) / queue.looks
         jitter = 0.7 + 0.6 * (uuid.uuid4().int % 1000) / 1000
@@ -88,7 +88,7 @@ def take_turn(
 
 @dataclass
 class _Queue:
-    """One writer's wait for its turn, with one claim after another."""
+    """The wait of one writer for its turn, during which it may put several claims in succession."""
 
     store: ObjectStore
     name: str
@@ -107,7 +107,7 @@ class _Queue:
         return time.monotonic() - self.began > 2 * self.stale.total_seconds()
 
     def wait(self, own: str) -> bool:
-        """Wait while this claim has the lowest name. Return whether it got the turn."""
+        """Wait until the claim ``own`` is the only one. Return False if it has to be withdrawn first."""
         self.looks = 1
         while others := self._list_others(own):
             if not self.has_logged:
@@ -117,7 +117,7 @@ class _Queue:
                 return False
             time.sleep(self.poll_every_s)
             self.looks += 1
-            # Renew its time, which is compared with those of other claims.
+            # Renew this claim's time: the ages of other claims are measured from it.
             self.store.put(own, b"{}\n")
         return True
 

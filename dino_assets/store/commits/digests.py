@@ -1,12 +1,14 @@
-"""Digests: a cache of many small JSON objects in one, so that readers fetch only new objects.
+"""Digests: one object that caches many small JSON objects, so that readers fetch only new ones.
 
     digests/drops.json.gz, digests/manifests/<asset>/<space>.json.gz
 
-A digest is only a cache. A LIST gives each object's stamp (ETag, time, size). A row of the digest is used
-if its stamps are equal to the listed ones; every other object is read itself. A lost or old digest
-therefore costs only time, and a damaged one is ignored. A reader that had to read many objects writes a new
-digest. Of two writers at the same time the last one wins, and the other's rows are read again later.
-Small stores have no digests.
+A listing gives the stamp of each object (ETag, time, size). A row of the digest is used only if its stamps
+equal the listed ones; all other objects are read one by one. A lost or old digest therefore costs only
+time, and a damaged one is ignored. A reader that had to read many objects writes a new digest. If two
+readers write at the same time, the later digest stays, and rows that it lacks are read again from their
+objects. Small stores have no digests.
+
+A unit is what one row holds: the value read from one object, or from several that belong together.
 """
 
 import gc
@@ -29,7 +31,7 @@ FORMAT = 1
 # Up to this many objects are read without a digest.
 FEW = 32
 _READERS = 16
-# The objects that each unit is read from.
+# Unit → the objects that it is read from.
 Units = Mapping[str, Sequence[ObjectInfo]]
 Read = Callable[[ObjectStore, str], Any]
 _Row = tuple[list[str], Any]
@@ -54,7 +56,7 @@ def list_objects(store: ObjectStore, *prefixes: str) -> list[ObjectInfo]:
 def collecting_later() -> Iterator[None]:
     """Delay Python's garbage collection until the block ends.
 
-    Otherwise it would take half of the time in which 10,000 records are read.
+    Otherwise, garbage collection takes half of the time of reading 10,000 records.
     """
     was_enabled = gc.isenabled()
     gc.disable()
@@ -75,8 +77,9 @@ def read_digested(
 ) -> dict[str, Any]:
     """Read the wanted units, by default all, from the digest ``name`` or else from their objects.
 
-    ``units`` are all listed units. ``read(store, unit)`` returns a unit's JSON value and reads only its
-    objects, by ``get``. The value of a damaged unit is its CorruptObjectError; a deleted one is left out.
+    ``units`` maps all listed units to their objects. ``read(store, unit)`` returns the JSON value of one
+    unit; it may read only that unit's objects, and only by ``store.get``. In the result, the value of a
+    damaged unit is its CorruptObjectError, and deleted units are left out.
     """
     requested = list(units) if wanted is None else list(wanted)
     with collecting_later():
@@ -93,7 +96,7 @@ def read_digested(
             return None, None
         except CorruptObjectError as err:
             return err, None
-        # The object that was read may be newer than the listed one.
+        # An object may have been replaced after the listing: its value must not get the listed stamp.
         infos = units[unit]
         is_as_listed = all(
             info.etag and recording.etags.get(info.key) == info.etag for info in infos
@@ -110,7 +113,7 @@ def read_digested(
 
 
 def load_digest(store: ObjectStore, name: str) -> dict[str, _Row]:
-    """Read the rows of a digest; return none if it is missing or damaged."""
+    """Read the rows of a digest; return no rows if it is missing or damaged."""
     try:
         data = store.get(digest_key(name))
     except ObjectNotFoundError:
@@ -132,7 +135,7 @@ def _put_digest(store: ObjectStore, name: str, rows: Mapping[str, _Row]) -> None
     try:
         store.put(digest_key(name), gzip.compress(head + b"\n" + body, compresslevel=1, mtime=0))
     except StoreError as err:
-        # For example a read-only or full store: the next reader reads the same objects again.
+        # For example, the store is read-only or full. The next reader reads the same objects again.
         log.info("cannot write digest %r: %s", digest_key(name), err)
 
 

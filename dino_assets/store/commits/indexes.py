@@ -32,7 +32,10 @@ class _MovedError(Exception):
 
 
 def read_index(store: ObjectStore, name: str, make: Callable[[], Iterable[Row]]) -> set[Row]:
-    """Read all rows of an index. If it is missing or damaged, rebuild it from the rows of ``make``."""
+    """Read all rows of an index; rebuild it if it is missing or damaged.
+
+    ``make`` lists the rows of everything that is committed, from which the index is rebuilt.
+    """
     for _ in range(_ATTEMPTS):
         keys = _list_keys(store, name)
         try:
@@ -54,7 +57,10 @@ def read_index(store: ObjectStore, name: str, make: Callable[[], Iterable[Row]])
 
 
 def add_row(store: ObjectStore, name: str, row: Row, make: Callable[[], Iterable[Row]]) -> None:
-    """Add a row, before the output that it points at is committed. ``make`` is as for ``read_index``."""
+    """Add a row. Call this before the output that the row points at is committed.
+
+    A missing index is rebuilt first, with ``make`` as in ``read_index``.
+    """
     if not _list_keys(store, name):
         # Rebuild first: an index with only this row would look complete.
         read_index(store, name, make)
@@ -77,14 +83,14 @@ def _put_rows(store: ObjectStore, name: str, rows: set[Row]) -> str | None:
     try:
         store.put(key, data)
     except StoreError as err:
-        # The next reader rebuilds it. If the store is read-only, the commit fails with a message.
+        # Not raised, because rows are only hints. If the store is read-only, the commit itself fails.
         log.info("cannot write index %r: %s", key, err)
         return None
     return key
 
 
 def _read_rows(store: ObjectStore, key: str) -> list[Row] | None:
-    """Read the rows of one object; return None if it is damaged at a second read, too."""
+    """Read the rows of one object; return None if a second read gives damaged bytes, too."""
     for _ in range(2):
         try:
             data = store.get(key)

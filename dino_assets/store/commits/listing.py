@@ -17,12 +17,12 @@ from dino_assets.store.targets import writing
 def find_outputs(
     store: ObjectStore, asset: str, drop: str | None = None, *, space: str | None = None
 ) -> list[Manifest]:
-    """List the committed outputs of an asset for one drop, or of an asset that is not per drop.
+    """List an asset's committed outputs for one drop, or without ``drop`` those that cover all drops.
 
-    There is one per space, or only the one in ``space``.
+    There may be one output in each space; ``space`` chooses one of them.
 
     Raises:
-        NotCommittedError: there is none; the message lists the committed drops.
+        NotCommittedError: there is no such output; the message lists what there is instead.
     """
     keys = sorted(info.key for info in store.list(f"manifests/{asset}"))
     wanted = [key for key in keys if key.endswith(f"/{drop or '_'}.json")]
@@ -31,7 +31,7 @@ def find_outputs(
     outputs = read_manifests(store, wanted)
     if not outputs:
         names = sorted({key.rpartition("/")[2].removesuffix(".json") for key in keys} - {"_"})
-        advice = "Materialise it first."
+        advice = "Materialise it first, in Dagster's UI or by a command such as `dino-assets run`."
         if names:
             advice = f"It exists for: {', '.join(names[:20])}."
         if asset not in ASSETS:
@@ -52,7 +52,7 @@ def export_files(
     folder: Path,
     space: str | None = None,
 ) -> Iterator[Path]:
-    """Write the files of an asset's outputs, and their tables as ``<asset>-<n>.parquet``."""
+    """Write the files of an asset's outputs, and their tables as ``<asset>-<n>.parquet``; yield each path."""
     for manifest, place in place_outputs(
         find_outputs(store, asset, drop, space=space), folder=folder
     ):
@@ -60,7 +60,7 @@ def export_files(
 
 
 def place_outputs(outputs: Sequence[Manifest], *, folder: Path) -> Iterator[tuple[Manifest, Path]]:
-    """Choose a folder per output: outputs in several spaces have files with the same names."""
+    """Choose a folder for each output; in several spaces, each output gets its own, named by its space."""
     for manifest in outputs:
         space = str(manifest.recipe.output.space)
         yield manifest, folder / space if len(outputs) > 1 else folder
@@ -73,7 +73,9 @@ def export_output(
     folder: Path,
     names: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[Path]:
-    """Write the files and the table of one output; ``names`` renames some files.
+    """Write the files and the table of one output, and yield each path.
+
+    ``names`` maps a stored file name to the name to write; other files keep their names.
 
     Raises:
         TargetError: the folder cannot be written.

@@ -4,9 +4,10 @@
     receipts/<asset>/<space>/<drop>/<shard>.json a finished shard of an unfinished output (receipts.py)
     manifests/<asset>/<space>/<drop>.json        put last, in one request: from then on the output exists
 
-An output is therefore absent or complete. ``_`` stands for "no space" and "not per drop"; no drop's name
-can start with it. Nothing is renamed, and conditional PUT is not used, because many S3 servers implement it
-wrongly. ``commit`` is the only function that writes manifests, in Dagster, the CLI and the service.
+An output is therefore absent or complete. ``_`` stands for "no space" or "all drops"; no drop's name can
+start with it. Nothing is renamed. Conditional PUT (write only if the key is free) is not used, because many
+S3 servers implement it wrongly. ``commit`` is the only function that writes manifests; Dagster and the
+commands call it.
 """
 
 import hashlib
@@ -46,14 +47,16 @@ def read_manifest(store: ObjectStore, output: OutputId) -> Manifest:
 
     Raises:
         NotCommittedError: the output is not committed.
-        CorruptObjectError: its bytes are not what was written.
+        CorruptObjectError: the manifest's bytes are not what was written.
     """
     key = manifest_key(output)
     try:
         return get_manifest(store, key)
     except ObjectNotFoundError:
         raise NotCommittedError(
-            f"{output} is not in store {store.url!r}. Materialise it first.", output=str(output)
+            f"{output} is not in store {store.url!r}. Materialise it first, in Dagster's UI or by a "
+            "command such as `dino-assets run`.",
+            output=str(output),
         ) from None
 
 
@@ -96,7 +99,8 @@ def read_listed(
 ) -> dict[str, Manifest | CorruptObjectError]:
     """Read listed manifests by key, most of them from digests. The value of a damaged one is its error.
 
-    ``listed`` must be all manifests of an asset, or of an asset in one space. ``wanted`` limits the result.
+    ``listed`` must hold all manifests of an asset, or all of an asset in one space, because new digests are
+    written from it. ``wanted`` are the keys to read, by default all.
     """
     folders: dict[str, dict[str, list[ObjectInfo]]] = {}
     for info in listed:
@@ -117,7 +121,7 @@ def read_listed(
 
 
 def read_manifests(store: ObjectStore, keys: Sequence[str]) -> list[Manifest]:
-    """Read manifests by key, in order, without digests. Deleted ones are left out."""
+    """Read the manifests of ``keys``, in that order, without digests. Missing ones are left out."""
 
     def read(key: str) -> Manifest | None:
         try:
@@ -151,7 +155,7 @@ def content_hash(manifest: Manifest) -> str:
 
 
 def dump_manifest(manifest: Manifest) -> bytes:
-    """Return a manifest as JSON bytes, with the sha256 of everything else in them."""
+    """Encode a manifest as JSON bytes, which include the sha256 of all other fields."""
     return seal(
         recipe_fields(manifest.recipe)
         | {
@@ -190,7 +194,7 @@ def _make_manifest(body: Mapping[str, Any]) -> Manifest:
 
 
 def recipe_fields(recipe: Recipe) -> dict[str, Any]:
-    """Convert a recipe to JSON fields, by which recipes are compared."""
+    """Convert a recipe to JSON fields; recipes with equal fields are equal."""
     output = recipe.output
     return {
         "asset": output.asset,

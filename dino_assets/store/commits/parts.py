@@ -1,4 +1,4 @@
-"""Parts: immutable objects named by their sha256, which is verified by every read."""
+"""Parts: immutable objects named by their sha256, which every read verifies."""
 
 import hashlib
 import os
@@ -130,8 +130,8 @@ def _verified_chunks(store: ObjectStore, part: Part) -> Iterator[bytes]:
 
 def _missing_error(store: ObjectStore, part: Part) -> CorruptObjectError:
     return CorruptObjectError(
-        f"part {part.key!r} of a committed output is missing in store {store.url!r}. If the output was "
-        "replaced meanwhile, open its table again; otherwise materialise it again.",
+        f"part {part.key!r} of a committed output is missing in store {store.url!r}. If a run has just "
+        "replaced the output, open its table again. Otherwise materialise the output again.",
         store=store.url,
         key=part.key,
         is_gone=True,
@@ -141,8 +141,8 @@ def _missing_error(store: ObjectStore, part: Part) -> CorruptObjectError:
 def _altered_error(store: ObjectStore, part: Part, sha256: str) -> CorruptObjectError:
     name = f" (file {part.name!r})" if part.name else ""
     return CorruptObjectError(
-        f"part {part.key!r}{name} in store {store.url!r} has sha256 {sha256[:16]}…, committed was "
-        f"{part.sha256[:16]}…. Run `dino-assets verify --repair`, then materialise again.",
+        f"part {part.key!r}{name} in store {store.url!r} has sha256 {sha256[:16]}…, but {part.sha256[:16]}… "
+        "was committed. Run `dino-assets verify --repair`, then materialise its output again.",
         store=store.url,
         key=part.key,
         sha256=sha256,

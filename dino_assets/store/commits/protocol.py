@@ -18,14 +18,14 @@ class OutputId:
     space: str | None = None
 
     def __str__(self) -> str:
-        """Format it like ``images/flight-1``; a space follows an ``@``."""
+        """Format the id like ``images/flight-1``, or with its space ``embeddings/flight-1@SPACE``."""
         name = f"{self.asset}/{self.drop}" if self.drop else self.asset
         return f"{name}@{self.space}" if self.space else name
 
 
 @dataclass(frozen=True)
 class Part:
-    """One immutable stored object, named by its content. Files have a ``name``, tables have ``rows``."""
+    """One immutable stored object, named by its content: a file with a ``name``, or ``rows`` of a table."""
 
     key: str
     sha256: str
@@ -36,7 +36,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides an output, known before computing it. Equal recipes give equal bytes."""
+    """Everything that decides an output, known before it is computed. Equal recipes give equal bytes."""
 
     output: OutputId
     code_version: str
@@ -46,7 +46,10 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Manifest:
-    """The stored object by which an output exists. It has no time, host or run, so it can be replayed."""
+    """The stored object that makes an output exist.
+
+    It names no time, host or run, so that a repeated run writes the same bytes.
+    """
 
     recipe: Recipe
     parts: tuple[Part, ...]
@@ -75,12 +78,15 @@ class Receipt:
 
 @dataclass(frozen=True)
 class Spent:
-    """Seconds of a commit, summed over threads, and metadata for the operator; never stored."""
+    """What a stage reports about its work: seconds, summed over threads, and metadata for the UI.
+
+    None of it is stored with the output.
+    """
 
     read_s: float = 0.0
     compute_s: float = 0.0
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    write_s: float = 0.0  # for what the stage stored itself
+    write_s: float = 0.0  # for parts that the stage stored itself, not through the writer
 
 
 @dataclass(frozen=True)
@@ -102,7 +108,7 @@ class NamedBytes:
 
 
 class OutputWriter(Protocol):
-    """The writer that a stage pushes its results into, in order. Nothing is visible before the manifest."""
+    """The object that takes a stage's results, in order; readers see none before the manifest exists."""
 
     def rows(self, batch: "pa.RecordBatch") -> None:
         """Add rows with the draft's schema; they are stored in parts of a fixed size."""
@@ -121,21 +127,22 @@ class OutputWriter(Protocol):
         """Store a local file unchanged."""
 
     def facts(self, values: Mapping[str, Any]) -> None:
-        """Add facts found while producing (counts, reasons) to the manifest.
+        """Add facts to the manifest, such as counts and reasons that were found while producing.
 
         Raises:
             CommitRefusedError: JSON cannot hold the values.
         """
 
     def spent(self, spent: Spent) -> None:
-        """Report the seconds that producing took."""
+        """Report how long the stage read, computed and wrote."""
 
 
 @dataclass(frozen=True)
 class Turns:
-    """A lock ``name`` under which drafts are committed one after the other, and a check of the draft.
+    """A lock by which drafts are committed one after the other, and a last check of the draft.
 
-    ``check`` runs during the turn. It raises if an output committed meanwhile makes the draft wrong.
+    Drafts with the same ``name`` wait for one another. ``check`` runs while the lock is held. It raises if
+    an output that was committed in the meantime makes this draft wrong.
     """
 
     name: str
@@ -146,9 +153,9 @@ class Turns:
 class Draft:
     """An output that is not committed yet: its recipe, and how to produce it if necessary.
 
-    ``produce`` pushes into a writer. It may raise CommitRefusedError at any point, even after its last row:
-    nothing is visible before the end. With ``is_anew`` it is produced even if an output with an equal recipe
-    exists, because conditions outside of the recipe changed, such as an unmounted disk.
+    ``produce`` gives the results to a writer. It may raise CommitRefusedError at any point, even after the
+    last row; then nothing is committed. With ``is_anew``, the output is produced even if one with an equal
+    recipe is committed. This is for changes outside the recipe, such as a disk that is mounted again.
     """
 
     recipe: Recipe

@@ -1,6 +1,7 @@
-"""Lazy handles on committed tables: manifests at once, rows on demand.
+"""Committed tables, opened without their rows: manifests are read at once, rows on request.
 
-Arrow is imported with the first rows: commands that list and register need only the manifests.
+Arrow is imported when the first rows are read, because commands that list or register drops need only the
+manifests.
 """
 
 from collections.abc import Iterable, Iterator
@@ -20,10 +21,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CommittedTable:
-    """The committed outputs of one asset in one space, sorted by drop, and the names of ``unmade`` drops.
+    """The committed outputs of one asset in one space, sorted by drop.
 
-    It holds only manifests. Rows are read and verified part by part, so a reader needs memory for one part,
-    not for the whole table.
+    ``unmade`` names the requested drops that are not committed. The object holds only manifests. Rows are
+    read and verified part by part, so a reader needs memory for one part, not for the whole table.
     """
 
     store: ObjectStore
@@ -50,19 +51,19 @@ class CommittedTable:
         """Return the manifest of one drop.
 
         Raises:
-            NotCommittedError: that drop is not committed.
+            NotCommittedError: the asset is not committed for that drop.
         """
         if drop in self._by_drop:
             return self._by_drop[drop]
         output = OutputId(self.asset, drop, self.space)
         raise NotCommittedError(
-            f"{output} is not in store {self.store.url!r}. Materialise {self.asset!r} for drop "
-            f"{drop!r} first.",
+            f"{output} is not in store {self.store.url!r}. Materialise it first, in Dagster's UI or by a "
+            "command such as `dino-assets run`.",
             output=str(output),
         )
 
     def parts(self, columns: list[str] | None = None) -> "Iterator[tuple[Manifest, pa.Table]]":
-        """Yield verified tables, part by part, each with its manifest."""
+        """Yield the rows as one verified table per stored part, each with the manifest of its drop."""
         from dino_assets.store.commits import tables
 
         for manifest in self.manifests:
@@ -70,10 +71,10 @@ class CommittedTable:
                 yield manifest, tables.decode(read_part(self.store, part), columns)
 
     def read(self, drop: str | None = None, columns: list[str] | None = None) -> "pa.Table":
-        """Read one drop's rows, or those of an unpartitioned table, into memory.
+        """Read one drop's rows into memory, or without ``drop`` those of a table that covers all drops.
 
         Raises:
-            NotCommittedError: it is not committed, or has only files.
+            NotCommittedError: the output is not committed, or it has files but no table.
             CorruptObjectError: a part is not what was committed.
         """
         import pyarrow as pa
@@ -85,7 +86,7 @@ class CommittedTable:
         if not parts:
             output = str(manifest.recipe.output)
             raise NotCommittedError(
-                f"{output} has no table, only files. Use `dino-assets export`",
+                f"{output} has no table, only files. Write them to a folder with `dino-assets export`.",
                 output=output,
                 reason="no-table",
             )
@@ -104,7 +105,7 @@ class SpacedTable:
     registered: tuple[str, ...] = ()
 
     def in_space(self, space: str) -> CommittedTable:
-        """Open what is committed in one space. Drops without an output there are in ``unmade``."""
+        """Open what is committed in one space; ``unmade`` names the drops that have no output there."""
         return open_table(
             self.store, self.asset, space=space, drops=self.drops, registered=self.registered
         )
@@ -123,10 +124,10 @@ def open_table(
     drops: Iterable[str] | None = None,
     registered: Iterable[str] = (),
 ) -> CommittedTable:
-    """Open a handle on the committed outputs of an asset: all of them, or those of ``drops``.
+    """Open the committed outputs of an asset: all of them, or those of ``drops``. Only manifests are read.
 
-    Drops in ``drops`` or ``registered`` without a committed output are listed in ``unmade`` and are no
-    error. Reading one of them raises NotCommittedError.
+    Drops in ``drops`` or ``registered`` without a committed output are no error here: they are listed in
+    ``unmade``. Reading one of them raises NotCommittedError.
     """
     wanted = set(registered)
     if drops is None:

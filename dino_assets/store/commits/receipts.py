@@ -9,7 +9,8 @@ from dino_assets.store.commits.rereading import read_again
 from dino_assets.store.commits.sealing import corrupt, part_fields, read_parts, seal, unseal
 from dino_assets.store.objects import ObjectStore
 
-# Garbage collection may soon delete an older part (see collecting.MIN_AGE), so reusing one renews it.
+# A part of this age is put again when it is reused: garbage collection deletes unused parts that are older
+# than collecting.MIN_AGE.
 RENEW_AFTER = timedelta(days=1)
 
 
@@ -40,10 +41,10 @@ def write_receipt(store: ObjectStore, receipt: Receipt) -> None:
 def find_receipt(
     store: ObjectStore, output: OutputId, shard: str, *, renew_after: timedelta = RENEW_AFTER
 ) -> Receipt | None:
-    """Find the receipt of a finished shard, if its parts are undamaged; renew old parts.
+    """Find the receipt of a finished shard; return None if there is none or one of its parts is damaged.
 
-    The parts are read, because a commit guarantees their bytes. Renewing puts a part again, so that a
-    garbage collection that saw it unreferenced keeps it.
+    All parts are read, because the commit that reuses them guarantees their bytes. A part older than
+    ``renew_after`` is put again, so that a garbage collection that runs meanwhile keeps it.
     """
     key = receipt_key(output, shard)
     try:
@@ -62,7 +63,7 @@ def read_receipt(store: ObjectStore, key: str) -> Receipt:
 
     Raises:
         ObjectNotFoundError: it does not exist.
-        CorruptObjectError: as ``parse_receipt``.
+        CorruptObjectError: it is not a valid receipt for this key.
     """
     return read_again(lambda: parse_receipt(store.get(key), store=store.url, key=key))
 

@@ -23,13 +23,13 @@ def copy_record(store: ObjectStore, key: str, data: bytes) -> None:
 
 
 def copy_missing(store: ObjectStore, key: str, data: bytes) -> None:
-    """Put a copy of a record's manifest if there is none, as earlier versions made none."""
+    """Put a copy of a record's manifest if it has none: earlier versions made no copies."""
     if key.split("/")[1] in RECORDS and not store.exists(COPIES + key):
         copy_record(store, key, data)
 
 
 def find_copy(store: ObjectStore, key: str) -> bytes | None:
-    """Read the copy of a manifest; return None unless it is undamaged and all its parts exist."""
+    """Read the copy of a manifest; return None unless the copy is undamaged and all its parts exist."""
 
     def read() -> bytes:
         data = store.get(COPIES + key)

@@ -1,4 +1,4 @@
-"""A second read of bytes that differ from what was committed: a bit may have flipped in transit only."""
+"""A second read of damaged bytes: they may be right in the store, and have changed only on the way."""
 
 import logging
 from collections.abc import Callable
@@ -11,10 +11,13 @@ T = TypeVar("T")
 
 
 def read_again(read: Callable[[], T]) -> T:
-    """Call ``read``, and call it again if the bytes are wrong.
+    """Call ``read``, and call it a second time if it finds wrong bytes.
+
+    A missing object is not read a second time.
 
     Raises:
-        CorruptObjectError: both reads are wrong; ``is_steady`` if both gave the same bytes.
+        CorruptObjectError: the object is missing, or both reads found wrong bytes. ``is_steady`` says
+            whether these were the same bytes.
     """
     try:
         return read()
@@ -22,7 +25,7 @@ def read_again(read: Callable[[], T]) -> T:
         if err.is_gone:
             raise
         first = err
-    log.warning("%s Reading it again", first)
+    log.warning("%s Reading it again.", first)
     try:
         return read()
     except CorruptObjectError as second:

@@ -1,4 +1,4 @@
-"""Canonical JSON with its own sha256, the format of manifests, receipts and records of drops."""
+"""Sealed JSON objects, which hold their own sha256, such as manifests, receipts and records of drops."""
 
 import hashlib
 import json
@@ -12,12 +12,12 @@ FORMAT = 1
 
 
 def is_json(key: str) -> bool:
-    """Check whether a key is a JSON object, not a file manager's file (.DS_Store, ._flight-1.json)."""
+    """Check whether a key names a JSON object; hidden files such as ``._flight-1.json`` do not count."""
     return key.endswith(".json") and not key.rpartition("/")[2].startswith(".")
 
 
 def part_fields(parts: tuple[Part, ...]) -> list[dict[str, Any]]:
-    """Convert parts to JSON."""
+    """Convert parts to JSON fields."""
     return [
         {"key": p.key, "sha256": p.sha256, "bytes": p.bytes, "rows": p.rows}
         | ({"name": p.name} if p.name else {})
@@ -26,12 +26,12 @@ def part_fields(parts: tuple[Part, ...]) -> list[dict[str, Any]]:
 
 
 def read_parts(body: Mapping[str, Any]) -> tuple[Part, ...]:
-    """Read parts from JSON."""
+    """Read parts from the JSON fields of a manifest or receipt."""
     return tuple(Part(**fields) for fields in body["parts"])
 
 
 def canonical(value: Any) -> bytes:
-    """Write a JSON value so that equal values give equal bytes.
+    """Encode a JSON value so that equal values give equal bytes.
 
     Raises:
         TypeError, ValueError: JSON cannot hold the value.
@@ -40,12 +40,12 @@ def canonical(value: Any) -> bytes:
 
 
 def digest(value: Any) -> str:
-    """Compute the sha256 of a JSON value."""
+    """Compute the sha256 of a JSON value; equal values have equal hashes."""
     return hashlib.sha256(canonical(value)).hexdigest()
 
 
 def seal(body: Mapping[str, Any]) -> bytes:
-    """Write a body as indented JSON with its format and its sha256."""
+    """Encode a body as indented JSON, with the number of this format and the body's sha256."""
     plain = _plain(dict(body) | {"format": FORMAT})
     sealed = plain | {"sha256": digest(plain)}
     return json.dumps(sealed, sort_keys=True, indent=1).encode() + b"\n"
@@ -67,7 +67,7 @@ def unseal(data: bytes, *, store: str, key: str) -> dict[str, Any]:
         raise corrupt(
             store=store,
             key=key,
-            fault=f"its {len(data)} bytes do not match their own sha256",
+            fault=f"its {len(data)} bytes do not match the sha256 that it holds",
             sha256=hashlib.sha256(data).hexdigest(),
         )
     return body
@@ -83,7 +83,7 @@ def read_sealed(data: bytes, *, store: str, key: str) -> Any:
         value = json.loads(data)
     except (ValueError, RecursionError):
         value = {"sha256": ""}
-    # One of the two names is enough: a flipped bit may have damaged the other.
+    # Either name shows that the object is sealed: a flipped bit may have damaged the other one.
     if isinstance(value, dict) and not value.keys().isdisjoint({"format", "sha256"}):
         value = unseal(data, store=store, key=key)
         del value["format"]
@@ -91,10 +91,10 @@ def read_sealed(data: bytes, *, store: str, key: str) -> Any:
 
 
 def corrupt(*, store: str, key: str, fault: str, sha256: str = "") -> CorruptObjectError:
-    """Make the error for a manifest or receipt that is not what was committed."""
+    """Make the error for a sealed object that is damaged, or that lies under another object's key."""
     return CorruptObjectError(
         f"{key!r} in store {store!r} is not what was committed: {fault}. Run `dino-assets verify "
-        "--repair`, then materialise that output again.",
+        "--repair`, then materialise its output again.",
         store=store,
         key=key,
         sha256=sha256,

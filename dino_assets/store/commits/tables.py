@@ -1,4 +1,4 @@
-"""Parquet tables as deterministic byte strings of bounded size."""
+"""Encoding of tables as Parquet bytes of bounded size: equal rows give equal bytes."""
 
 import io
 import json
@@ -30,7 +30,7 @@ def read_metadata(schema: pa.Schema) -> dict[str, object]:
 
 
 def rows_per_part(schema: pa.Schema, *, max_rows: int | None = None) -> int:
-    """Count the rows of a full part. Only the schema decides, so that batch sizes never change bytes."""
+    """Compute the rows of a full part from the schema alone, so that batch sizes never change the bytes."""
     return max(1, min(max_rows or MAX_PART_ROWS, _ROW_BUDGET_BYTES // _row_width(schema)))
 
 
@@ -78,7 +78,7 @@ def _joined(batches: list[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
 
 
 def encode(table: pa.Table, *, max_bytes: int = MAX_PART_BYTES) -> Iterator[tuple[pa.Table, bytes]]:
-    """Encode a table as Parquet, halving it until each piece fits ``max_bytes``."""
+    """Encode a table as Parquet, halving it until each piece fits ``max_bytes``; yield rows and bytes."""
     sink = io.BytesIO()
     # Dictionaries help only for repeated strings; for vectors they cost time and space.
     # BYTE_STREAM_SPLIT is smaller for floats, but several readers do not support it for fp16.

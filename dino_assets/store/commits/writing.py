@@ -38,7 +38,7 @@ from dino_assets.store.commits.sealing import canonical
 from dino_assets.store.objects import ObjectStore
 
 log = logging.getLogger(__name__)
-# Attempts before a commit fails because its parts keep disappearing before the manifest is put.
+# Attempts of one commit. It fails if another program deletes its parts during each of them.
 _ATTEMPTS = 3
 _READERS = 16
 
@@ -87,10 +87,12 @@ def commit(store: ObjectStore, draft: Draft) -> Committed:
             )
         store.delete(key)
         log.warning(
-            "%s: %d of its parts were deleted meanwhile; producing it again", output, len(missing)
+            "%s: %d of its parts were deleted during the commit; producing it again",
+            output,
+            len(missing),
         )
     raise StoreUnavailableError(
-        f"{output}: parts disappear from store {store.url!r} during the commit, the last one was "
+        f"{output}: parts disappear from store {store.url!r} during the commit, for example "
         f"{missing[0]!r}. Nothing was committed. Check whether another program deletes objects there.",
         store=store.url,
         key=missing[0],
@@ -142,13 +144,14 @@ def _check_json(output: OutputId, what: str, value: object) -> None:
         canonical(value)
     except (TypeError, ValueError) as err:
         raise CommitRefusedError(
-            f"{output}: its {what} cannot be written as JSON ({err}). Nothing was committed",
+            f"{output}: its {what} cannot be written as JSON ({err}). Nothing was committed. Use only values "
+            "that JSON can hold.",
             reason=f"{what}-not-json",
         ) from err
 
 
 class _Writer:
-    """The OutputWriter of a commit: cuts rows into parts, puts them, collects facts."""
+    """The OutputWriter of a commit: cuts rows into parts, puts these into the store, and collects facts."""
 
     def __init__(self, store: ObjectStore, draft: Draft) -> None:
         self.write_s = 0.0
@@ -166,7 +169,8 @@ class _Writer:
     def rows(self, batch: pa.RecordBatch) -> None:
         if self._cutter is None:
             raise CommitRefusedError(
-                f"{self._output}: {batch.num_rows} rows were pushed, but the draft has no schema",
+                f"{self._output}: {batch.num_rows} rows were added, but the draft has no schema. Give it "
+                "one.",
                 reason="no-schema",
             )
         for table in self._cutter.add(batch):
@@ -175,7 +179,7 @@ class _Writer:
     def part(self, part: Part) -> None:
         if not is_there(self._store, part):
             raise CommitRefusedError(
-                f"{self._output}: part {part.key!r} is not in the store. Put it before adding it",
+                f"{self._output}: part {part.key!r} is not in the store. Put it there before adding it.",
                 reason="no-part",
                 file=part.key,
             )

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 MIN_AGE = timedelta(days=7)
 _PART = re.compile(r"parts/[^#]+/[0-9a-f]{64}(\.[^#/]+)?")  # other objects there are not touched
 _STAGING = re.compile(r".+#\d+")  # left on a local disk by a killed put; obstore never lists it
-_BIN = "collected/"  # parts wait here until references were read a second time
+_BIN = "collected/"  # parts wait here until all references have been read a second time
 
 
 @dataclass(frozen=True)
@@ -41,12 +41,12 @@ def collect(
     min_age: timedelta = MIN_AGE,
     is_dry_run: bool = False,
 ) -> Collection:
-    """Delete unreferenced parts, receipts older than their output's manifest, and staging files.
+    """Delete unreferenced parts, receipts older than their output's manifest, and files of killed writers.
 
     Writers may run meanwhile, but only one collection at a time. Unreferenced parts older than ``min_age``
-    are moved aside. Then references are read again, and parts that a writer has used meanwhile are moved
-    back. A writer checks its parts after putting its manifest, and the collector reads manifests after moving
-    parts: one of them notices a conflict. ``min_age`` only avoids needless moves.
+    are moved aside. Then all references are read again, and parts that a writer has used meanwhile are moved
+    back. A writer checks its parts after putting its manifest, and a collection reads the manifests after
+    moving parts, so one of the two always notices a conflict. ``min_age`` only avoids needless moves.
 
     Raises:
         CorruptObjectError: a manifest cannot be read, so its parts are unknown. Nothing is deleted.
@@ -87,7 +87,7 @@ def collect(
 
 
 def _references(store: ObjectStore, oldest: datetime) -> tuple[set[str], list[str]]:
-    """List the keys of parts in use, and of old receipts whose output was committed later."""
+    """List the keys of parts in use, and the keys of old receipts whose output was committed later."""
     receipts = list(read_receipts(store))
     committed_at = {info.key: info.modified for info in list_json_objects(store, "manifests")}
     manifests = read_manifests(store, sorted(committed_at))
@@ -131,7 +131,10 @@ def _is_still_old(store: ObjectStore, key: str, oldest: datetime) -> bool:
 
 
 def _empty_bin(store: ObjectStore, oldest: datetime) -> set[str]:
-    """Move parts back that are needed after all, and delete the rest, also of a killed collection."""
+    """Move collected parts back if they are needed after all, and delete the others; return the deleted keys.
+
+    Parts that a killed collection left are included.
+    """
     binned = [info.key for info in store.list(_BIN)]
     needed, _ = _references(store, oldest)
     deleted: set[str] = set()

@@ -13,13 +13,13 @@ ASIDE = "set-aside/"
 
 
 def set_aside(store: ObjectStore, output: OutputId) -> str:
-    """Move the unreadable manifest of a record aside; return its new key.
+    """Move the unreadable manifest of a record to another key, and return that key.
 
-    The record no longer counts from then on: the tiles that it chose may be chosen again.
+    From then on the record does not count: the tiles that it chose may be chosen again.
 
     Raises:
         NotCommittedError: there is no such record.
-        CommitRefusedError: it can be read, or restored from its copy.
+        CommitRefusedError: the record can be read, or restored from its copy.
     """
     key = manifest_key(output)
     try:
@@ -28,7 +28,10 @@ def set_aside(store: ObjectStore, output: OutputId) -> str:
         pass
     else:
         if not manifests:
-            raise NotCommittedError(f"{output} is not in store {store.url!r}", output=str(output))
+            raise NotCommittedError(
+                f"{output} is not in store {store.url!r}. `dino-assets rounds` lists all rounds.",
+                output=str(output),
+            )
         raise CommitRefusedError(
             f"{output} can be read. Only a damaged record can be set aside.", reason="sound"
         )

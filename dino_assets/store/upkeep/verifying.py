@@ -1,4 +1,4 @@
-"""Verification of a store: every object is read, damage is reported and, on request, repaired."""
+"""Verification of a store: reading every committed object, reporting damage, and repairing it on request."""
 
 import contextlib
 from collections.abc import Container, Iterator, Sequence
@@ -25,16 +25,16 @@ def verify(
     """Read every manifest, receipt and part. Yield each fault, and what was done about it.
 
     With ``should_repair``, a manifest or receipt that is damaged or has a damaged part is deleted. Its output
-    is then absent, and the next run makes it again. Its parts are kept, because a writer may be replacing
-    the damaged one at this moment. If a second read gives different bytes, nothing is deleted: the fault is
-    between this machine and the store.
+    is then absent, and the next run makes that output again. All parts are kept, because a writer may be
+    replacing the damaged one at this moment. If a second read gives different bytes, nothing is deleted: the
+    fault is between this machine and the store.
 
-    Digests and indexes are not verified, because their readers check them. A repair deletes them, and they
-    are made again when needed.
+    Digests and indexes are not verified, because their readers check them. A repair deletes them, and readers
+    make them again.
 
     The manifests of assets in ``records`` are never deleted, because they cannot be made again. A damaged
-    one is restored from its copy. A damaged part of one is deleted, so that the next commit of the same recipe
-    makes it again.
+    manifest of such an asset is restored from its copy. A damaged part is deleted, so that the next commit
+    of the same recipe makes that part again.
     """
 
     @cache  # receipts and manifests share parts: read each part once
@@ -81,7 +81,10 @@ def _repair(
         with contextlib.suppress(ObjectNotFoundError):
             if _is_same(store.head(info.key), info):
                 store.delete(info.key)
-                return [_with(fault, f"Deleted {info.key!r}. Run it again.") for fault in faults]
+                return [
+                    _with(fault, f"Deleted {info.key!r}. Make its output again.")
+                    for fault in faults
+                ]
     return faults
 
 
@@ -107,8 +110,8 @@ def _repair_record(
         return fault
     return _with(
         fault,
-        f"Deleted the part and kept the record {manifest!r}. Run that output again to make the part "
-        "again.",
+        f"Deleted the part and kept the record {manifest!r}. Make that output again, with the same "
+        "settings, to restore the part.",
     )
 
 
@@ -125,7 +128,7 @@ def _restore(store: ObjectStore, info: ObjectInfo) -> bool:
 
 
 def _delete_damaged(store: ObjectStore, part: Part) -> bool:
-    """Delete a damaged part, unless a writer has replaced it since. Return whether it is absent now."""
+    """Delete a damaged part, unless a writer has replaced it meanwhile. Return whether it is absent now."""
     try:
         seen = store.head(part.key)
         try:
@@ -144,7 +147,7 @@ def _with(fault: CorruptObjectError, done: str) -> CorruptObjectError:
 
 
 def _is_same(one: ObjectInfo, other: ObjectInfo) -> bool:
-    # A writer may have replaced it since it was listed. Some servers give milliseconds in listings and
-    # whole seconds in HEAD.
+    # A writer may have replaced the object since it was listed. Times are compared in whole seconds, because
+    # some servers give milliseconds in listings and whole seconds in HEAD.
     seconds = {info.modified.replace(microsecond=0) for info in (one, other)}
     return one.etag == other.etag and len(seconds) == 1

@@ -28,7 +28,10 @@ class WeightShard:
 def plan_shards(
     pieces: Iterable[Piece], dtypes: Mapping[str, str], *, max_bytes: int
 ) -> tuple[WeightShard, ...]:
-    """Plan one file, or several of at most ``max_bytes``; ``dtypes`` are safetensors' names."""
+    """Plan one weight file, or several of at most ``max_bytes`` each.
+
+    ``dtypes`` maps each tensor to its type in safetensors' spelling, such as ``BF16``.
+    """
     groups: list[list[Piece]] = [[]]
     filled = 0
     for piece in pieces:
@@ -63,7 +66,7 @@ def count_bytes(piece: Piece, dtypes: Mapping[str, str]) -> int:
 
 
 def view_bytes(tensor: "torch.Tensor") -> memoryview:
-    """View a tensor's bytes; not through numpy's dtypes, which lack bfloat16."""
+    """View the bytes of a tensor of any type, also of bfloat16, which numpy lacks."""
     import torch
 
     return tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data

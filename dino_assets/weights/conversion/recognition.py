@@ -1,4 +1,4 @@
-"""Recognition of checkpoint formats by tensor names and shapes, and their conversion to transformers'."""
+"""Recognition of a checkpoint's format by tensor names and shapes, and conversion to transformers' format."""
 
 import math
 import re
@@ -30,9 +30,9 @@ Sizes = dict[str, int]
 
 @dataclass(frozen=True)
 class Piece:
-    """One tensor to write: the ``part``-th of ``parts`` equal shares of a source tensor's rows.
+    """One tensor to write: share number ``part`` (from 0) of ``parts`` equal shares of a source's rows.
 
-    Without a source it is all zeros. ``starts_with_zeros`` adds a zero position at the start.
+    Without a source, the tensor is all zeros. ``starts_with_zeros`` adds a position of zeros at the start.
     """
 
     name: str
@@ -134,10 +134,10 @@ def _make_config(form: Format, sizes: Sizes, layers: int) -> dict[str, object]:
 def check_values(
     recognised: Recognised, read: Callable[[str], "torch.Tensor"], *, model: str
 ) -> None:
-    """Check the values of tensors that can be left out only with certain values.
+    """Check the values of tensors that may be left out only if they have certain values.
 
     Raises:
-        InvalidCheckpointError: other values, so that leaving the tensor out would change the outputs.
+        InvalidCheckpointError: a tensor has other values, so the outputs would change without it.
     """
     for name, check in recognised.checks.items():
         if problem := check(read(name).float().numpy()):
@@ -166,7 +166,7 @@ def convert(
 
 
 def _expand(form: Format, layers: int) -> dict[str, Rule]:
-    """Repeat the rules with ``#`` for every layer's number."""
+    """Write out the rules with ``#`` once for each layer, with its number in place of ``#``."""
     expanded = {}
     for name, rule in form.rules.items():
         for number in range(layers) if "#" in name else (0,):
@@ -208,7 +208,7 @@ def _compare_shapes(form: Format, shapes: Shapes, layers: int) -> dict[str, str]
 
 
 def _find_contradictions(form: Format, sizes: Sizes, layers: int) -> Iterator[tuple[str, str]]:
-    """List contradictions between sizes of several tensors, each with a message."""
+    """List sizes that do not fit each other, each with a message."""
     if layers == 0 or min(sizes.values()) < 1:
         yield "sizes", f"some sizes are zero: {sizes | {'layers': layers}}"
         return
@@ -239,7 +239,7 @@ def _read_shape(words: str, sizes: Sizes) -> tuple[int, ...] | None:
 
 
 def _count_heads(sizes: Sizes) -> int:
-    """Count the heads: from stored rotary periods, else as in the published models; 0 if none fit."""
+    """Find the number of heads by stored rotary periods, else as in published models; 0 if none fits."""
     dim = sizes["d"]
     per_head = dim // _HEADS[dim] if dim in _HEADS else _HEAD_DIM
     if "f" in sizes:

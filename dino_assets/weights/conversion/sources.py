@@ -24,7 +24,7 @@ _WRAPPERS = ("teacher", "model", "state_dict")
 _PREFIXES = ("module.", "_orig_mod.", "backbone.")
 _HEADS = re.compile(r"(?:dino_head|ibot_head)\.")
 _HEADS_REASON = "a pre-training head; embeddings come from the backbone"
-_CHUNKED = re.compile(r"blocks\.\d+\.(\d+)\.")  # FSDP's groups; the second number is the block's
+_CHUNKED = re.compile(r"blocks\.\d+\.(\d+)\.")  # number of FSDP's group, then number of the block
 _CODE = re.compile(r"GLOBAL ([\w.]+)")
 # torch's names → safetensors'
 DTYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
@@ -42,7 +42,7 @@ class TensorSource:
 
 @contextmanager
 def open_source(path: Path, *, model: str) -> Iterator[TensorSource]:
-    """Open timm's .safetensors or Meta's .pth; wrappers and prefixes are removed from the names.
+    """Open timm's .safetensors or Meta's .pth, and shorten tensor names to those of the bare backbone.
 
     Raises:
         CheckpointNotFoundError: the file does not exist.
@@ -72,7 +72,7 @@ def open_source(path: Path, *, model: str) -> Iterator[TensorSource]:
 
 
 def _read_pickled(path: Path, model: str) -> dict[str, "torch.Tensor"]:
-    """Read the tensors of a pickle, memory-mapped; refuse anything else in it."""
+    """Read the tensors of a pickle, memory-mapped if possible; refuse a file that holds anything else."""
     import torch
 
     is_zip = zipfile.is_zipfile(path)  # a plain pickle, from before torch 1.6, cannot be mapped
@@ -82,7 +82,7 @@ def _read_pickled(path: Path, model: str) -> dict[str, "torch.Tensor"]:
         # weights_only: torch's own unpickler builds tensors and plain containers only, and runs no code.
         tree = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)  # noqa: TID251
     except PermissionError:
-        raise  # the file may be whole
+        raise  # says nothing about the file's content
     except Exception as err:  # noqa: BLE001 - for a damaged pickle torch may raise any error
         if code := _CODE.search(str(err)):
             raise InvalidCheckpointError(
@@ -126,7 +126,7 @@ def _unsupported(model: str, what: str, *, key: str = "") -> InvalidCheckpointEr
 
 
 def _unwrap(tree: Any, model: str) -> dict[str, "torch.Tensor"]:
-    """Return the innermost dictionary, which must hold only tensors."""
+    """Return the innermost dictionary of nested ones; it must hold only tensors."""
     import torch
 
     while isinstance(tree, Mapping):
@@ -177,7 +177,7 @@ def _rename(
 
 
 def _shorten(names: Iterable[str], model: str) -> tuple[dict[str, str], dict[str, str]]:
-    """Map short names to names in the file; also return the unused tensors with reasons."""
+    """Map short tensor names to names in the file; also return the unused tensors with reasons."""
     short = {name: name for name in names}
     leftovers: dict[str, str] = {}
     for _ in range(8):  # prefixes may be nested

@@ -28,10 +28,10 @@ def choose_statistics(
     name: str = "",
     published_as: str | None = None,
 ) -> Statistics:
-    """Choose statistics: ``asked``, else timm's config.json beside the file, else by name, else ImageNet.
+    """Choose the pixel statistics: ``asked``, else timm's, else by the model's name, else ImageNet's.
 
-    ``name`` is the model's name in its own config. If the repository is known (``published_as``), only
-    its name counts.
+    timm's are in the config.json beside the file. ``name`` is the model's name in its own config. If the
+    repository is known (``published_as``), no other name is considered.
 
     Raises:
         ConfigError: ``asked`` is unknown.
@@ -57,9 +57,9 @@ def choose_statistics(
 def complete_preprocessor(
     preprocessor: Mapping[str, Any], statistics: Statistics, family: Family
 ) -> dict[str, Any]:
-    """Put statistics into ``preprocessor_config.json``; keep its other keys.
+    """Put pixel statistics into the content of ``preprocessor_config.json``; keep its other keys.
 
-    An empty one gets defaults without resizing or cropping, which would ruin tiles.
+    An empty ``preprocessor`` gets defaults that neither resize nor crop, since both would ruin tiles.
     """
     is_v3 = family == "dinov3_vit"
     rest = preprocessor or {
@@ -78,7 +78,7 @@ def complete_preprocessor(
 
 
 def name_folder(folder: Path) -> str:
-    """Return a folder's name; of a folder in a Hub cache, the repository and commit."""
+    """Return a folder's name, or ``repository@commit`` for a folder in a cache of the Hub."""
     place = folder if folder.name.strip(".") else folder.resolve()  # "." and ".." are not names
     place = place.parent.resolve() / place.name
     if place.parent.name not in _HUB_FOLDERS:

@@ -25,10 +25,11 @@ Check = Callable[[Values], str]  # returns "" or the fault of the values
 class Rule:
     """The shape of one source tensor, and the tensors that it becomes.
 
-    ``shape`` has a word per axis: a number, or a size's letter with a factor. The letters are d
-    (width), p (patch side), h (MLP width), n (positions), r (registers) and f (rotary periods).
-    The rows are divided evenly among ``targets``. Rows of the target ``None``, or without any target, are
-    not used; ``leftover`` says why. If an optional tensor is missing, its target is all zeros.
+    ``shape`` has one word per axis: a number, or a size's letter with an optional factor, such as ``3d``.
+    The letters are d (width), p (patch side), h (MLP width), n (positions), r (registers) and f (rotary
+    periods). The rows are divided evenly among ``targets``. Rows whose target is ``None`` are not used, nor
+    is a tensor without targets; ``leftover`` says why. If an optional tensor is missing, its target is all
+    zeros.
     """
 
     shape: str
@@ -65,10 +66,10 @@ class Format:
 
 
 def check_bias_mask(mask: Values) -> str:
-    """Check the mask that Meta multiplies the fused bias by: it must remove exactly k's third."""
+    """Check the mask by which Meta multiplies the joint bias of q, k and v: it must remove only k's third."""
     third = len(mask) // 3
     expected = np.repeat(np.array([1, 0, 1], np.float32), third)
-    return "" if np.array_equal(mask, expected) else "does not mask the bias of k, and only that"
+    return "" if np.array_equal(mask, expected) else "do not mask the bias of k, and only that"
 
 
 def check_periods(periods: Values) -> str:
@@ -91,7 +92,7 @@ def _norm(source: str, target: str) -> dict[str, Rule]:
 
 
 def _in_blocks(prefix: str, rules: Mapping[str, Rule]) -> dict[str, Rule]:
-    """Put rules into block ``#``; targets get the prefix."""
+    """Make the rules of one block apply to block ``#``, with the prefix before each target."""
     return {
         f"blocks.#.{name}": Rule(
             rule.shape,
@@ -146,7 +147,7 @@ def _positions(*, starts_with_zeros: bool = False) -> RuleSet:
 
 
 def _mlp(prefix: str, rules: Mapping[str, Rule], last: str, **config: object) -> RuleSet:
-    """Make the rules of an MLP; ``last`` is its linear layer back to d."""
+    """Make the rules of an MLP; ``last`` is its linear layer back to width d."""
     return RuleSet(
         _in_blocks(prefix, rules), sizes={"h": (f"blocks.0.mlp.{last}.weight", 1)}, config=config
     )

@@ -28,9 +28,10 @@ def list_revision(
 
     Raises:
         AuthenticationError, RepositoryNotFoundError, RevisionNotFoundError: the Hub refuses.
+        CheckpointNotFoundError: ``repo`` is not a valid name of a repository.
         InvalidCheckpointError: the repository has no weights, or only pickled ones.
         ConfigError: the environment's proxies or certificates cannot be used.
-        Interrupted: the Hub is out of reach.
+        Interrupted: the Hub is out of reach, or its answer cannot be used.
     """
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
@@ -58,11 +59,11 @@ def list_revision(
         if failure is None:
             raise Interrupted(f"HTTP {err.response.status_code}") from None
     except (ValueError, TypeError, KeyError):
-        # Often the log-in page of a network.
+        # Often the answer is a network's log-in page.
         raise Interrupted("the answer is not a Hub's listing") from None
     else:
         return _wanted(repo, str(info.sha), info.siblings or [])
-    # Raised outside the handler: the client's error would be chained, with the request's headers.
+    # Raised outside the handler: otherwise the client's error, with the request's headers, would be chained.
     raise failure or CheckpointNotFoundError(
         f"{repo!r} is neither a directory on this machine nor a valid name of a Hub repository. Give a "
         "directory or a name like facebook/dinov2-base."
@@ -74,8 +75,8 @@ def request_headers(hub: HubSettings) -> dict[str, str]:
     from huggingface_hub import constants
     from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
-    # The library would request a list of AI agents for its user agent, from the endpoint set at import
-    # time. It reads this switch at every call.
+    # Without this switch, which the library reads at every call, it would request a list of AI agents for
+    # its user agent.
     constants.HF_HUB_DISABLE_TELEMETRY = True
     # If the library reads the same token file, it finds the token itself: it renews a token of
     # ``hf auth login`` that expires soon.
@@ -86,7 +87,7 @@ def request_headers(hub: HubSettings) -> dict[str, str]:
 
 
 def _wanted(repo: str, commit: str, siblings: "list[RepoSibling]") -> Listing:
-    """Select the files to fetch: only of the top folder, since subfolders hold other models."""
+    """Select the files to fetch. Those in subfolders are left out, because they belong to other models."""
     if not is_commit(commit):
         raise Interrupted("the listing has no commit")
     names = [sibling.rfilename for sibling in siblings if "/" not in sibling.rfilename]
@@ -104,10 +105,11 @@ def _wanted(repo: str, commit: str, siblings: "list[RepoSibling]") -> Listing:
         pickled = [name for name in sorted(names) if name.endswith(PICKLED)]
         raise InvalidCheckpointError(
             f"{repo!r} has only pickled weights ({pickled[0]}), which can run code when loaded. Name a "
-            "repository with model.safetensors. Or download the weights yourself and convert them: `dino-assets import FILE`."
+            "repository with model.safetensors. Or download the weights yourself, and convert them with "
+            "`dino-assets import FILE`."
             if pickled
-            else f"{repo!r} has no weights: model.safetensors, in one file or several, is expected. Name another "
-            "repository."
+            else f"{repo!r} has no weights: model.safetensors, in one file or several, is expected. Name "
+            "another repository."
         )
     return Listing(repo, commit, files)
 
@@ -115,7 +117,7 @@ def _wanted(repo: str, commit: str, siblings: "list[RepoSibling]") -> Listing:
 def make_file_fetcher(listing: Listing, *, hub: HubSettings, retries: TransferRetries) -> FetchFile:
     """Make a function that fetches one file of a listing.
 
-    Its errors are subclasses of both this package's and huggingface_hub's errors.
+    The errors of that function are subclasses of both this package's and huggingface_hub's errors.
     """
     from huggingface_hub.errors import HfHubHTTPError
 
@@ -124,7 +126,7 @@ def make_file_fetcher(listing: Listing, *, hub: HubSettings, retries: TransferRe
     headers = request_headers(hub)
 
     def fetch(file: HubFile, part: Path, report: Any) -> None:
-        # Not hf_hub_url: it falls back to the endpoint of import time where the two differ.
+        # Not by hf_hub_url, which may use the endpoint that was set when huggingface_hub was imported.
         url = f"{hub.endpoint}/{listing.repo}/resolve/{listing.commit}/{quote(file.name)}"
         failure: Exception | None
         try:
@@ -138,9 +140,9 @@ def make_file_fetcher(listing: Listing, *, hub: HubSettings, retries: TransferRe
                     else "nothing of it is kept"
                 )
                 failure = ChecksumError(
-                    f"{listing.repo!r}: {file.name} arrived wrong twice ({err.reason}); {file.digest} is "
-                    f"expected, and {rest}. Something between here and {hub.endpoint} changes the data: "
-                    "try another network or mirror.",
+                    f"{listing.repo!r}: {file.name} arrived wrong twice ({err.reason}); the hash "
+                    f"{file.digest} is expected, and {rest}. Something between here and "
+                    f"{hub.endpoint} changes the data: try another network or mirror.",
                     problem=err.reason,
                     file=file.name,
                     here_bytes=here_bytes,
@@ -158,7 +160,8 @@ def make_file_fetcher(listing: Listing, *, hub: HubSettings, retries: TransferRe
         except HfHubHTTPError as err:
             failure = explain(err, repo=listing.repo, revision=listing.commit, hub=hub)
             failure = failure or LocalEntryNotFoundError(
-                f"{listing.repo!r}: {hub.endpoint} refuses {file.name} (HTTP {err.response.status_code})"
+                f"{listing.repo!r}: {hub.endpoint} refuses {file.name} (HTTP "
+                f"{err.response.status_code}). Try again later, or use another mirror."
             )
         raise failure
 

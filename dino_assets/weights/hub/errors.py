@@ -1,10 +1,10 @@
 """Hub errors that subclass both ``dino_assets.errors`` and huggingface_hub's errors.
 
-So ``except`` clauses written for huggingface_hub still catch them. The names are those of
+``except`` clauses that were written for huggingface_hub therefore still catch them. The names are those of
 ``dino_assets.errors``, so a log shows the documented name.
 
-Imported only before requests to the Hub. The errors carry a reduced copy of the server's answer, without
-request headers and signed addresses, which hold secrets.
+This module imports huggingface_hub, so it is imported only before a request to the Hub. The errors carry a
+reduced copy of the server's answer, without request headers and signed addresses, which hold secrets.
 """
 
 from typing import Any
@@ -17,7 +17,7 @@ from dino_assets.weights.catalogue import short_names
 
 
 class _WithAnswer(hub_errors.HfHubHTTPError):
-    """Base of errors with a server's answer; has huggingface_hub's constructor."""
+    """The base class of errors that carry a server's answer."""
 
     def __init__(self, message: str, *, response: Any, server_message: str | None = None) -> None:
         hub_errors.HfHubHTTPError.__init__(
@@ -54,7 +54,7 @@ class LocalEntryNotFoundError(
 
 
 class ChecksumError(own_errors.ChecksumError, hub_errors.LocalEntryNotFoundError):
-    """Wrong bytes arrived twice."""
+    """The bytes of a file arrived wrong twice."""
 
 
 def explain(
@@ -65,7 +65,7 @@ def explain(
     hub: HubSettings,
     is_listing: bool = False,
 ) -> own_errors.CheckpointNotFoundError | None:
-    """Make the error for a permanent refusal; None for an answer that may change."""
+    """Make the error for a permanent refusal; return None if a later request may succeed."""
     status = err.response.status_code
     code = err.response.headers.get("X-Error-Code")
     has_token = "authorization" in err.response.request.headers

@@ -1,4 +1,4 @@
-"""Filling of a folder with a checkpoint's files: one process at a time, published when whole."""
+"""Filling of a folder with a checkpoint's files, by one process at a time. It appears when it is whole."""
 
 import contextlib
 import fcntl
@@ -24,9 +24,9 @@ Exchange = Callable[[Path, Path], bool]
 class Watch:
     """Functions to call while a folder is filled.
 
-    ``progress`` gets the bytes so far and in all; the first may decrease if a file is fetched again.
+    ``progress`` gets the bytes so far and the total; the bytes so far decrease if a file is fetched again.
     ``check_early`` gets the new folder when the small files are there, before the weights are fetched.
-    ``check`` gets it when it is whole. If either raises, the old folder stays.
+    ``check`` gets the new folder when it is whole. If one of the checks raises, the old folder stays.
     """
 
     progress: Progress = lambda done, total: None
@@ -38,10 +38,10 @@ class Watch:
 class Filling:
     """One folder to be filled.
 
-    ``workplace`` is on the same disk. It holds the lock, the ``.part`` files that the next process
-    resumes, and the new folder until it is whole. Before a file is fetched, it is searched by name and
-    hash: files in ``linkable`` folders are hard-linked, since they never change; those in ``copyable``
-    folders are copied.
+    ``workplace`` is a folder on the same disk. It holds the lock, the ``.part`` files that the next process
+    resumes, and the new folder until that is whole. Before a file is fetched, other folders are searched for
+    it by name and hash. A file in a ``linkable`` folder never changes, so it is hard-linked; a file in a
+    ``copyable`` folder is copied.
     """
 
     folder: Path
@@ -108,7 +108,7 @@ class Filling:
 def _take(
     file: HubFile, making: Path, folders: Sequence[Path], put: Callable[[Path, Path], object]
 ) -> bool:
-    """Link or copy a file from local folders, and verify every byte; return whether one was found."""
+    """Link or copy a file from local folders, and verify every byte; return whether this succeeded."""
     target = making / file.name
     for source in [folder / name for folder in folders for name in (file.name, file.digest)]:
         target.unlink(missing_ok=True)
@@ -126,7 +126,10 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def restore_aside(folder: Path, workplace: Path) -> None:
-    """Restore a folder after a kill between two renames, on a disk without atomic exchange."""
+    """Put the old folder back if a process was killed between the two renames that replace it.
+
+    Two renames are used only on a disk that cannot exchange two folders in one step.
+    """
     for aside in workplace.glob(ASIDES):
         if not folder.exists():
             aside.rename(folder)
@@ -141,23 +144,26 @@ def hold_workplace(workplace: Path) -> Iterator[None]:
             opened = (workplace / LOCK).open("ab")
         except (FileNotFoundError, FileExistsError):
             if workplace.parent.is_dir() and not workplace.is_file():
-                continue  # its holder is just removing it
+                continue  # the last holder of the lock is just removing the workplace
             raise
         with opened as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                log.warning("another process fetches the same checkpoint; waiting for it")
+                log.warning("another process is fetching the same checkpoint; waiting for it")
                 fcntl.flock(lock, fcntl.LOCK_EX)
             if _is_same(
                 lock.fileno(), workplace / LOCK
-            ):  # the last holder may have removed the file
+            ):  # otherwise the last holder removed the file: try again
                 yield
                 return
 
 
 def clear_away(workplace: Path, *, is_done: bool = False) -> None:
-    """Remove a workplace whose lock is held; keep partial files for the next run unless ``is_done``."""
+    """Remove a workplace; unless ``is_done``, keep it if it holds partial files for the next run.
+
+    The caller must hold its lock.
+    """
     for path in (*workplace.glob("making/*"), workplace / "making", workplace / "parts"):
         with contextlib.suppress(OSError):  # not empty, or missing
             path.rmdir()

@@ -1,4 +1,4 @@
-"""Listings of a checkpoint's files with hashes, and checks of files on disk against them."""
+"""Listings: the files of a checkpoint with their hashes, to which files on disk are compared."""
 
 import fnmatch
 import hashlib
@@ -31,7 +31,7 @@ def is_digest(text: str) -> bool:
 
 @dataclass(frozen=True)
 class HubFile:
-    """A file of a repository; ``digest`` is its sha256, or for small files git's sha1 of the blob."""
+    """A file of a repository; ``digest`` is its sha256, or for small files the sha1 that git computes."""
 
     name: str
     bytes: int
@@ -44,7 +44,7 @@ class HubFile:
         return hashlib.sha1(b"blob %d\0" % self.bytes, usedforsecurity=False)
 
     def is_at(self, path: Path) -> bool:
-        """Check whether ``path`` holds this file; every byte is read, since stamps can be stale."""
+        """Check whether ``path`` holds this file; every byte is read, since size and time prove nothing."""
         try:
             if path.stat().st_size != self.bytes:
                 return False
@@ -77,7 +77,7 @@ class Listing:
         for file in self.files:
             if not file.is_at(folder / file.name):
                 return f"{file.name} is missing or has changed since it came"
-        # Added weights could be loaded instead: transformers prefers a single file to an index of shards.
+        # An added file could be loaded instead: transformers prefers a single file to an index of shards.
         weights = {path.name for path in folder.glob("[!.]*.safetensors")}
         added = sorted(weights - self.names)
         return f"{added[0]} is not one of the files that came" if added else None
@@ -107,7 +107,7 @@ class Record:
 
 
 def read_record(path: Path) -> Record | None:
-    """Read a record, or a listing without a revision; None if there is no valid one."""
+    """Read a record, or a listing without a revision; return None if there is no valid one."""
     try:
         fields = json.loads(path.read_bytes())
         files = tuple(
@@ -124,7 +124,7 @@ def read_record(path: Path) -> Record | None:
 
 
 def read_hub_record(folder: Path) -> Record | None:
-    """Read the record of a folder if it was fetched from the Hub; else None."""
+    """Read the record of a folder that was fetched from the Hub; return None for any other folder."""
     record = read_record(folder / RECORD)
     return record if record and record.is_of_hub else None
 

@@ -1,4 +1,4 @@
-"""Location of a checkpoint by a model's name: a directory, the Hub's cache, or the Hub.
+"""Lookup of a checkpoint by a model's name: in a directory, in a cache of the Hub, or on the Hub.
 
 ``api`` requests listings through huggingface_hub, ``transfer`` moves the bytes, ``places`` stores them.
 """
@@ -40,8 +40,8 @@ class Located:
     """A checkpoint that was found, possibly before any byte of it is on this machine.
 
     ``repo`` and ``commit`` are None for a directory that did not come from the Hub. ``bring`` fetches and
-    verifies missing files, and returns the directory. ``is_current`` is False if a branch's commit could
-    not be requested from the Hub.
+    verifies missing files, and returns the directory. ``is_current`` is False if the Hub could not be asked
+    which commit a branch has now.
     """
 
     model: str
@@ -64,13 +64,13 @@ def locate_checkpoint(
 ) -> Located:
     """Locate the checkpoint ``model``: a directory below ``root``, else a Hub repository.
 
-    ``revision`` is a branch, a tag or a commit. A commit on this machine needs no request, a branch needs
-    one. Fetched files go to the cache, or to the folder ``into``; with ``into``, ``model`` is never a
-    directory.
+    ``revision`` is a branch, a tag or a commit. A commit that is on this machine needs no request; a branch
+    or tag needs one. Fetched files go to the cache, or to the folder ``into``. With ``into``, ``model`` is
+    always taken as a repository.
 
     Raises:
-        CheckpointNotFoundError: not a directory, and cannot be fetched from the Hub; its subclasses
-            (AuthenticationError, RepositoryNotFoundError, …) say why.
+        CheckpointNotFoundError: ``model`` is not a directory and cannot be fetched from the Hub. The
+            subclasses (AuthenticationError, RepositoryNotFoundError, …) say why.
         InvalidCheckpointError: the repository has no weights that are safe to load.
     """
     folder = resolve_path(root / expand_path(model))
@@ -118,7 +118,7 @@ def locate_checkpoint(
 
 
 def locate_directory(model: str, folder: Path, revision: str | None = None) -> Located:
-    """Locate a directory; verify it if it has a record of its files.
+    """Locate a checkpoint's directory, and verify its files if it has a record of them.
 
     Raises:
         ChecksumError: the files differ from the record.
@@ -150,8 +150,8 @@ def _bring(record: Record, place: Destination, fetch: FetchFile, watch: Watch) -
     except OSError as err:
         # The files are whole, but the disk is full or read-only: the next run needs one more request.
         log.warning(
-            "%s: the files are complete, but their commit could not be noted on the disk (%s); the next run asks "
-            "the Hub again",
+            "%s: the files are complete, but their commit could not be noted on the disk (%s); the next run "
+            "asks the Hub again",
             record.listing.repo,
             err.strerror,
         )

@@ -62,7 +62,7 @@ class RepoCache:
 
     @classmethod
     def of(cls, repo: str, hub: HubSettings) -> "RepoCache":
-        """Make the cache of a repository."""
+        """Find the place of a repository in both caches; nothing is created."""
         name = repo.replace("/", "--")
         return cls(repo, hub.home / "dino-assets" / name, hub.cache / f"models--{name}")
 
@@ -72,7 +72,7 @@ class RepoCache:
         return next((text for text in (revision, *map(_read, refs)) if is_commit(text)), None)
 
     def recall(self, revision: str) -> Record | None:
-        """Return the record of a revision: as last fetched, or as huggingface_hub's cache has it."""
+        """Return a revision's record, as last fetched or from huggingface_hub's cache; None if unknown."""
         commit = self.commit_of(revision)
         if commit is None:
             return None
@@ -83,7 +83,7 @@ class RepoCache:
         return Record(cached, revision, is_listed=False) if cached else None
 
     def find(self, listing: Listing) -> Path | None:
-        """Find a folder, in this or huggingface_hub's cache, whose every byte is as listed."""
+        """Find a folder whose every byte is as listed, in this cache or in that of huggingface_hub."""
         own, _, snapshot = self.list_sources(listing.commit)
         for folder in (own, snapshot):
             if folder.is_dir() and not listing.find_damage(folder):
@@ -91,7 +91,7 @@ class RepoCache:
         return None
 
     def fill(self, record: Record, fetch: FetchFile, watch: Watch) -> Path:
-        """Fetch missing files and publish the folder; wait for another process that does the same."""
+        """Fetch missing files and publish the folder; wait while another process fills the same cache."""
         listing = record.listing
         folder, *copyable = self.list_sources(listing.commit)
         with hold_workplace(self.folder):
@@ -131,7 +131,7 @@ class RepoCache:
         return self.folder / "refs" / quote(revision, safe="")
 
     def _list_hub_cache(self, commit: str) -> Listing | None:
-        """List a commit from huggingface_hub's links, whose targets are named by hash; None if incomplete."""
+        """List a commit in huggingface_hub's cache, whose files are named by hash; None if incomplete."""
         snapshot = self.list_sources(commit)[-1]
         files = []
         for link in sorted(snapshot.glob("[!.]*")):
@@ -168,7 +168,7 @@ class TargetFolder:
 
     @property
     def workplace(self) -> Path:
-        """The folder beside it that exists while it is filled."""
+        """The folder beside the target; it exists while the target is filled."""
         return self.folder.with_name(f".{self.folder.name}.fetching")
 
     @property
@@ -184,9 +184,9 @@ class TargetFolder:
                 clear_away(self.workplace)
 
     def recall(self, revision: str) -> Record | None:
-        """Return the record of a revision: of this folder, else of the cache.
+        """Return the record of a revision, from this folder or else from the cache; None if unknown.
 
-        For the same commit, the Hub's listing is preferred to that of another program's cache.
+        If both know the same commit, a listing from the Hub is preferred to one of another program's cache.
         """
         own = self.record
         if own is None or own.listing.repo != self.cache.repo:
@@ -206,10 +206,10 @@ class TargetFolder:
         return None if is_mixed or listing.find_damage(self.folder) else self.folder
 
     def fill(self, record: Record, fetch: FetchFile, watch: Watch) -> Path:
-        """Fetch missing files and exchange the folder for the new one.
+        """Fetch missing files into a new folder, and replace this folder by it in one step.
 
         Raises:
-            ConfigError: the folder has other files, which would be lost, or cannot be exchanged.
+            ConfigError: the folder holds other files, which would be lost, or it cannot be replaced.
         """
         listing = record.listing
         self._check_place()
@@ -254,13 +254,13 @@ class TargetFolder:
         if is_mounted(self.folder):
             raise self._refusal(
                 "mounted",
-                f"{self.name!r} is a mount point, so it cannot be exchanged in one step. Give a folder "
+                f"{self.name!r} is a mount point, so it cannot be replaced in one step. Give a folder "
                 "inside it.",
             )
         if self.folder in (current := Path.cwd().resolve(), *current.parents):
             raise self._refusal(
                 "working directory",
-                f"{self.name!r} is or contains the current folder, so it cannot be exchanged. Give a folder "
+                f"{self.name!r} is or contains the current folder, so it cannot be replaced. Give a folder "
                 "inside it, or run from another folder.",
             )
         if self.folder.parent.is_dir() and not os.access(self.folder.parent, os.W_OK):

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 
 class ProgressLines:
-    """A ``Progress`` function that writes a line at most every ``every_s`` seconds, and at the end."""
+    """A ``Progress`` function that writes one line per ``every_s`` seconds at most, and one at the end."""
 
     def __init__(
         self,

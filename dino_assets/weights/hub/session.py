@@ -9,12 +9,12 @@ from dino_assets.settings.environment import is_in_environment
 
 CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY")
-# At INFO these loggers show signed addresses. Which of them exist depends on huggingface_hub's version.
+# These loggers write signed addresses at INFO. The version of huggingface_hub decides which of them exist.
 _TALKATIVE = ("httpx", "httpx2", "httpcore", "httpcore2")
 
 
 def open_session() -> Any:
-    """Return the client that all requests share; keep it from logging addresses by default.
+    """Return the client that all requests share; it logs no addresses unless its log level was set.
 
     Raises:
         ConfigError: the certificates or proxies cannot be used.

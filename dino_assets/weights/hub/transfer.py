@@ -33,8 +33,8 @@ _MAX_WRONG = 2
 class Interrupted(Exception):
     """One attempt failed; another may succeed. ``reason`` holds no address and no secret.
 
-    ``is_wrong``: the received or declared bytes cannot be the file. ``is_unreachable``: the host is
-    unknown or refuses connections.
+    ``after_s`` is the wait that the server asks for. ``is_wrong`` means that the received or announced bytes
+    cannot be the file; ``is_unreachable``, that the host is unknown or refuses connections.
     """
 
     def __init__(
@@ -54,9 +54,10 @@ class Interrupted(Exception):
 
 @dataclass(frozen=True)
 class TransferRetries:
-    """Limits of retries: failures in a row without a new byte, and seconds without a byte.
+    """Limits of retries: the number of ``attempts`` in a row that may fail without a new byte.
 
-    ``unreachable_attempts`` applies if the host is unreachable; None means ``attempts``.
+    An attempt fails after ``stall_s`` seconds without a byte. ``unreachable_attempts`` is the limit if the
+    host is unreachable; None means ``attempts``.
     """
 
     attempts: int = 6
@@ -68,7 +69,7 @@ class TransferRetries:
     def run(
         self, call: Callable[[], T], *, what: object, count_bytes: Callable[[], int] = lambda: 0
     ) -> T:
-        """Call a function; repeat it after failures that are probably temporary. ``what`` names the call in the log.
+        """Call a function, and repeat it after temporary failures; ``what`` names the call in the log.
 
         Raises:
             Interrupted: too many failures in a row, or wrong bytes twice.
@@ -91,7 +92,7 @@ class TransferRetries:
                 self.sleep(wait_s)
 
     def _wait_s(self, failures: int, asked_s: float | None) -> float:
-        """Compute the wait: doubling with jitter, or the server's Retry-After."""
+        """Compute the wait: the server's Retry-After, else a random time that doubles with each failure."""
         if asked_s is not None:
             return min(asked_s, MAX_WAIT_S)
         return float(self.rng.uniform(0.5, 1.0)) * min(2.0 ** (failures - 1), 60.0)
@@ -99,7 +100,7 @@ class TransferRetries:
 
 @dataclass(frozen=True)
 class FileRequest:
-    """The address of a file, and the request headers; their token goes to this origin only."""
+    """The address of a file, and the request headers; the token in them is sent to no other server."""
 
     url: str
     headers: Mapping[str, str] = field(repr=False)
@@ -108,7 +109,8 @@ class FileRequest:
 class PartFile:
     """A ``.part`` file and the running hash of its bytes.
 
-    ``refused_at`` is a start at which the server sent no range: then the whole file is requested.
+    ``refused_at`` is a position from which the server did not send the rest of the file. An attempt from the
+    same position requests the whole file.
     """
 
     def __init__(self, sink: BufferedRandom, file: HubFile) -> None:
@@ -181,7 +183,7 @@ def fetch_file(
 def _stream(
     part: PartFile, source: FileRequest, stall_s: float, report: Callable[[int], None]
 ) -> None:
-    """Send one request for the missing bytes, or for the whole file, and write the answer."""
+    """Send one request for the missing bytes, or for the whole file, and write the received bytes."""
     start = 0 if part.bytes == part.refused_at else part.bytes
     headers = {**source.headers, "Accept-Encoding": "identity"}
     if start:
@@ -204,7 +206,7 @@ def _stream(
 
 
 def _batches(response: Any, part: PartFile, breaks: list[Exception]) -> Iterator[bytearray]:
-    """Yield the body in batches until it ends, fails or exceeds the file; errors go to ``breaks``."""
+    """Yield the body in batches until it ends, fails or is too long; append an error to ``breaks``."""
     missing = part.file.bytes - part.bytes
     batch = bytearray()
     try:
@@ -253,7 +255,7 @@ def _check(response: Any, start: int, part: PartFile) -> None:
 
 @contextlib.contextmanager
 def _interruptions() -> Iterator[None]:
-    """Turn every failure of a connection into Interrupted, without its text, which may quote headers."""
+    """Turn every failure of a connection into Interrupted; its text is dropped, as it may quote headers."""
     from huggingface_hub.errors import HfHubHTTPError, HTTPError  # type: ignore[attr-defined]
 
     try:

@@ -74,7 +74,7 @@ def _find_file(folder: Path, config: Mapping[str, Any]) -> Path:
             "file too.",
             file=CONFIG,
         )
-    # Training leaves small .bin files beside the weights: they are considered last.
+    # Training leaves small .bin files beside the weights, so .bin files are considered last.
     for suffixes in ((".safetensors", ".pth", ".pt"), PICKLED_SUFFIXES):
         files = _list_files(folder, suffixes)
         if len(files) > 1:
@@ -134,7 +134,7 @@ def _plan_copy(folder: Path, config: dict[str, Any], *, asked: StatisticsName | 
 def _plan_pickled(
     folder: Path, config: dict[str, Any], *, asked: StatisticsName | None, shard_bytes: int
 ) -> Iterator[ImportPlan]:
-    """Plan the conversion of a Hugging Face folder with pickled weights of the same names."""
+    """Plan the conversion of a Hugging Face folder whose weights are pickled; tensors keep their names."""
     model = f"{name_folder(folder)}/{PICKLED}"
     texts = _make_preprocessor(folder, config, asked=asked)
     with open_source(folder / PICKLED, model=model) as opened:
@@ -160,7 +160,7 @@ def _plan_pickled(
 
 
 def _list_weights(folder: Path) -> set[str]:
-    """List the names of the weight files; they are checked later."""
+    """List the names of the weight files; whether they exist is checked later."""
     if (folder / WEIGHTS).is_file():
         return {WEIGHTS}
     if not (folder / INDEX).is_file():
@@ -189,7 +189,7 @@ def _list_kept(folder: Path, weights: set[str]) -> dict[str, Path]:
 def _make_preprocessor(
     folder: Path, config: Mapping[str, Any], *, asked: StatisticsName | None
 ) -> dict[str, bytes]:
-    """Make the preprocessor file if it or its statistics are missing, or if others are ``asked`` for."""
+    """Make the preprocessor file if it or its pixel statistics are missing, or if some are ``asked`` for."""
     model = name_folder(folder)
     family = read_family(config, model)
     preprocessor = _read_object(folder / PREPROCESSOR, model)

@@ -28,7 +28,7 @@ def check_folder(source: Path, folder: Path) -> None:
     """Check that an import may write to a folder.
 
     Raises:
-        ConfigError: a link, or a folder that is or contains the source, the project or the current folder.
+        ConfigError: the folder is a link, or is or contains the source, the project or the current folder.
     """
     if folder.is_symlink() or not folder.name.strip("."):
         raise _refusal(
@@ -55,10 +55,10 @@ def check_folder(source: Path, folder: Path) -> None:
 
 
 def check_old(folder: Path, old: Path, *, replaces: bool) -> None:
-    """Check that the folder ``old`` may be replaced; messages name it as ``folder``.
+    """Check that the folder ``old`` may be replaced; messages call it ``folder``.
 
     Raises:
-        ConfigError: it is not empty and ``replaces`` is False, or it holds more than a checkpoint.
+        ConfigError: ``old`` is not empty and ``replaces`` is False, or it holds more than a checkpoint.
     """
     if not old.exists() or (old.is_dir() and not any(old.iterdir())):
         return
@@ -106,10 +106,10 @@ def clear_leftovers(folder: Path) -> None:
 
 @contextmanager
 def new_folder(folder: Path) -> Iterator[Path]:
-    """Make an empty folder beside the final one, and remove it afterwards in any case.
+    """Make an empty folder beside the final one; remove what is left of it when the block ends.
 
-    The process holds a lock file beside it. A free lock shows the next import that the folder was left by
-    a killed one and can be removed.
+    The process holds the lock of a file beside it. If the next import finds the file unlocked, the folder
+    was left by a killed import and can be removed.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     workplace = Path(tempfile.mkdtemp(prefix=_prefix(folder), dir=folder.parent))

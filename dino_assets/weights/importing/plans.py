@@ -1,4 +1,4 @@
-"""Plans of imports: every file to write, known beforehand; plans for single files of weights."""
+"""Import plans: every file that an import will write, and how to plan for a single file of weights."""
 
 import hashlib
 import json
@@ -27,7 +27,8 @@ from dino_assets.weights.records import StatisticsName
 if TYPE_CHECKING:
     import torch
 
-# Stricter than within a checkpoint: a file may lie in a folder full of other downloads.
+# Names of readmes, licences and notices to copy. Stricter than ``is_paper``, because the weights may lie in
+# a folder full of other downloads.
 _PAPERS = re.compile(
     r"README(?:\.md|\.txt)?|(?:LICEN[CS]E|NOTICE)(?![a-z])(?!.*\.(?:pth|pt|bin|safetensors)$).*",
     re.IGNORECASE,
@@ -70,7 +71,7 @@ class ImportPlan:
 def plan_file(
     source: Path, *, asked: StatisticsName | None, shard_bytes: int
 ) -> Iterator[ImportPlan]:
-    """Plan the conversion of timm's or Meta's file; keep it open, and read its tensors later.
+    """Plan the conversion of timm's or Meta's file, which stays open: its tensors are read while writing.
 
     Raises:
         CheckpointNotFoundError: the file does not exist.
@@ -110,7 +111,10 @@ def plan_file(
 def plan_weights(
     pieces: Iterable[Piece], opened: TensorSource, widest: str, shard_bytes: int
 ) -> tuple[Weights, dict[str, bytes]]:
-    """Plan the weight files, and the index if there are several; new tensors have the dtype ``widest``."""
+    """Plan the weight files, and the index if there are several.
+
+    Tensors without a source get the dtype ``widest``.
+    """
     import torch
 
     listed = tuple(pieces)
@@ -127,7 +131,7 @@ def hash_source(source: Path) -> str:
     """Hash a file (sha256), and compare with the hash that Meta puts into file names.
 
     Raises:
-        InvalidCheckpointError: the hash in the name is another one.
+        InvalidCheckpointError: the file's hash differs from the one in its name.
     """
     with source.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()

@@ -37,14 +37,14 @@ if TYPE_CHECKING:
 
 SHARD_BYTES = 5 * 10**9
 Step = Literal["write", "check", "publish"]
-_NO_LICENCE = ("other", "unknown")  # in cards whose licence is named elsewhere
+_NO_LICENCE = ("other", "unknown")  # values in cards that name no licence
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _ADVICE = "Free some space, or give a folder on another disk."
 
 
 @dataclass(frozen=True)
 class Imported:
-    """The result of an import, for the user."""
+    """What an import reports to the user."""
 
     checkpoint: Checkpoint
     format: str
@@ -64,10 +64,10 @@ def import_checkpoint(
 ) -> Imported:
     """Make a whole checkpoint folder from a file of weights or another folder.
 
-    timm's and Meta's files are converted in their dtype, one tensor at a time. Hugging Face folders are
-    copied. A README and a licence are copied too. ``statistics`` overrides those of the source. With
-    ``replaces`` an older checkpoint in the folder is replaced, if it holds no other files. ``on_step``
-    is called when a step begins. After an error the folder is unchanged.
+    timm's and Meta's files are converted one tensor at a time, without a change of dtype. Hugging Face
+    folders are copied. A README and a licence are copied too. ``statistics`` overrides the source's pixel
+    statistics. With ``replaces`` an older checkpoint in the folder is replaced, if the folder holds no other
+    files. ``on_step`` is called when a step begins. After an error the folder is unchanged.
 
     Raises:
         CheckpointNotFoundError: the source does not exist, or holds no weights.
@@ -128,7 +128,7 @@ def _wrapping_os_errors(source: Path, folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _wrapping_full_disk(what: str, plan: ImportPlan, standing: Path) -> Iterator[None]:
-    """Turn a disk that became full during the import into a message with sizes."""
+    """Turn the error of a disk that became full during the import into a message with sizes."""
     try:
         yield
     except OSError as err:

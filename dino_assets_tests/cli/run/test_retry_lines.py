@@ -19,12 +19,12 @@ def test_run_lines__retries_of_a_failing_hub(project, instance, capsys, monkeypa
     lines = RunLines(Printer(), drop=None)
     end = execute_run(make_definitions(load_settings()), instance, planned, config={}, listen=lines)
     shown = capsys.readouterr().out.splitlines()
-    (again,) = [line for line in shown if "Again in" in line]
+    (again,) = [line for line in shown if "Trying again in" in line]
     sentence = (
         "LocalEntryNotFoundError: 'facebook/dinov2-small' is neither a directory on this machine"
     )
     # Lines repeat only with other numbers.
     assert len(shown) < 8
     assert again.startswith(f"  weights      {sentence}")
-    assert again.endswith("Again in 0.1 s …")
+    assert again.endswith("Trying again in 0.1 s …")
     assert [failure.sentence[: len(sentence)] for failure in end.failures] == [sentence]

@@ -80,7 +80,7 @@ def test_make_similarity_page__says_whether_positions_are_taken_out(one_tiny, de
         "p", id="positions"
     )
     assert words in positions
-    assert ("not taken out" in positions) is (debias is None)
+    assert ("not subtracted" in positions) is (debias is None)
 
 
 def test_make_similarity_page__says_that_weights_are_random(one_tiny):

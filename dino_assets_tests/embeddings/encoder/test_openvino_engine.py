@@ -252,7 +252,7 @@ def test_open_converted__converts_again_if_damaged(
     with caplog.at_level(logging.WARNING, "dino_assets"):
         assert_same(build(one_tiny, kept, convert=converter).encode(tiles), wanted)
     assert [record.getMessage() for record in caplog.records] == [
-        "the converted network in kept is damaged or of another model: converting again"
+        "the converted network in kept is damaged or belongs to another model; converting it again"
     ]
     assert_same(
         build(one_tiny, kept, convert=converter).encode(tiles), wanted

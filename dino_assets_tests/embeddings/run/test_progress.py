@@ -184,7 +184,10 @@ def test_progress__warnings_are_logged_and_recorded_once(clock: Clock, seen):
         "out of memory: continuing with 4 tiles per call",
     ]
     warned = [r.getMessage() for r in seen.records if r.levelno == logging.WARNING]
-    assert warned[0] == "d: fell back to torch fp32 on cpu, because openvino: broke"
+    assert (
+        warned[0]
+        == "d: using torch fp32 on cpu, because another engine was refused: openvino: broke"
+    )
     assert warned[-1] == "d: out of memory: continuing with 4 tiles per call"
 
 

@@ -250,7 +250,7 @@ def test_draft_embeddings__does_not_store_nan_and_infinity(
 ):
     calls.spoils = (value, column)
     name, tile = ("cls", "mean")[column], bench.tiles()["tile_id"][1].as_py()
-    sentence = f"3 tiles have '{name}' numbers that cannot be stored, '{tile}' first: "
+    sentence = f"3 tiles have '{name}' vectors that cannot be stored. The first, '{tile}', has "
     with raising(CommitRefusedError, column=name, first=tile, reason=reason, match=sentence):
         bench.commit(options=EmbeddingOptions(("cls", "mean")))
     assert bench.table().drops == ()

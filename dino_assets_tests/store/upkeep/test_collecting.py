@@ -343,8 +343,8 @@ def test_verify__repair_deletes_only_a_records_damaged_part(store: ObjectStore, 
     assert not any("Deleted" in text for text in faults.values())
     faults = {f.key: str(f) for f in verify(store, should_repair=True, records=("things",))}
     assert faults[bad].endswith(
-        f"Deleted the part and kept the record {manifest_key(OUTPUT)!r}. Run that output again to make "
-        "the part again."
+        f"Deleted the part and kept the record {manifest_key(OUTPUT)!r}. Make that output again, with the "
+        "same settings, to restore the part."
     )
     assert read_manifest(store, OUTPUT) == manifest
     assert bad not in keys(store, "parts")
@@ -363,7 +363,7 @@ def test_verify__repair_keeps_an_unreadable_record(store: ObjectStore):
     assert "Nothing was deleted: it is a record" in str(fault)
     assert store.get(key) == broken
     (fault,) = verify(store, should_repair=True)
-    assert str(fault).endswith(f"Deleted {key!r}. Run it again.")
+    assert str(fault).endswith(f"Deleted {key!r}. Make its output again.")
     assert keys(store, "manifests") == []
 
 

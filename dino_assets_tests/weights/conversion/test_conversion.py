@@ -284,7 +284,7 @@ def test_check_bias_mask__by_hand():
         [1, 1, 0, 0, 1, np.nan],
         [1, 0, 0, 0, 1, 1],
     ):
-        assert "does not mask" in check_bias_mask(np.float32(wrong))
+        assert "do not mask" in check_bias_mask(np.float32(wrong))
 
 
 def test_check_periods__by_hand():
