@@ -66,7 +66,7 @@ def describe_self(run: str, *, proc: Path = PROC) -> RunProcess | None:
 
 
 def explain_death(process: RunProcess, here: RunProcess, *, proc: Path = PROC) -> str | None:
-    """Explain why a process no longer exists; None if it exists, or if the process ``here`` cannot see it."""
+    """Explain why a process no longer exists; None if it exists, or cannot be seen from ``here``."""
     if process.host != here.host:
         return None
     if process.boot != here.boot:

@@ -77,7 +77,7 @@ def write_facts(store: ObjectStore, drop: Drop, before: Drop) -> None:
 
 
 def delete_damaged(store: ObjectStore, name: str) -> None:
-    """Delete the objects of a drop's facts that cannot be read."""
+    """Delete those facts of a drop that cannot be read from the store."""
     for key in _list_keys(store, name):
         try:
             read_facts(store, name, [key])

@@ -1,1 +1,1 @@
-"""The command ``run``: make the assets of drops, with the named jobs of the UI."""
+"""The command ``run``: make the assets of drops, by running the same jobs as the UI."""

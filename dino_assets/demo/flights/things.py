@@ -88,7 +88,10 @@ def drop_trunk(
 def _around(
     canvas: Canvas, corners: Outline, at: tuple[float, float], bearing_deg: float
 ) -> tuple[Window, Plane, Plane]:
-    """Find the window around corners, with each pixel's metres to the side and ahead of its middle."""
+    """Find the window around ``corners``, and its pixels' distances from ``at``, across and along a bearing.
+
+    Returns the window, the metres to the side, and the metres ahead.
+    """
     window = canvas.raster.window(corners, margin_m=0.5)
     xs = canvas.raster.xs[window[1]][None, :] - F(at[0])
     ys = canvas.raster.ys[window[0]][:, None] - F(at[1])

@@ -59,8 +59,8 @@ class BucketSource:
                 raise
             raise SourceError(
                 f"{self.store.url!r} cannot be listed because of the key "
-                f"{err.odd_key!r}: one of its parts is empty, . or .., or has a control "
-                "character. Rename or remove this object.",
+                f"{err.odd_key!r}: one of its parts (separated by slashes) is empty, '.' or '..', or "
+                "contains a control character. Rename or remove this object.",
                 reason="odd-key",
                 path=err.odd_key,
             ) from err

@@ -56,8 +56,8 @@ def read_csv(lines: Iterable[str], *, column: str, shown: str) -> Iterator[Liste
     Fields without a column name are kept under a number, such as ``column 7``.
 
     Raises:
-        SourceError: the column is missing, a column name occurs twice, a quote is not closed, or a text
-            other than a path is not UTF-8.
+        SourceError: the column is missing, a column name occurs twice, a quote is not closed, or a field
+            other than the path is not UTF-8. A path that is not UTF-8 is refused later, with its row only.
     """
     numbered = enumerate(lines, start=1)
     # Skip empty lines above the table; its head ends within MAX_RECORD_LINES.

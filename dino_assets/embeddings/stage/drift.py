@@ -162,7 +162,7 @@ def _describe(drop: str, drift: Drift, table: pa.Table) -> DropDrift:
 
 
 def _read(embeddings: CommittedTable, drop: str, columns: list[str]) -> pa.Table | None:
-    """Read a drop's rows; return None if it has not all of these columns."""
+    """Read ``columns`` of a drop's rows; return None if the drop lacks one of them."""
     try:
         return embeddings.read(drop, columns)
     except pa.ArrowInvalid:

@@ -116,7 +116,10 @@ _Runs = dict[_Key, list[_Run]]
 
 
 class _NumberedNames:
-    """Numbered names of a series, 17 bytes each: time stamp, number, folder and whether a photograph."""
+    """Numbered file names of a series, in 17 bytes each.
+
+    The bytes hold the time stamp, the number, the folder, and whether the file is a photograph.
+    """
 
     def __init__(self) -> None:
         # Fourteen digits of the stamp (zeros for none), then five of the number.

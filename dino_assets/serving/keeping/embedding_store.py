@@ -144,7 +144,9 @@ class EmbeddingStore:
             is_bad = is_whole and start >= end and digest.hexdigest() != sidecar.file_sha256
             if not piece or is_bad:
                 raise CorruptObjectError(
-                    f"{key!r} does not have the committed bytes", store=self.store.url, key=key
+                    f"{key!r} changed in the store. Delete the embedding, and upload the picture again.",
+                    store=self.store.url,
+                    key=key,
                 )
             yield piece
 

@@ -255,7 +255,7 @@ def _count_side(form: Format, sizes: Sizes) -> int:
 
 
 def _find_mlp_ratio(dim: int, width: int, *, is_gated: bool) -> int:
-    """Find the whole number that config.json has as DINOv2's ``mlp_ratio``; 0 if none fits."""
+    """Compute the whole number ``mlp_ratio`` for DINOv2's config.json from the two widths; 0 if none fits."""
     for ratio in range(1, _MAX_MLP_RATIO + 1):
         gated_width = (int(dim * ratio * 2 / 3) + 7) // 8 * 8
         if width == (gated_width if is_gated else dim * ratio):

@@ -107,7 +107,10 @@ class Record:
 
 
 def read_record(path: Path) -> Record | None:
-    """Read a record, or a listing without a revision; return None if there is no valid one."""
+    """Read a stored record; return None if the file is missing or not valid.
+
+    If the file names no revision, the commit is taken as the revision.
+    """
     try:
         fields = json.loads(path.read_bytes())
         files = tuple(
