@@ -81,11 +81,13 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "select",
         help="choose a round of tiles worth labelling, from all drops or some",
         description=(
-            "Choose a round of tiles worth labelling. The strategies: hybrid groups similar tiles into "
-            "clusters, and takes from each cluster the most central tiles (typical) and the farthest "
-            "ones (most unlike the tiles chosen so far). cluster takes central tiles only. fps takes the "
-            "farthest of all tiles, so it finds rare objects and outliers first. random takes tiles at "
-            "random. No tile of an earlier round is chosen again, but one that overlaps it may be: "
+            "Choose a round of tiles worth labelling. The strategies: herding takes, one after the other, "
+            "the tile that represents most tiles which nothing chosen so far resembles. fps takes the "
+            "farthest tile (most unlike the tiles chosen so far), so it finds rare objects and outliers "
+            "first. herding+fps takes half by herding and half by fps. medoids is herding with plain "
+            "distances. cluster groups similar tiles and takes the most central tiles (typical) of each "
+            "group. hybrid takes central and farthest tiles of each group. random takes tiles at random. "
+            "No tile of an earlier round is chosen again, but one that overlaps it may be: "
             "overlap on the ground is not taken into account yet."
         ),
         # An option that is not given gets its default from the stage, as in the asset.

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from dino_assets.selections.strategies.cluster import ClusterStrategy
+from dino_assets.selections.strategies.covering import CoveringStrategy, HerdingFarthestStrategy
 from dino_assets.selections.strategies.farthest import FarthestStrategy
 from dino_assets.selections.strategies.names import StrategyName
 from dino_assets.selections.strategies.random import RandomStrategy
@@ -46,8 +47,9 @@ def select(
 ) -> Selection:
     """Pick ``budget`` rows of a pool (N, D) that are not among the ``chosen`` rows.
 
-    ``chosen`` rows count as covered. The same generator state gives the same selection. ``random`` and
-    ``fps`` have the prefix property: a larger budget begins with the picks of a smaller one.
+    ``chosen`` rows count as covered. The same generator state gives the same selection. ``random``,
+    ``fps``, ``medoids`` and ``herding`` have the prefix property: a larger budget begins with the picks of a
+    smaller one.
 
     Raises:
         ConfigError: the strategy is unknown, the budget is negative, there are no clusters, ``fps_ratio``
@@ -59,6 +61,9 @@ def select(
         "cluster": ClusterStrategy(n_clusters, fps_ratio=0),
         "fps": FarthestStrategy(),
         "hybrid": ClusterStrategy(n_clusters, fps_ratio),
+        "medoids": CoveringStrategy("distance"),
+        "herding": CoveringStrategy("gaussian"),
+        "herding+fps": HerdingFarthestStrategy(),
     }
     check_word("strategy", strategy, tuple(strategies))
     check_range("budget", budget, least=0)

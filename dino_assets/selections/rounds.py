@@ -33,9 +33,9 @@ class RoundSettings:
         "than half of the pool cannot be read",
         is_permission=True,
     )
-    strategy: StrategyName = described("hybrid", "Method of choosing tiles")
+    strategy: StrategyName = described("herding", "Method of choosing tiles")
     n_clusters: int = described(
-        100, "Largest number of clusters; a small budget has fewer", least=1
+        100, "cluster and hybrid: largest number of clusters; a small budget has fewer", least=1
     )
     fps_ratio: float = described(
         0.5, "hybrid: share of each cluster's quota that is picked by distance", least=0, most=1

@@ -1,6 +1,7 @@
 """Selectors of the Python API: published signatures and defaults, properties, refusals."""
 
 import inspect
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 from dino_assets import DiverseImageSelector, UncertaintySelector
 from dino_assets.api.selector import FewerThanAskedWarning
 from dino_assets.errors import ConfigError, InvalidVectorsError
+from dino_assets.selections.strategies.names import StrategyName
 from dino_assets_tests.worlds.raising import raising
 
 RNG = np.random.default_rng(5)
@@ -16,9 +18,12 @@ POOL = RNG.normal(size=(60, 8)).astype(np.float32)
 
 
 def test_diverse_image_selector__published_defaults():
-    assert str(inspect.signature(DiverseImageSelector)).startswith(
-        "(strategy: Literal['random', 'cluster', 'fps', 'hybrid'] = 'hybrid', random_state: int = 42)"
-    )
+    made = inspect.signature(DiverseImageSelector).parameters
+    assert {name: each.default for name, each in made.items()} == {
+        "strategy": "hybrid",
+        "random_state": 42,
+    }
+    assert get_args(made["strategy"].annotation)[:4] == ("random", "cluster", "fps", "hybrid")
     given = inspect.signature(DiverseImageSelector.select).parameters
     defaults = {
         name: each.default for name, each in given.items() if each.default is not each.empty
@@ -26,7 +31,7 @@ def test_diverse_image_selector__published_defaults():
     assert defaults == {"n_clusters": 100, "fps_ratio": 0.5}
 
 
-@pytest.mark.parametrize("strategy", ["random", "cluster", "fps", "hybrid"])
+@pytest.mark.parametrize("strategy", get_args(StrategyName))
 def test_select__different_rows_for_every_input_type(strategy: str):
     chosen = DiverseImageSelector(strategy).select(POOL, n_samples=10)
     assert len(set(chosen.tolist())) == 10

@@ -148,7 +148,7 @@ def test_rounds__lists_all(lineage, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"round-0001  4 tiles of 24  fps  {model}  512 px  a 4"
     assert lines[1].startswith("  note: The model has random weights")
-    assert lines[2].startswith(f"round-0002  20 tiles of 48  hybrid  {model}  512 px  a ")
+    assert lines[2].startswith(f"round-0002  20 tiles of 48  herding  {model}  512 px  a ")
     assert lines[3] == "  left out, because they could not be read at that time: b"
     assert main(["rounds", "--json"]) == 0
     first, second = json.loads(capsys.readouterr().out)
@@ -212,7 +212,7 @@ def test_rounds__emptied_round_is_restored_or_set_aside(lineage, capsys, refuse)
     command = f"rounds --set-aside round-0002 --space {space}"
     assert f" {command}`." in capsys.readouterr().out
     assert main(command.split()) == 0
-    assert "round-0002 of space" in capsys.readouterr().out
+    assert f"round-0002 in space {space}" in capsys.readouterr().out
     assert main(["verify"]) == 0
     assert main(["select", "--round", "2", "--budget", "4"]) == 0
     refuse(NotCommittedError, "rounds", "--set-aside", "7")

@@ -19,13 +19,13 @@ from dino_assets_tests.worlds.store_doubles import WatchedStore
 
 
 def ask(world: CurationWorld, *, may_replace: bool = False, **settings: object) -> Round:
-    """What one person's run has opened, and not committed yet."""
+    """What one person's run has opened, and not committed yet; another seed chooses other tiles."""
     return open_round(
         SpacedTable(world.store, "embeddings"),
         open_table(world.store, "tiles"),
         load_checkpoint(world.store),
         COMPUTE,
-        RoundSettings(**{"budget": 4, **settings}),
+        RoundSettings(**{"budget": 4, "strategy": "hybrid", **settings}),
         open_source=world.sources.__getitem__,
         tile_px=SIDE,
         may_replace=may_replace,

@@ -170,7 +170,7 @@ def test_select__another_seed_is_another_selection(strategy: StrategyName):
     assert one != two
 
 
-@pytest.mark.parametrize("strategy", ["random", "fps"])
+@pytest.mark.parametrize("strategy", ["random", "fps", "medoids", "herding"])
 def test_select__a_larger_budget_begins_with_a_smaller_one(strategy: StrategyName):
     vectors = cloud(200)
     large = pick(vectors, 60, strategy, chosen=[3, 9])
@@ -283,7 +283,7 @@ def test_select__cluster_covers_every_cluster():
         assert np.bincount(labels[selection.indices]).tolist() == [15, 2, 1, 1, 1]
 
 
-@pytest.mark.parametrize("strategy", ["cluster", "hybrid"])
+@pytest.mark.parametrize("strategy", ["cluster", "hybrid", "medoids", "herding"])
 def test_select__chosen_rows_count_as_covered(strategy: StrategyName):
     labels = np.repeat([0, 1, 2], 40)
     vectors = 30 * np.eye(3)[labels] + cloud(120, 3)

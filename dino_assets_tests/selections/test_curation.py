@@ -2,6 +2,7 @@
 
 import io
 from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +19,7 @@ from dino_assets.selections.stage.drafting import draft_selections
 from dino_assets.selections.stage.judging import judge_selections
 from dino_assets.selections.stage.opening import open_round
 from dino_assets.selections.stage.paid import SHEET, UNTITLED, hash_choice, read_round, spell_input
+from dino_assets.selections.strategies.names import StrategyName
 from dino_assets.store.commits.manifests import manifest_key, read_manifest
 from dino_assets.store.commits.protocol import Draft
 from dino_assets.store.commits.reading import SpacedTable, open_table
@@ -66,7 +68,7 @@ def test_judge_projections__a_drop_that_came_later(world: CurationWorld):
     assert "places for" in verdict.sentence
 
 
-@pytest.mark.parametrize("strategy", ["random", "cluster", "fps", "hybrid"])
+@pytest.mark.parametrize("strategy", get_args(StrategyName))
 def test_draft_selections__stores_the_requested_round(world: CurationWorld, strategy):
     done = world.select(RoundSettings(budget=6, strategy=strategy))
     rows = world.rounds().read("round-0001").to_pylist()
@@ -225,7 +227,7 @@ def test_read_round__says_how_to_restore_a_lost_table(world: CurationWorld):
     sentence = (
         f"To restore round-0001 of space {world.space}, choose it again with the weights and the tile "
         "side of that space: `dino-assets select --round 1 --budget 4 --column cls --fps-ratio 0.5 "
-        "--clusters 2 --seed 42 --strategy hybrid`."
+        "--clusters 2 --seed 42 --strategy herding`."
     )
     with pytest.raises(CorruptObjectError) as raised:
         read_round(world.rounds(), "round-0001")

@@ -1,1 +1,1 @@
-"""Selection strategies: random, cluster, farthest points, hybrid and uncertainty."""
+"""Selection strategies: random, cluster, farthest points, hybrid, medoids, herding and uncertainty."""

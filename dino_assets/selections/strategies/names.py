@@ -2,4 +2,4 @@
 
 from typing import Literal
 
-StrategyName = Literal["random", "cluster", "fps", "hybrid"]
+StrategyName = Literal["random", "cluster", "fps", "hybrid", "medoids", "herding", "herding+fps"]
