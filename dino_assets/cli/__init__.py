@@ -50,7 +50,11 @@ _ADVICE = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; return 0 for success, 1 for a failure with a message, 2 for wrong usage."""
+    """Run one command and return its exit status.
+
+    The status is 0 for success, 1 for a failure with a message, and 130 for an interruption. Some commands
+    have further ones, which their help names. Wrong usage raises SystemExit with status 2.
+    """
     return _run(make_parser().parse_args(arguments))
 
 

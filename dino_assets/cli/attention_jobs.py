@@ -76,7 +76,7 @@ def _name_apart(images: Sequence[str]) -> list[str]:
 
 
 def find_references(debias: str | None) -> "Debias | None":
-    """Read the value of ``--debias``: the word ``noise`` or ``blank``, or the pictures in a folder.
+    """Read the value of ``--debias``; return its word (``noise``, ``blank``), its folder's pictures, or None.
 
     Raises:
         ConfigError: the value is neither of these words, nor a folder with pictures.

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 
 def list_drops(options: argparse.Namespace, settings: Settings) -> int:
-    """Print a line per drop, with problems below it; or print everything as JSON."""
+    """Print a line per drop, with problems below it, or print everything as JSON.
+
+    Return the exit status, which is 1 if a drop's record is damaged.
+    """
     from dino_assets.drops.listing import describe_drops
     from dino_assets.drops.registry import find_drops
     from dino_assets.store.objects import describe_missing_store

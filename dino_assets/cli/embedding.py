@@ -255,7 +255,7 @@ def _open_extractor(
 
 
 class _EngineLines(logging.Handler):
-    """Prints log lines before the first picture: a machine's first call converts and checks an engine."""
+    """Prints the log lines of converting and checking an engine, which a machine's first call does."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print an INFO record above the progress bar; other handlers print warnings."""

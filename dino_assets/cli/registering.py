@@ -22,7 +22,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Registration:
-    """A registered drop. ``lacking``: files that its images do not include. ``doubt``: a likely mistake."""
+    """A registered drop.
+
+    ``is_new`` is True if the drop's record was written or its partition key was added. ``lacking`` describes
+    files that its images do not include, and ``doubt`` a likely mistake. Both are empty if there are none.
+    """
 
     drop: Drop
     is_new: bool
@@ -38,12 +42,12 @@ def register_here(
     may_replace: bool = False,
     tags: Iterable[str] = (),
 ) -> Registration:
-    """Register a drop from ``source``; by default from its present source, else from the inbox.
+    """Register a drop from ``source``; by default from its folder in the inbox, else from its present source.
 
     The source is listed once, with progress lines.
 
     Raises:
-        SourceError: there are no files there.
+        SourceError: the source does not exist or holds no file.
         DropConflictError: the name is registered with another source, or retired.
         ConfigError: the source contains the project or its store.
     """
@@ -126,9 +130,12 @@ def _refuse_surroundings(settings: Settings, store: "ObjectStore", address: str)
 def find_or_register(
     settings: Settings, name: str, *, source: str | None, may_replace: bool = False
 ) -> Registration:
-    """Find a registered drop, or register it from ``source`` or from its folder in the inbox.
+    """Find a registered drop; register it if it is not registered, or if ``source`` is given.
+
+    Without ``source``, it is registered from its folder in the inbox.
 
     Raises:
+        SourceError: ``source`` does not exist or holds no file.
         UnknownDropError: it is not registered, and the inbox has no such folder.
         DropConflictError: it is registered with another source, or retired.
     """

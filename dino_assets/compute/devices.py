@@ -39,7 +39,8 @@ def has_other_work(
 ) -> bool:
     """Check whether other programs kept this machine busy in the last minute.
 
-    ``threads`` is the number of this program's own threads, which are subtracted from the load.
+    ``threads`` is the number of this program's own threads, which are subtracted from the load. On a system
+    without a load average, the result is False.
     """
     try:
         other_load = read_load() - threads
@@ -74,10 +75,11 @@ def resolve_device(wanted: Device, *, accelerators: Sequence[Device] | None = No
 
 
 def list_devices(compute: ComputeSettings, *, cards: int | None = None) -> list[str]:
-    """List one device per worker: every GPU on CUDA, otherwise the CPU or ``mps`` once.
+    """List the device of each worker process.
 
-    ``compute.processes`` sets a limit on the number of GPUs. For other devices, the list repeats the device
-    that many times. ``cards`` is the number of GPUs, by default all that PyTorch finds.
+    On CUDA, every GPU is listed once, but at most ``compute.processes`` GPUs if that is not 0. Another device
+    is listed ``compute.processes`` times, at least once. ``cards`` is the number of GPUs, by default the
+    number that PyTorch finds.
     """
     if compute.device != "cuda":
         return [compute.device] * max(1, compute.processes)

@@ -1,4 +1,7 @@
-"""Worker processes: shards of work distributed over devices, one process per device."""
+"""Worker processes: the parts of a task (shards) are distributed over devices, one process per device.
+
+While a worker computes a shard, it sends messages to its parent process, for example that a result is stored.
+"""
 
 import multiprocessing
 import os
@@ -17,7 +20,7 @@ S = TypeVar("S")
 M = TypeVar("M")
 ShardIn = TypeVar("ShardIn", contravariant=True)
 MessageOut = TypeVar("MessageOut", covariant=True)
-# Control messages that a worker's process sends.
+# Control messages of a worker: it asks for one more shard, or has finished its job.
 _MORE, _END = "more", "end"
 # How long to wait until a terminated process ends: it may be in the middle of a long call.
 PATIENCE_S = 5.0
@@ -38,13 +41,13 @@ class _Raised:
 class MakeWork(Protocol[ShardIn, MessageOut]):
     """A function that prepares a worker's computation on a device.
 
-    Workers receive it pickled, so it holds paths, never a loaded model.
+    Workers receive the function pickled, so it holds paths, never a loaded model.
     """
 
     def __call__(
         self, device: str
     ) -> Callable[[Iterable[ShardIn]], Generator[MessageOut, None, None]]:
-        """Return the function that computes shards on this device."""
+        """Return the function that computes shards on this device and yields messages about them."""
         ...
 
 
@@ -58,9 +61,10 @@ class _Process:
 
 
 class Workers:
-    """Worker processes, one per device; they stay open, with their resources, from one call to the next.
+    """Worker processes, one per device.
 
-    If only one device is given and it has no process yet, its work runs in the calling process.
+    They stay open, with their resources, from one call of ``map_shards`` to the next. If only one device is
+    given and it has no process yet, its work runs in the calling process.
     """
 
     def __init__(self, *, patience_s: float = PATIENCE_S) -> None:
@@ -73,8 +77,9 @@ class Workers:
         """Compute shards on the devices; yield the workers' messages as they arrive.
 
         A process requests its next shard when it is ready. Results that a worker stored are kept, even if
-        another worker fails. An error that a worker raises is raised here again. Processes that are still
-        busy after an error, or when the caller stops early, are terminated. The next call starts new ones.
+        another worker fails. An error that a worker raises is raised again in the calling process. Processes
+        that are still busy after an error, or when the caller stops early, are terminated. The next call
+        starts new processes.
 
         Raises:
             WorkerLostError: a process ended unexpectedly, for example because it was killed.

@@ -12,7 +12,7 @@ _BF16_FLAGS = ({"avx512f", "avx512bw", "avx512dq", "avx512vl"}, {"avx_ne_convert
 
 @cache
 def read_flags(path: Path = CPU_INFO) -> str:
-    """Read the line with the first processor's flags; return an empty string if there is none."""
+    """Read the line that lists the first processor's features; return an empty string if there is none."""
     try:
         lines = path.read_text().splitlines()
     except OSError:
@@ -21,9 +21,9 @@ def read_flags(path: Path = CPU_INFO) -> str:
 
 
 def may_multiply_bf16(flags: str | None = None, *, machine: str | None = None) -> bool:
-    """Check, without importing PyTorch, whether it can use bfloat16 on this processor.
+    """Check whether PyTorch may be able to use bfloat16 on this processor, without importing PyTorch.
 
-    False is certain. True is nearly certain: only PyTorch itself can confirm it.
+    False is certain. True is not: only PyTorch itself can confirm it.
     """
     flags = read_flags() if flags is None else flags
     if not flags or (machine or platform.machine()) not in ("x86_64", "AMD64"):

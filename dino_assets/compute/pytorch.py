@@ -1,6 +1,6 @@
 """Version and accelerators of the installed PyTorch, read from its files without importing it.
 
-Importing it takes seconds, and most commands do not need it.
+Importing PyTorch takes seconds, and most commands do not need it.
 """
 
 import ast
@@ -65,9 +65,10 @@ def may_see(
     has_driver: bool | None = None,
     platform: str = sys.platform,
 ) -> bool:
-    """Check, without importing PyTorch, whether it could find an accelerator.
+    """Check whether PyTorch may be able to use an accelerator here, without importing PyTorch.
 
-    False is certain, True is not. ``build`` and ``has_driver`` default to those of this machine.
+    False is certain. True is not: only PyTorch itself can confirm it. ``build`` and ``has_driver`` (whether
+    NVIDIA's driver can be loaded) are looked up on this machine by default.
     """
     if device == "mps":
         return platform == "darwin"
@@ -83,7 +84,7 @@ def may_see(
 
 @cache
 def has_cuda_driver(name: str = DRIVER) -> bool:
-    """Check whether the library of NVIDIA's driver can be loaded; this starts nothing on a GPU."""
+    """Check whether the library of NVIDIA's driver can be loaded; the check starts nothing on a GPU."""
     try:
         ctypes.CDLL(name)
     except OSError:

@@ -38,7 +38,8 @@ def take_one_torch_thread() -> int:
     """Limit each call of PyTorch to one thread from now on; return the earlier number of threads.
 
     Callers make several calls at the same time instead. Several threads in one call would wait for each other
-    at every layer, which is slow while other programs run. Results would also depend on their number.
+    at every layer, which is slow while other programs run. Results would also depend on the number of
+    threads.
     """
     import torch
 
@@ -53,7 +54,7 @@ def take_one_torch_thread() -> int:
 def one_torch_thread() -> Iterator[None]:
     """Limit each call of PyTorch to one thread in this block, then restore the earlier number.
 
-    This function does not import PyTorch. Code that imports it inside the block must call
+    This function does not import PyTorch. Code that imports PyTorch inside the block must call
     ``take_one_torch_thread``.
     """
     before = take_one_torch_thread() if "torch" in sys.modules else None

@@ -1,8 +1,8 @@
 """Device locks: one run at a time computes on a device, and other runs wait.
 
-The operating system releases such a lock when its process ends, even if the process is killed. Dagster's
-pools are not used for two reasons. The slot of a killed run stays taken until a daemon frees it. A pool
-without a configured limit locks nothing.
+The operating system releases a lock when the process that holds it ends, even if that process is killed.
+Dagster's pools are not used for two reasons. In a pool, the slot of a killed run stays taken until a daemon
+frees it. A pool without a configured limit locks nothing.
 """
 
 import fcntl
@@ -30,8 +30,9 @@ def taking_turn(
 ) -> Iterator[None]:
     """Lock a device for the block; first wait until no other program holds the lock.
 
-    Programs that use the same ``folder`` share the locks. While another program waits, it logs ``holder``,
+    Programs that use the same ``folder`` share the locks. A program that waits for this one shows ``holder``,
     the name of this run. If the folder cannot be written, the block runs at once without a lock.
+    ``say`` receives both messages: that the program waits, or that there is no lock.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -21,7 +21,10 @@ A DINOv3-shaped vision transformer, seed {seed}. It has learned nothing. It has
 def write_demo_checkpoint(
     folder: Path, *, seed: int = 0, dim: int = 64, layers: int = 4, side_px: int = 512
 ) -> Path:
-    """Write config, preprocessor, safetensors and model card in the Hugging Face layout."""
+    """Write a small checkpoint with random weights to a folder, and return the folder.
+
+    Its files are config, preprocessor, safetensors and model card, in the Hugging Face layout.
+    """
     import torch
     from transformers import DINOv3ViTConfig, DINOv3ViTModel
 

@@ -28,7 +28,10 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class DemoRun:
-    """Result of the demo's runs."""
+    """Result of the demo's runs: counts of reused and of made outputs, and the results of checks.
+
+    If a run failed, ``failed_run`` is its id and ``failures`` are its errors; otherwise both are empty.
+    """
 
     failed_run: str
     failures: tuple[str, ...]
@@ -41,9 +44,10 @@ class DemoRun:
 def run_jobs(
     demo: Settings, drops: Sequence[str], say: Say, *, is_verbose: bool = False
 ) -> DemoRun:
-    """Run `ingest` for each drop, then `curate` for one map and one round of both.
+    """Run `ingest` for each drop, then `curate` for one map and one round of all drops.
 
-    The runs are executed in this process, on the instance that the demo's UI shows.
+    After a failed run, no further run is started. The runs are executed in this process, on the instance that
+    the demo's UI shows.
     """
     started = time.perf_counter()
     was_reused: dict[object, bool] = {}

@@ -10,7 +10,7 @@ from dino_assets.store.objects import ObjectStore
 
 @dataclass(frozen=True)
 class DropCounts:
-    """Counts of one drop's outputs, in one space."""
+    """Counts of one drop's usable images, tiles, embeddings in one space, and tiles selected in a round."""
 
     drop: str
     images: int
@@ -23,7 +23,7 @@ class DropCounts:
 def report_drops(
     store: ObjectStore, drops: Iterable[str], *, space: str, round_name: str
 ) -> list[DropCounts]:
-    """Count each drop's rows; an uncommitted output counts 0."""
+    """Count each drop's usable images, tiles, embeddings and selected tiles; 0 if they are not committed."""
     names = sorted(drops)
     images = open_table(store, "images", drops=names)
     tiles = open_table(store, "tiles", drops=names)

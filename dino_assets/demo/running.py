@@ -100,7 +100,10 @@ def prepare(demo: Settings, store: ObjectStore, say: Say, *, draw: Draw) -> list
 
 
 def export(demo: Settings, store: ObjectStore, space: str, say: Say) -> list[Path]:
-    """Write the map's and the round's files into the demo's folder; delete tiles of an earlier round."""
+    """Write the map's and the round's files into the demo's folder, and return their paths.
+
+    The pictures of tiles that an earlier call wrote are deleted first.
+    """
     out = demo.root / OUT
     shutil.rmtree(out / "tiles", ignore_errors=True)
     return [

@@ -67,7 +67,10 @@ def draw_bar(
 def _write_numbers(
     draw: ImageDraw.ImageDraw, left: int, top: int, width: int, scale: ColourScale
 ) -> None:
-    """Write the lowest and the highest number below the bar, and between them the marked or the middle one."""
+    """Write the lowest and the highest number below the bar, and one number between them.
+
+    That is the marked number, or the middle one if none is marked.
+    """
     font, below = load_font(_LETTERS_PX), top + BAR_PX + 2
     low, high = scale.spell(scale.low), scale.spell(scale.high)
     high += " and more" if scale.is_open else ""

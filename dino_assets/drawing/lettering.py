@@ -17,12 +17,12 @@ def load_font(size_px: int) -> Font:
 
 
 def make_printable(text: str) -> str:
-    """Replace line ends and control characters, which would be drawn as boxes or break the line."""
+    """Replace line ends and control characters by spaces: they would break the line or be drawn as boxes."""
     return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
 def shorten(text: str, font: Font, room_px: float) -> str:
-    """Shorten a text to the available width, with an ellipsis if it does not fit."""
+    """Shorten a text that is wider than ``room_px``; an ellipsis marks its end."""
     text = make_printable(text)
     if font.getlength(text) <= room_px:
         return text
@@ -35,7 +35,7 @@ def shorten(text: str, font: Font, room_px: float) -> str:
 
 
 def wrap(text: str, font: Font, room_px: float, *, max_lines: int) -> list[str]:
-    """Split a text into at most ``max_lines`` lines of ``room_px``; its own line ends are kept.
+    """Split a text into at most ``max_lines`` lines of ``room_px``; line ends in the text are kept.
 
     What does not fit, such as a very long word or the end of a long text, is replaced by an ellipsis.
     """

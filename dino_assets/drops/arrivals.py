@@ -80,7 +80,7 @@ class PastRuns:
 
 @dataclass(frozen=True)
 class Launch:
-    """One run to request."""
+    """One run to request from Dagster."""
 
     drop: str
     content: str
@@ -89,7 +89,10 @@ class Launch:
 
     @property
     def run_key(self) -> str:
-        """Drop, content and number. Dagster accepts a run key only once, even if that run failed."""
+        """The run's key in Dagster, made of drop, content and number.
+
+        Dagster accepts a key only once, even if its run failed.
+        """
         return f"{self.drop}:{self.content}:{self.number}"
 
 
@@ -100,7 +103,7 @@ def list_arrivals(
     limits: RequestLimits = BRIEF_LIMITS,
     registered: Collection[str] = (),
 ) -> tuple[list[Arrival], dict[str, str]]:
-    """List the inbox's folders as drops, sorted; also return why some folders cannot be drops.
+    """List the inbox's folders as drops, sorted; also map each folder that cannot be a drop to the reason.
 
     Hidden folders and links are left out. A folder whose drop is among the ``registered`` names keeps that
     name.
@@ -215,7 +218,7 @@ def is_unchanged(state: FolderState, earlier: UnchangedSince, *, now_s: float) -
 
 
 def explain_hold(past: PastRuns) -> str | None:
-    """Return why a person must look at a complete drop before a run starts, or None."""
+    """Return why a person must look at a complete drop before a run starts, or None if a run may start."""
     if past.cancelled:
         return (
             f"run {past.cancelled[:8]} was cancelled, so no new run is started. To continue, launch the job "
@@ -235,7 +238,10 @@ def explain_hold(past: PastRuns) -> str | None:
 
 
 def explain_wait(past: PastRuns, *, now_s: float) -> str | None:
-    """Return why the next launch must wait after launches that became no run, or None if it is due."""
+    """Return why the next launch must wait, or None if it may start now.
+
+    It waits only after launches that became no run.
+    """
     if not past.unstarted:
         return None
     wait_s = min(MAX_LAUNCH_WAIT_S, FIRST_LAUNCH_WAIT_S * 2 ** min(past.unstarted - 1, 10))

@@ -53,9 +53,9 @@ def examine_drops(
 ) -> DropExamination:
     """List the source of every active drop, and compare the files with the recorded ``images``.
 
-    No photograph is read. If a source cannot be read, the drop's verdict is a failure. If that drop is
-    already embedded, the verdict is a warning: only rounds still need its photographs, and they leave the
-    drop out. After ``budget_s`` seconds, no further drop is examined.
+    No photograph is read. If a source cannot be read, the drop's verdict is a failure. It is only a warning
+    if the drop is already embedded: then only rounds need its photographs, and a round leaves such a drop
+    out. After ``budget_s`` seconds, no further drop is examined.
 
     Raises:
         StoreError: the store itself cannot be read.
@@ -147,11 +147,12 @@ def find_late(
     clock: Callable[[], float] = time.monotonic,
     budget_s: float = LATE_BUDGET_S,
 ) -> tuple[dict[str, SourceChanges], int]:
-    """Find drops whose sources hold photographs that are not in ``images``; count the drops not examined.
+    """Find drops whose sources hold photographs that are not in ``images``.
 
-    ``made`` holds each drop's manifest of images. Sources that cannot be listed are skipped. After
-    ``budget_s`` seconds, no further drop is examined. Most names contain a date, so drops are examined from
-    the last name to the first: the newest drops come first.
+    Return the changes by drop name, and the number of drops that were not examined. ``made`` maps each drop
+    to the manifest of its images. Sources that cannot be listed are skipped. After ``budget_s`` seconds, no
+    further drop is examined. Most names contain a date, so drops are examined from the last name to the
+    first: the newest drops come first.
     """
     ends_s = clock() + budget_s
     drops = sorted(made, key=lambda drop: drop.name, reverse=True)

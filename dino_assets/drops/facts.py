@@ -27,7 +27,7 @@ def find_fact_owner(key: str) -> str | None:
 
 
 def read_facts(store: ObjectStore, name: str, keys: Iterable[str] | None = None) -> dict[str, Any]:
-    """Read a drop's facts, by field of ``Drop``.
+    """Read a drop's facts; return them by their field of ``Drop``.
 
     ``keys`` are the keys of its facts, if the caller has listed them already.
 
@@ -68,7 +68,7 @@ def is_sound(field: str, value: Any) -> bool:
 
 
 def write_facts(store: ObjectStore, drop: Drop, before: Drop) -> None:
-    """Write only the facts that differ from ``before``: another process may be writing the others."""
+    """Write only the facts that differ from ``before``: another process may be writing the other facts."""
     for field, file in FACTS.items():
         value = getattr(drop, field)
         if value != getattr(before, field):

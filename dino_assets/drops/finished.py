@@ -115,7 +115,10 @@ def _judge(
 
 
 def has_all_outputs(store: ObjectStore, fingerprint: str, keys: Iterable[str]) -> bool:
-    """Check whether a drop has images of a source fingerprint, their tiles, and the embeddings of these."""
+    """Check whether a drop has images of this source fingerprint, tiles of them, and embeddings of the tiles.
+
+    ``keys`` are the keys of the drop's objects; only its manifests are read.
+    """
     try:
         manifests = read_manifests(store, [key for key in keys if key.startswith("manifests/")])
     except CorruptObjectError:

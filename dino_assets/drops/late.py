@@ -27,7 +27,8 @@ MAX_SHARE = 0.02
 class LateFiles:
     """Late files of one finished drop.
 
-    ``is_settled`` is true only in the survey whose listing is the second that finds the same files.
+    ``is_settled`` is True in one survey only: when the source is listed a second time, and its files are the
+    same as at the first time.
     """
 
     folder: str
@@ -55,7 +56,7 @@ class _LastListing:
 
 
 class LateWatch:
-    """Watch for late files: each call lists the sources of a few finished drops, in turn.
+    """Watch for late files: each call of ``find_late`` lists the sources of a few finished drops, in turn.
 
     Listings are kept in memory, so a new process starts without them.
     """

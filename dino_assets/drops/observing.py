@@ -25,7 +25,7 @@ def record_observed(store: ObjectStore, name: str, fingerprint: str) -> bool:
 
 
 def judge_arrivals(changed_s: Mapping[str, float], *, now_s: float, max_days: int) -> Verdict:
-    """Warn if no drop has got new photographs for more than ``max_days`` days.
+    """Warn if no drop has got new photographs for more than ``max_days`` days, or if none was ever observed.
 
     ``changed_s`` holds the time when each drop's listing last changed.
     """

@@ -8,8 +8,8 @@ class Drop:
     """A drop: the photographs of one flight or SD card, and one partition in Dagster.
 
     ``fingerprint`` is the fingerprint of the source at registration. ``observed`` is the latest fingerprint,
-    or empty if it never differed. ``tags`` are set by a person and sorted. A retired drop and its outputs
-    are kept, but maps and rounds leave it out.
+    or empty if the fingerprint has never changed. ``tags`` are set by a person and sorted. A retired drop
+    and its outputs are kept, but maps and rounds leave it out.
     """
 
     name: str
@@ -25,8 +25,8 @@ class Drop:
 class SourceEntry:
     """One listed file of a source. ``refusal`` is a word for the reason why it must not be opened, or None.
 
-    ``stamp`` is the time of the last change, or a bucket's ETag. ``label`` comes from a list or a class
-    folder, ``metadata`` (a JSON object) from a list only.
+    ``stamp`` is the time of the last change, or a bucket's ETag. ``label`` comes from a list or from a folder
+    named after a class. ``metadata`` (a JSON object) comes from a list only.
     """
 
     path: str

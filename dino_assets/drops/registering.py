@@ -182,9 +182,10 @@ def _list_rows(store: ObjectStore) -> list[Row]:
 
 
 def _find_registered(store: ObjectStore, name: str) -> tuple[Drop | None, Drop]:
-    """Return the registered drop, or None, and the drop before the change.
+    """Return the registered drop (None if its record is missing or damaged), and the drop before the change.
 
-    If no readable record exists, the drop before the change has the stored facts and no source.
+    Both are the same if the record can be read. Otherwise the drop before the change has the stored facts,
+    and an empty source and fingerprint. If the record or a fact is damaged, damaged facts are deleted first.
     """
     try:
         registered = read_drop(store, name)
@@ -207,7 +208,9 @@ def _check_may_move(
     *,
     may_replace: bool,
 ) -> None:
-    """Check that a drop may get another source: ``may_replace`` is set, and its pictures are there.
+    """Check that a drop may get another source: ``may_replace`` is set, and one of its pictures is there.
+
+    If the drop has no images, or they cannot be read, its pictures are not looked for.
 
     Raises:
         DropConflictError: ``may_replace`` is off, or the new source holds none of the drop's pictures.

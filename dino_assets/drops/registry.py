@@ -108,7 +108,7 @@ def pick_name(original: str, names: Collection[str]) -> str:
 
 
 def find_names(store: ObjectStore, called: Iterable[str]) -> list[str]:
-    """Find the names of several drops from these names or from the original names of their folders.
+    """Find the names of several drops, each as in ``find_name``.
 
     A text that cannot be a name is returned unchanged, and the caller reports it.
     """
@@ -122,7 +122,7 @@ def find_names(store: ObjectStore, called: Iterable[str]) -> list[str]:
 
 
 def read_drop(store: ObjectStore, name: str, *, fact_keys: Collection[str] | None = None) -> Drop:
-    """Read the drop registered under a name; ``find_name`` translates original names.
+    """Read the drop registered under exactly this name; ``find_drop`` also takes a folder's original name.
 
     ``fact_keys`` are the keys of its facts, if the caller has listed them already.
 
@@ -202,9 +202,9 @@ def read_drops(
     *,
     wanted: Collection[str] | None = None,
 ) -> dict[str, Drop | CorruptObjectError]:
-    """Read listed drops, by name: the ``wanted`` ones, by default all.
+    """Read listed drops, by name: the ``wanted`` ones, by default all. A damaged record becomes its error.
 
-    In a large store, most come from a digest: a stored copy of many records in one object.
+    In a large store, most records come from a digest: a stored copy of many records in one object.
     """
 
     def read(reader: ObjectStore, name: str) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 Every survey starts from the present inbox, manifests and runs, and not from what an earlier survey did.
 ``Memory`` only holds since when each folder is unchanged, which folder was listed last, and which runs were
-reported. If it is lost, drops only start one settle time later.
+reported. If it is lost, runs only start later, by one settle time (``arrivals.SETTLE_S``).
 """
 
 import json
@@ -63,7 +63,7 @@ class Runs(Protocol):
     in_flight: frozenset[str]
 
     def past(self, drop: str, content: str) -> PastRuns:
-        """Return the outcome of a drop's earlier runs on these files."""
+        """Return the outcome of a drop's earlier runs on the files with the hash ``content``."""
         ...
 
 
@@ -125,9 +125,9 @@ class Note:
 class Survey:
     """Result of a survey: runs to launch, notes, and state for the next survey.
 
-    ``finished``, ``retired`` and ``stopped`` are drops. ``stopped`` are those whose files a check rejected,
-    as an earlier survey has reported. ``left`` counts folders that were not reached. ``late`` lists finished
-    drops with new photographs.
+    ``finished``, ``retired`` and ``stopped`` are drops. ``stopped`` are the drops whose files a check
+    rejected, if an earlier survey has already reported that. ``left`` counts folders that were not reached.
+    ``late`` lists finished drops with new photographs.
     """
 
     launches: tuple[Launch, ...]
@@ -179,7 +179,8 @@ def survey_inbox(
 ) -> Survey:
     """Examine the inbox's drops that are not finished, retired or running; register those that need a run.
 
-    In the remaining time, ``late_watch`` looks for new photographs in finished drops. They start no run.
+    In the remaining time, ``late_watch`` looks for new photographs in finished drops. Such photographs start
+    no run.
 
     ``runs.in_flight`` must be read before this function lists manifests. A run that ends in between then
     counts as running, not as ended without a result.

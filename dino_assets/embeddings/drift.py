@@ -7,7 +7,7 @@ its most novel 3 % of tiles.
 Every drop is compared with all others in the same way. A drop raises an alarm if at most 4 % of all drops,
 including itself, are at least as novel. So at most 4 % of usual drops raise a false alarm, provided that
 usual drops are exchangeable: any of them is equally likely to be the most novel one. The vectors need no
-particular distribution, so this holds for every model and every ground.
+particular distribution, so this limit holds for every model and every kind of ground.
 """
 
 import math
@@ -59,19 +59,21 @@ class Drift:
     missing: str | None = None
 
     def find_most_novel(self, count: int = 10) -> NDArray[np.int64]:
-        """Return the rows of the most novel tiles, the most novel first."""
+        """Return the row numbers of the ``count`` most novel tiles, the most novel first."""
         return np.argsort(-self.tiles, kind="stable")[:count].astype(np.int64)
 
 
 def measure_drift(
     vectors: np.ndarray, past: Sequence[np.ndarray], *, own_rank: int = OWN_RANK
 ) -> Drift:
-    """Compare a drop (N, D) with past drops of the same space and column, in any order.
+    """Measure how novel a drop is compared with past drops.
 
-    Past drops with fewer than ``MIN_TILES`` tiles are left out.
+    ``vectors`` (N, D) are those of the drop, and ``past`` holds one such array per past drop, in any order.
+    All vectors must be of one space and one column. Past drops with fewer than ``MIN_TILES`` tiles are left
+    out. With ``own_rank`` 4, a tile's distance to the 4th nearest tile of the same drop is used.
 
     Raises:
-        InvalidVectorsError: a number is not finite, or the dimensions differ.
+        InvalidVectorsError: a number is not finite, or the drops have different numbers of dimensions.
     """
     new = check_vectors(vectors)
     checked = [check_vectors(drop) for drop in past]
@@ -120,10 +122,10 @@ def describe_missing(tiles: int, past_drops: int) -> str | None:
 
 
 def thin_drop(rows: np.ndarray, most: int = DROP_TILES) -> np.ndarray:
-    """Return at most ``most`` rows of a drop, evenly spaced.
+    """Return at most ``most`` of a drop's ``rows`` (one row per tile), evenly spaced.
 
-    Neighbouring rows are neighbours on the ground, so evenly spaced rows cover the whole drop. Only these
-    rows of a past drop are compared, so only these need memory.
+    Neighbouring rows are neighbours on the ground, so evenly spaced rows cover the whole drop. Only the
+    returned rows of a past drop are compared, so only they need memory.
     """
     return rows if len(rows) <= most else rows[_pick(len(rows), most)]
 
@@ -133,7 +135,7 @@ def _pick(count: int, most: int) -> NDArray[np.int64]:
 
 
 def _find_thinned(count: int, most: int) -> NDArray[np.int64]:
-    """Return the position of each row in the thinned drop; -1 if the row was left out."""
+    """Return the position in the thinned drop of each of the drop's ``count`` rows; -1 if it was left out."""
     places = np.full(count, -1)
     picked = _pick(count, most)
     places[picked] = np.arange(len(picked))
@@ -141,13 +143,16 @@ def _find_thinned(count: int, most: int) -> NDArray[np.int64]:
 
 
 class _View(NamedTuple):
-    """The directions in which tiles differ; strong directions get smaller weights."""
+    """The directions in which tiles differ; directions with more variance get smaller weights."""
 
     middle: np.ndarray
     axes: np.ndarray
 
     def project(self, rows: np.ndarray) -> NDArray[np.float32]:
-        """Project rows (N, D) to the compared directions (N, at most MAX_DIMS), with a total spread of 1."""
+        """Project rows (N, D) to the compared directions: (N, at most ``MAX_DIMS``).
+
+        The projected rows from which the directions were fitted have a total variance of about 1.
+        """
         return np.asarray((rows - self.middle) @ self.axes, np.float32)
 
 
@@ -175,7 +180,10 @@ def _fit_view(drops: Sequence[np.ndarray]) -> _View:
 
 
 class _Pool(NamedTuple):
-    """The rows of all drops, one drop after another; ``bounds`` holds the start of each drop and the end."""
+    """The rows of all drops, one drop after another.
+
+    ``bounds`` holds the number of each drop's first row and, last, the number of all rows.
+    """
 
     rows: NDArray[np.float32]
     bounds: NDArray[np.int64]
@@ -218,9 +226,9 @@ def _measure(
 
 
 def _score(novelties: NDArray[np.float32]) -> float:
-    """Return the mean novelty of the most novel tiles, a share of ``TOP_SHARE``.
+    """Return a drop's novelty: the mean over the share ``TOP_SHARE`` of its tiles that is most novel.
 
-    Unlike the highest novelty, it does not grow with the size of the drop.
+    Unlike the highest novelty of a tile, this mean does not grow with the size of the drop.
     """
     count = max(1, round(TOP_SHARE * len(novelties)))
     return float(np.sort(novelties)[-count:].mean(dtype=np.float64))

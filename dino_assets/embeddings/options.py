@@ -13,7 +13,7 @@ VectorType = Literal["fp16", "fp32"]
 
 @dataclass(frozen=True)
 class EmbeddingOptions:
-    """Storage options for embeddings: columns, number type, patch maps."""
+    """Storage options for embeddings: which vectors, in which number type, with or without patch maps."""
 
     columns: tuple[EmbeddingColumn, ...] = ("cls",)
     dtype: VectorType = "fp16"
@@ -26,7 +26,7 @@ DEFAULT = EmbeddingOptions()
 def check_options(
     columns: Sequence[str], dtype: str, *, with_patches: bool = False
 ) -> EmbeddingOptions:
-    """Check the storage options and put the columns in their fixed order.
+    """Check the storage options and return them, with the columns in their fixed order.
 
     Raises:
         ConfigError: a column or the number type is unknown, or no column is given.

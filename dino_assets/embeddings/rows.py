@@ -39,10 +39,10 @@ def make_rows(
     schema: pa.Schema,
     options: EmbeddingOptions,
 ) -> pa.Table:
-    """Make the table's rows of some tiles from their vectors and thumbnails.
+    """Make one row of the embeddings table per tile, from the tiles' ids, vectors and thumbnails.
 
     Raises:
-        CommitRefusedError: a vector cannot be stored.
+        CommitRefusedError: a number is NaN, infinite, or too large for fp16.
     """
     names = tiles["tile_id"].to_pylist()
     columns: dict[str, Any] = {
@@ -62,6 +62,8 @@ def to_stored(
     vectors: NDArray[np.float32], names: Sequence[str], column: str, options: EmbeddingOptions
 ) -> NDArray[Any]:
     """Convert vectors of some tiles to the stored number type.
+
+    ``names`` (the tiles' ids) and ``column`` are only for the error's message.
 
     Raises:
         CommitRefusedError: a number is NaN, infinite, or too large for fp16.

@@ -28,12 +28,12 @@ PREPROCESSING_VERSION = 1
 
 
 def name_space(space: Space) -> str:
-    """Compute the id of a space. Vectors of equal ids and of the same column are comparable."""
+    """Compute the id of a space. Vectors of one space id and one column are comparable."""
     return digest(asdict(space))[:16]
 
 
 def make_space(checkpoint: Checkpoint, compute: ComputeSettings, *, side_px: int) -> Space:
-    """Make the space of the vectors that a checkpoint gives at one side and precision class."""
+    """Make the space of the vectors that a checkpoint gives at one tile side and precision class."""
     return Space(
         weights_sha256=checkpoint.weights_sha256,
         network=checkpoint.network,
@@ -45,10 +45,10 @@ def make_space(checkpoint: Checkpoint, compute: ComputeSettings, *, side_px: int
 
 
 def check_side(side_px: int, checkpoint: Checkpoint) -> None:
-    """Refuse a side that is not a whole number of patches.
+    """Refuse a tile side that is not a whole number of patches.
 
     Raises:
-        ConfigError: the side is not a multiple of the patch.
+        ConfigError: ``side_px`` is not a multiple of the patch side.
     """
     if side_px < 1 or side_px % checkpoint.patch_px:
         raise ConfigError(

@@ -33,7 +33,7 @@ class Expected:
     hidden: Vectors  # (N, T, D)
 
     def split(self, hidden: Vectors) -> Tokens:
-        """Split hidden states (N, T, D) into named tokens."""
+        """Split hidden states (N, T, D) into CLS, registers and patches, and compute the patches' mean."""
         first_patch = 1 + self.checkpoint.registers
         patches = hidden[:, first_patch:]
         mean = patches.mean(axis=1, dtype=np.float64).astype(np.float32)
@@ -63,7 +63,10 @@ class ExportCheck:
 def compute_expected(
     model: Any, checkpoint: Checkpoint, *, side_px: int, say: Callable[[str], object]
 ) -> Expected:
-    """Compute the expected tokens with transformers' own model, one tile per call and one call per core."""
+    """Compute the expected tokens with transformers' own model.
+
+    Each call computes one tile, and as many calls run at the same time as there are cores.
+    """
     import torch
 
     tiles = draw_gate_tiles(side_px)
@@ -92,6 +95,9 @@ def check_export(
     say: Callable[[str], object],
 ) -> ExportCheck:
     """Compare an exported file's tokens with the expected ones, in calls of each size in ``BATCHES``.
+
+    ``compute`` runs the file, ``what`` is its name. ``takes_pixels`` says that its input is uint8 pixels and
+    not normalised planes. ``say`` is called with sentences about the progress.
 
     Raises:
         EngineRefusedError: the file's tokens differ from the expected ones.
@@ -125,7 +131,10 @@ def check_export(
 
 
 def open_onnx(path: Path) -> Compute:
-    """Open an ONNX file in ONNX Runtime on the CPU; each call uses one thread, as in all engines."""
+    """Open an ONNX file in ONNX Runtime on the CPU, and return it as a function.
+
+    Each call of the function uses one thread, as in all engines.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

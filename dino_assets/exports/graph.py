@@ -1,4 +1,4 @@
-"""ONNX graph of a network: one input, one output, any batch, reproducible bytes."""
+"""ONNX graph of a network: one input, one output, any batch size, reproducible bytes."""
 
 import contextlib
 import logging
@@ -33,7 +33,7 @@ def check_packages(packages: tuple[str, ...] = PACKAGES) -> None:
 
 
 def example_shape(settings: ExportSettings, *, batch: int) -> tuple[int, ...]:
-    """Return the shape of the input for ``batch`` tiles."""
+    """Return the shape of the network's input for ``batch`` tiles."""
     side_px = settings.side
     return (
         (batch, side_px, side_px, 3)

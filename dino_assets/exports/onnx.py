@@ -29,7 +29,7 @@ _BYTES_PER_PARAMETER = 4
 
 @dataclass(frozen=True)
 class Exported:
-    """A finished export; ``manifest`` is its manifest.json."""
+    """A finished export; ``manifest`` is the content of its manifest.json."""
 
     manifest: dict[str, Any]
     warnings: list[str]
@@ -47,16 +47,17 @@ def export_onnx(
 ) -> Exported:
     """Export a checkpoint into an empty folder: graph, weights, licence, model card and manifest.
 
-    The export fails if the graph's tokens differ from those of transformers. ``with_torchscript`` adds the
-    network as model.pt. A second model.pt from one process has other bytes, because torch numbers its classes
-    consecutively. So ``deployments``, which must be reproducible, have no model.pt.
+    The export fails if the graph's tokens differ from those of transformers. ``say`` is called with a line
+    for each step. ``with_torchscript`` adds the network as TorchScript, model.pt. The bytes of that file are
+    not reproducible: torch numbers its classes consecutively, so a process writes other bytes the second
+    time. The asset ``deployments`` must be reproducible, so it has no model.pt.
 
     Raises:
         MissingExtraError: the extra ``export`` is not installed.
         DiskFullError: the disk has not enough space for the weights.
         ConfigError: the side is not a whole number of patches, or the exporter cannot write the opset.
         EngineRefusedError: the graph's tokens differ from those of transformers.
-        InvalidCheckpointError: tensors are missing.
+        InvalidCheckpointError: the checkpoint lacks tensors of the model.
     """
     check_packages()
     from dino_assets.embeddings.encoder.vit import load_model
@@ -111,7 +112,7 @@ def export_onnx(
 
 
 def make_network(model: Any, checkpoint: Checkpoint, settings: ExportSettings) -> "torch.nn.Module":
-    """Make the network to export, for one side, from transformers' model and its weights."""
+    """Make the network to export from transformers' model; it takes tiles of one side only."""
     from dino_assets.embeddings.encoder.vit import FixedVit
     from dino_assets.exports.networks import AllTokens, AllTokensOfPixels
 

@@ -29,9 +29,10 @@ def list_versions() -> dict[str, str]:
 
 
 def list_spaces(checkpoint: Checkpoint, side_px: int) -> dict[str, str]:
-    """Return the id of the float32 and of the half-precision space; an export's vectors fit both.
+    """Return the ids of the float32 and the half-precision space, by precision.
 
-    The vectors are computed in float32, which is more exact than the half-precision space requires.
+    An export's vectors can be compared with vectors of both spaces. They are computed in float32, which is
+    more exact than the half-precision space requires.
     """
     return {
         precision: name_space(
@@ -85,7 +86,7 @@ def copy_papers(
 ) -> list[str]:
     """Copy licence, notices, model card and config; return a warning if DINOv3's licence is missing.
 
-    The processor's config is written anew, because the Hub's own configs crop or shrink a tile.
+    The image processor's config is not copied but written anew: the Hub's own configs crop or shrink a tile.
     """
     names = [file.name for file in checkpoint.files if is_paper(file.name)]
     for name in (*names, CONFIG):
@@ -117,7 +118,7 @@ def copy_papers(
 
 
 def write_manifest(folder: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Write manifest.json with the facts and the sha256 of each file in the folder."""
+    """Write manifest.json with the facts, and with sha256 and size of each file; return its content."""
     files = {
         path.relative_to(folder).as_posix(): _describe_file(path)
         for path in sorted(folder.rglob("*"))

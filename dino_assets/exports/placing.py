@@ -17,6 +17,8 @@ Made = TypeVar("Made")
 def fill_folder(folder: Path, fill: Callable[[Path], Made]) -> Made:
     """Fill a temporary folder, then rename it to ``folder``; an older export there is replaced.
 
+    ``fill`` gets the temporary folder; what it returns is returned.
+
     Raises:
         TargetError: the folder has files that do not belong to an export, or cannot be written.
         DiskFullError: the disk is full.
@@ -35,7 +37,7 @@ def fill_folder(folder: Path, fill: Callable[[Path], Made]) -> Made:
 def check_place(folder: Path, *, name: Path | None = None) -> None:
     """Refuse a target folder with files that do not belong to an earlier export.
 
-    The message shows ``name`` in place of ``folder``.
+    If ``name`` is given, the error names this path instead of ``folder``.
 
     Raises:
         TargetError: the target is not a folder, or one of its files would be lost.
@@ -66,7 +68,7 @@ def check_place(folder: Path, *, name: Path | None = None) -> None:
 
 
 def _list_export(folder: Path) -> set[str]:
-    """List the files of the export in a folder; return none if the folder has no export."""
+    """List the files that belong to the export in a folder: an empty set if there is no export."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
         is_ours = manifest["format"] == FORMAT

@@ -37,10 +37,11 @@ def draft_deployments(
     cache: Path,
     say: Callable[[str], object] = lambda line: None,
 ) -> Draft:
-    """Draft the ONNX export of committed weights, in the space of embeddings with the same tile side.
+    """Draft the ONNX export of committed weights.
 
-    The recipe has the versions of the packages that decide a graph's bytes. So a new version of torch, for
-    example, makes a new export.
+    The export belongs to the space of embeddings with the same tile side and the precision of ``compute``.
+    The recipe contains the versions of the packages that decide a graph's bytes. So after a new version of
+    torch, for example, the export is made again.
 
     Raises:
         MissingExtraError: the extra ``export`` is not installed.

@@ -44,7 +44,10 @@ def write_torchscript(network: "torch.nn.Module", settings: ExportSettings, path
 
 
 def open_torchscript(path: Path) -> Compute:
-    """Load a TorchScript file on the CPU with plain ``torch.jit.load``, as other programs do."""
+    """Load a TorchScript file on the CPU, and return it as a function.
+
+    Only ``torch.jit.load`` is used, as in other programs.
+    """
     import torch
 
     with warnings.catch_warnings():

@@ -118,7 +118,10 @@ def fill_model(
     file: str = GRAPH,
     device: Device = "gpu",
 ) -> dict[str, Any]:
-    """Fill an empty folder with a model of a Triton repository, made from an export; return its manifest."""
+    """Fill an empty folder with a model of a Triton repository, made from an export.
+
+    Return the manifest of the new folder.
+    """
     (new / VERSION).mkdir()
     graph = {GRAPH: (GRAPH, DATA), SCRIPT: (SCRIPT,)}[file]
     for name in manifest["files"]:

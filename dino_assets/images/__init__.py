@@ -1,1 +1,1 @@
-"""Images of a drop: decoded, scored, placed on the ground, reported on."""
+"""Images of a drop: decoding, quality scores, ground positions, and the drop's report."""

@@ -1,4 +1,4 @@
-"""Inspection of one file: a usable photograph, or the reason why it is not."""
+"""Inspection of one file: whether it is a usable photograph, and the reason if it is not."""
 
 import hashlib
 
@@ -9,11 +9,13 @@ from dino_assets.verdicts import Verdict
 
 
 def inspect_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> ImageFacts:
-    """Hash one file's bytes and read its header; ``decode_image`` checks whether all pixels are there.
+    """Find the facts of a photograph from its bytes: the sha256, and the header's format and size.
+
+    Pixels are not decoded, so missing or damaged ones are not noticed: ``decode_image`` finds them.
 
     Raises:
         UnusableImageError: ``reason`` is empty, not-an-image, too-large, animated, unsupported-mode or
-            missing-extra; or truncated or undecodable, if the header shows it.
+            missing-extra. If the header shows the damage, it is truncated or undecodable.
     """
     header = read_header(data)
     width, height = header.width, header.height
@@ -40,11 +42,11 @@ def inspect_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> ImageFacts:
 
 
 def judge_quarantine(drop: str, *, usable: int, quarantined: int) -> Verdict:
-    """Judge a drop by its quarantined files: one gives a warning, too many fail the drop.
+    """Judge a drop by its quarantined files: any of them gives a warning, too many fail the drop.
 
-    Too many are more than two files that are also more than 5 % of all. A drop without a usable file fails as
-    well. Two files are allowed, because a card often holds one stray file and a last file that is incomplete
-    because the battery ran out. Above 5 %, the card or the copy is faulty rather than single files.
+    Two files are allowed in every drop: a card often holds one stray file, and a last file that is incomplete
+    because the battery ran out. In a larger drop, 5 % of all files are allowed. Above that, the card or the
+    copy is faulty rather than single files. A drop without a usable file fails as well.
     """
     total = usable + quarantined
     allowed = max(2, int(0.05 * total))

@@ -1,4 +1,4 @@
-"""Pixels of an image that ``images`` recorded: whole photographs, mosaics by windows."""
+"""Pixels of an image in the table ``images``: a photograph as a whole, a mosaic window by window."""
 
 import hashlib
 import os
@@ -31,15 +31,17 @@ def open_pixels(
     low: float | None = None,
     high: float | None = None,
 ) -> Iterator[Pixels]:
-    """Open upright RGB pixels (H, W, 3), if the file is still the one that ``images`` recorded.
+    """Open an image's upright RGB pixels (H, W, 3), after a check that its bytes did not change.
 
-    A mosaic is hashed (a large one once per process), then read by windows. Its values are scaled from
-    ``low`` and ``high`` if these are given. Use what was cut from the pixels only if the context ends without
-    an error: the file may change while it is open.
+    ``image_id`` is the sha256 that the table ``images`` holds for the file. A photograph is decoded as a
+    whole. A mosaic is hashed (a large one once per process), then read window by window. If its values must
+    be scaled, ``low`` and ``high`` are their range in the table. Use what was cut from the pixels only if the
+    context ends without an error: a mosaic may change while it is open.
 
     Raises:
-        SourceError: the file cannot be read, is another file now, or changed while it was open.
-        UnusableImageError: a block of a mosaic cannot be decoded.
+        SourceError: the file cannot be read, has other bytes now, or changed while it was open.
+        UnusableImageError: the pixels cannot be decoded.
+        ConfigError: the values of a mosaic must be scaled, and ``low`` or ``high`` is missing.
         MissingExtraError: the file is a mosaic, and rasterio is not installed.
     """
     if not is_mosaic:

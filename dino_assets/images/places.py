@@ -22,7 +22,10 @@ SCALED: tuple[PlaceQuality, ...] = ("ortho", "rtk-nadir", "gps-nadir", "edited-n
 
 @dataclass(frozen=True, slots=True)
 class StoredView:
-    """A camera view, as the columns of ``images`` store it; a row without a height has no view."""
+    """A camera view, as the columns of the table ``images`` store it.
+
+    A row without ``height_m`` has no view.
+    """
 
     latitude: float
     longitude: float
@@ -39,7 +42,7 @@ class StoredView:
     turned_deg: int | None
 
     def restore(self) -> View:
-        """Make the camera view from which these columns were written."""
+        """Make a ``View`` from the stored columns."""
         return View(
             latitude=self.latitude,
             longitude=self.longitude,
@@ -60,7 +63,10 @@ class StoredView:
 def place_windows(
     windows: NDArray[np.int32], *, view: View | None, georeference: Georeference | None
 ) -> geo.Places | None:
-    """Compute the ground positions of windows (N, 4) of a photograph or mosaic; None if unknown."""
+    """Compute where windows (N, 4) of a photograph or mosaic lie on the ground.
+
+    A photograph is placed by its ``view``, a mosaic by its ``georeference``. Return None if both are None.
+    """
     if georeference is not None:
         return place_mosaic_windows(georeference, windows)
     return None if view is None else geo.place_windows(view, windows)
@@ -69,7 +75,10 @@ def place_windows(
 def describe_places(
     quality: PlaceQuality, places: geo.Places | None, *, count: int
 ) -> pa.RecordBatch:
-    """Make the columns ``PLACE`` for windows of one image."""
+    """Make the columns of ``PLACE`` for the ``count`` windows of one image, one row per window.
+
+    If ``places`` is None, the quality is ``none`` in every row, and the other columns are null.
+    """
     if places is None:
         nulls = [pa.nulls(count, column.type) for column in list(PLACE)[1:]]
         return pa.record_batch([pa.array(["none"] * count, pa.string()), *nulls], schema=PLACE)
@@ -87,7 +96,7 @@ def describe_places(
 
 
 def explain_unplaced(row: ImageRow) -> str | None:
-    """Return why a photograph has no ground position; None if it has one, or is unusable."""
+    """Return why a photograph has no ground position; None if it has one, or if its file is unusable."""
     if row.place.place_quality != "none":
         return None
     capture = row.capture

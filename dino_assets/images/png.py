@@ -33,7 +33,7 @@ def check_pixel_chunks(data: bytes) -> None:
     """Compare the chunks that pixels depend on with their checksums, which Pillow ignores.
 
     Raises:
-        UnusableImageError: undecodable: a checksum does not match.
+        UnusableImageError: a checksum does not match; ``reason`` is undecodable.
     """
     view = memoryview(data)
     for kind, at, size in walk_chunks(data):
@@ -46,7 +46,10 @@ def check_pixel_chunks(data: bytes) -> None:
 
 
 def read_png_exif(data: bytes) -> bytes | None:
-    """Read the EXIF block of a PNG: its ``eXIf`` chunk, else a raw profile in a text chunk."""
+    """Read the EXIF block of a PNG; return None if it has none.
+
+    The block is an ``eXIf`` chunk, or hexadecimal text in a text chunk (a raw profile).
+    """
     for kind, at, size in walk_chunks(data):
         if kind == b"eXIf":
             return _EXIF_START + data[at : at + size]
@@ -58,7 +61,10 @@ def read_png_exif(data: bytes) -> bytes | None:
 
 
 def read_png_xmp(data: bytes) -> bytes | None:
-    """Read the XMP packet of a PNG; exiftool writes it after the pixels."""
+    """Read the XMP packet of a PNG; return None if it has none.
+
+    The packet may follow the pixels, where exiftool writes it.
+    """
     for name, text in _walk_texts(data, (_XMP, *_RAW_XMP)):
         if name == _XMP:
             return text
@@ -69,7 +75,10 @@ def read_png_xmp(data: bytes) -> bytes | None:
 
 
 def _walk_texts(data: bytes, names: tuple[bytes, ...]) -> Iterator[tuple[bytes, bytes]]:
-    """List name and text of text chunks with one of these names; leave out damaged and too long texts."""
+    """List name and text of the text chunks whose name is in ``names``.
+
+    Damaged texts, and those longer than ``MAX_TEXT_BYTES``, are left out.
+    """
     for kind, at, size in walk_chunks(data):
         if kind not in (b"tEXt", b"zTXt", b"iTXt"):
             continue
@@ -96,7 +105,10 @@ def _unpack(packed: bytes) -> bytes | None:
 
 
 def _parse_raw_profile(text: bytes) -> bytes:
-    """Parse a raw profile: a name, the number of bytes, and the bytes as hexadecimal digits."""
+    """Decode the bytes of a raw profile; a damaged one gives no bytes.
+
+    A raw profile is a text of a name, the number of bytes, and the bytes as hexadecimal digits.
+    """
     _, _, numbers = text.strip().partition(b"\n")
     count, _, digits = numbers.strip().partition(b"\n")
     try:

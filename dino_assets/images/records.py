@@ -22,7 +22,10 @@ CELL_PX = 32  # side of a mosaic's cells; for each cell it is recorded whether a
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """Format of one photograph, and its size: upright, and as stored in the file (``stored_*``)."""
+    """Format and size of one photograph or mosaic; ``image_id`` is the sha256 of its file.
+
+    ``width`` and ``height`` are those of the upright picture, ``stored_*`` those of the picture in the file.
+    """
 
     image_id: str
     format: str
@@ -39,8 +42,9 @@ class ImageFacts:
 class Capture:
     """Metadata that a camera stored with a photograph; None for a missing value.
 
-    Where both have a value, XMP counts before EXIF, except for the time. ``taken`` is the camera's local
-    time. Angles are in degrees in DJI's convention: yaw clockwise from north, pitch -90 straight down.
+    If XMP and EXIF both have a value, the value of XMP is used. Only for the time, that of EXIF is used.
+    ``taken`` is the camera's local time. Angles are in degrees in DJI's convention: yaw clockwise from north,
+    pitch -90 straight down.
     """
 
     taken: datetime | None = None
@@ -74,10 +78,10 @@ class Capture:
 class View:
     """A camera over flat ground: all values that decide where on the ground a pixel lies.
 
-    ``width``, ``height`` and the principal point (``center_*``) refer to the picture as stored. Pixels are
-    given in the upright picture; ``orientation`` (EXIF) says how the stored picture is turned upright.
-    ``turned_deg`` is the clockwise angle by which a program turned the stored picture after the shot. The
-    principal point's distance from the middle refers to the camera, as before that turn.
+    ``width``, ``height`` and the principal point (``center_*``) refer to the picture as stored.
+    ``orientation`` (EXIF) says how the stored picture is turned upright. Pixels to be placed are those of the
+    upright picture. ``turned_deg`` is the clockwise angle by which a program turned the stored picture after
+    the shot. The principal point's offset from the picture's middle is the offset before that turn.
     """
 
     latitude: float
@@ -126,9 +130,11 @@ class PixelScores:
 
 @dataclass(frozen=True)
 class Place:
-    """Ground position of a picture or a tile. All fields are None if the picture is unusable.
+    """Ground position of a picture or a tile.
 
-    ``gsd_m`` is metres of ground per pixel. ``geometry`` is the outline on the ground, as WKB in WGS 84.
+    If the position is unknown, ``place_quality`` is ``none`` and the other fields are None. If the picture is
+    unusable, ``place_quality`` is None as well. ``gsd_m`` is metres of ground per pixel. ``geometry`` is the
+    outline on the ground, as WKB in WGS 84.
     """
 
     place_quality: PlaceQuality | None = None
@@ -140,7 +146,7 @@ class Place:
 
 @dataclass(frozen=True)
 class ImageRow:
-    """A row of ``images``: one file. The table's columns are derived from these fields."""
+    """A row of the table ``images``: one file of a drop. The table's columns are derived from the fields."""
 
     drop: str
     path: str

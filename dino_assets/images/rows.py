@@ -1,4 +1,4 @@
-"""Rows of ``images``: each file of a drop read once, checked, decoded, scored and placed."""
+"""Rows of the table ``images``: each file of a drop is read, checked, decoded, scored and placed."""
 
 import io
 import time
@@ -38,7 +38,11 @@ Corners = tuple[tuple[float, float], ...]
 
 @dataclass(frozen=True)
 class ReadingOptions:
-    """Options for reading files, part of the recipe. ``ground_m`` is the ground's height above the sea."""
+    """Options for reading a drop's files; they are part of the recipe of ``images``.
+
+    A photograph of more than ``max_pixels`` pixels is quarantined. ``ground_m`` is the ground's height above
+    the sea. If it is None, the ground is assumed to be as high as the place of take-off.
+    """
 
     max_pixels: int = MAX_PIXELS
     ground_m: float | None = None
@@ -46,10 +50,10 @@ class ReadingOptions:
 
 @dataclass(frozen=True)
 class InspectedFile:
-    """One file's row, its camera view, the ground positions of its corners, and the seconds spent.
+    """One file's row, its camera view, the ground positions of its corners, and the seconds spent on it.
 
     ``gray``, a small gray picture, is set if overlapping pictures must decide whether this one was turned.
-    ``turn_proof`` is the path of a picture that proves the row's ``turned_deg``.
+    ``turn_proof`` is the path of an overlapping picture that proves the row's ``turned_deg``.
     """
 
     row: ImageRow
@@ -64,7 +68,7 @@ class InspectedFile:
 def inspect_file(
     drop: Drop, source: Source, entry: SourceEntry, reading: ReadingOptions
 ) -> InspectedFile:
-    """Make a file's row; a bad file gets a reason in its row and raises no error.
+    """Read and inspect one file of a drop; a bad file raises no error, but gets a reason in its row.
 
     Raises:
         StoreError: the whole source cannot be reached.
@@ -90,7 +94,7 @@ def inspect_file(
 
 
 def inspect_photo(row: ImageRow, data: bytes, reading: ReadingOptions) -> InspectedFile:
-    """Complete the row of one photograph from its bytes.
+    """Inspect one photograph from its bytes: complete its row, and find its view and its corners.
 
     Raises:
         UnusableImageError: the file is not a usable photograph.
@@ -153,10 +157,10 @@ def place_turned(file: InspectedFile, turned_deg: int, *, proof: str) -> Inspect
 
 
 def _inspect_large(row: ImageRow, source: Source) -> InspectedFile | None:
-    """Inspect a large mosaic block by block; return None for another file within the limit.
+    """Inspect a large file block by block if it is a mosaic; return None for another file.
 
     Raises:
-        UnusableImageError: too-large: the file is not a mosaic and exceeds ``MAX_FILE_BYTES``.
+        UnusableImageError: the file is no mosaic and exceeds ``MAX_FILE_BYTES``; ``reason`` is too-large.
     """
     if PurePosixPath(row.path).suffix.lower() in _TIFF:
         file = _inspect_mosaic(row, source)
@@ -169,7 +173,7 @@ def _inspect_large(row: ImageRow, source: Source) -> InspectedFile | None:
 
 
 def _inspect_mosaic(row: ImageRow, source: Source) -> InspectedFile | None:
-    """Inspect a mosaic block by block; None if the file is not a mosaic."""
+    """Inspect a mosaic block by block; return None if the file is not a mosaic."""
     with source.open_file(row.path) as file:
         if not is_mosaic(file):
             return None
@@ -191,7 +195,7 @@ def _inspect_mosaic(row: ImageRow, source: Source) -> InspectedFile | None:
 def _complete(
     row: ImageRow, facts: ImageFacts, quality: PlaceQuality, view: View | None = None
 ) -> InspectedFile:
-    """Place the whole picture, and mark its row as usable."""
+    """Add the facts and the ground position of the whole picture to its row, and mark the row as usable."""
     window = np.array([[0, 0, facts.width, facts.height]], np.int32)
     placed = places.place_windows(window, view=view, georeference=row.georeference)
     (columns,) = places.describe_places(quality, placed, count=1).to_pylist()
@@ -202,8 +206,9 @@ def _complete(
 
 
 def name_readers() -> list[str]:
-    """List the optional packages for reading files that are installed.
+    """List which of the optional packages for reading files are installed.
 
-    All of them count for a drop, whatever its file names: phones name a HEIC ``IMG_0001.JPG``.
+    The recipe of every drop contains all of them, whatever its files' names: phones name a HEIC
+    ``IMG_0001.JPG``.
     """
     return sorted(module for module in _READERS if find_spec(module))

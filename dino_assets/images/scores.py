@@ -46,8 +46,9 @@ def score_pixels(pixels: NDArray[np.uint8]) -> PixelScores:
 
     ``sharpness`` has no unit. It is the energy of the finest detail divided by the energy of all contrast,
     and depends on blur but hardly on exposure. ``contrast`` says whether the picture has anything that could
-    be sharp. Both are measured in blocks at full size. The other scores use a regular sample of a picture
-    above a megapixel. The shares count pixels whose brightness is at most 2 (dark) or at least 253 (bright).
+    be sharp. Both are measured at full size, in blocks. In a picture above a megapixel, the other scores are
+    measured in a regular sample of its pixels. ``dark_share`` is the share of pixels with a brightness of at
+    most 2, ``bright_share`` that of pixels with at least 253.
     """
     height, width = pixels.shape[:2]
     step = max(1, round(math.sqrt(height * width / SAMPLE_PIXELS)))
@@ -74,7 +75,7 @@ def measure_sharpness(pixels: NDArray[np.uint8]) -> tuple[float, float]:
 
     Sharpness is the energy of the Laplacian divided by the variance of brightness. Contrast is the standard
     deviation of brightness, in levels, in the tenth of the blocks where it is largest. Where there are edges,
-    blur reduces contrast by a third at most. Calm water, sand and snow have a few levels everywhere.
+    blur reduces contrast by a third at most. The contrast of calm water, sand and snow is only a few levels.
 
     Above a sharpness of 0.02, more blur always means lower sharpness. Below 0.02, rounding to 8 bit weighs as
     much as the remaining detail: a picture can score a few percent above a less blurred one.
@@ -108,7 +109,7 @@ def _measure_detail(block: NDArray[np.float32], *, step_px: int) -> float:
 def measure_exposure(pixels: NDArray[np.uint8]) -> float:
     """Measure the mean linear luminance of pixels (H, W, 3), in stops from middle gray.
 
-    A mean below a quarter of level 1 counts as a quarter, so that a black picture has a finite value.
+    A mean below a quarter of level 1 counts as that quarter, so that a black picture has a finite value.
     """
     counts = np.array(Image.fromarray(pixels).histogram(), np.float64).reshape(3, 256)
     linear = float(np.array(_LINEAR_WEIGHTS) @ counts @ _TO_LINEAR) / (pixels.size // 3)
@@ -122,16 +123,17 @@ def find_near_duplicates(
     places_m: NDArray[np.float64] | None = None,
     reach_m: NDArray[np.float64] | None = None,
 ) -> list[tuple[int, int]]:
-    """Pair each hash of (N, 32) with the first similar hash before it: pairs i < j, at most one per j.
+    """Pair each picture with the first similar one before it; return pairs i < j, at most one per j.
 
-    Two hashes are similar if at most ``max_bits`` bits differ. With ``places_m`` (N, any axes), the two
-    places must also be close: not farther apart than the smaller ``reach_m`` (N,) of the two pictures. The
+    ``hashes`` (N, 32) are the pictures' ``look``. Two pictures are similar if at most ``max_bits`` bits of
+    their hashes differ. If ``places_m`` (N, any axes) and ``reach_m`` (N,) are given, similar pictures must
+    also show the same ground. Their places must not be farther apart than the smaller of the two reaches. The
     larger reach must be at most a quarter more than the smaller. NaN means that a place or reach is unknown.
     A picture with an unknown place or reach is paired only with another such picture.
 
     All hashes are compared, so the result is exact. Similar pictures of one scene are all paired with the
-    first of them. A hash with fewer than 24 bits set, or unset, belongs to a picture without structure
-    (black, sky, snow) and has no pair. Memory holds 2,048 x 2,048 distances at a time.
+    first of them. A hash with fewer than 24 ones, or fewer than 24 zeros, belongs to a picture without
+    structure (black, sky, snow). Such a picture has no pair. Memory holds 2,048 x 2,048 distances at a time.
     """
     bits = np.unpackbits(np.ascontiguousarray(hashes, np.uint8), axis=1)
     ones = bits.sum(1, dtype=np.int64)
@@ -167,9 +169,9 @@ def find_near_duplicates(
 
 
 def _share_ground(ones: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Compare each (reach, place) of one list with each of another: bool (N, M).
+    """Compare each (reach, place) of one list with each of another; return bool (N, M).
 
-    True means that both show the same ground, or that both are unknown.
+    True means that both pictures show the same ground, or that the place or reach of both is unknown.
     """
     smaller = np.minimum(ones[:, None, 0], others[None, :, 0])
     is_near = SIMILAR_REACH * np.maximum(ones[:, None, 0], others[None, :, 0]) <= smaller

@@ -25,8 +25,8 @@ from dino_assets.images.rows import InspectedFile, place_turned
 
 GrayReader = Callable[[ImageRow], NDArray[np.uint8]]
 # Files come in the order of their paths, so of their numbers. This many files before and after a photograph
-# hold its neighbours on the flight line and, if lines are short, on the next line. As many wait in memory,
-# each with its thumbnail.
+# hold its neighbours on the flight line and, if lines are short, on the next line. So twice this many files
+# are in memory, each with its thumbnail.
 NEIGHBOURS_AHEAD = 48
 _COMPARED = 6
 # So many equal proofs are enough. A single one counts if no other compared picture proves a turn.
@@ -38,10 +38,11 @@ _COMPARABLE: tuple[PlaceQuality, ...] = ("gps-nadir", "rtk-nadir", _IN_DOUBT)
 
 
 def correct_turns(files: Iterable[InspectedFile], read_gray: GrayReader) -> Iterator[InspectedFile]:
-    """Yield files in their order, and correct the place of turned ones if neighbours prove the turn.
+    """Correct the places of photographs that a program turned; yield all files in their order.
 
-    ``read_gray`` is called only for neighbours of edited photographs. If neighbours prove no turn, or prove
-    different turns, the photograph's quality stays ``edited-nadir``. Errors of ``read_gray`` are raised.
+    A place is corrected only if overlapping pictures, the neighbours, prove the turn. If they prove none, or
+    different turns, ``place_quality`` stays ``edited-nadir``. ``read_gray`` reads a photograph as a small
+    gray picture. It is called only for neighbours of edited photographs, and its errors are raised.
     """
     behind: deque[_Frame] = deque(maxlen=NEIGHBOURS_AHEAD)
     ahead: deque[_Frame] = deque()
@@ -104,7 +105,7 @@ def _settle(frame: _Frame, others: Iterable[_Frame], read_gray: GrayReader) -> N
 
 
 def _choose_neighbours(frame: _Frame, others: Iterable[_Frame]) -> list[_Frame]:
-    """Choose pictures whose ground overlaps: first unedited ones, then edited ones, each by overlap."""
+    """Choose the files to compare with: those whose ground overlaps most, unedited before edited ones."""
     row = frame.file.row
     ranked = []
     for number, other in enumerate(others):
@@ -121,8 +122,8 @@ def _choose_neighbours(frame: _Frame, others: Iterable[_Frame]) -> list[_Frame]:
 def _estimate_overlap(one: InspectedFile, other: InspectedFile) -> float:
     """Estimate the share of the other picture's footprint that lies inside the footprint of ``one``.
 
-    ``one`` may have been turned by a quarter, so its turned footprint is tried too, and the larger share
-    counts.
+    ``one`` may have been turned by a quarter. So the share is also computed for its footprint after such a
+    turn, and the larger share is returned.
     """
     if one.corners is None or other.corners is None:
         return 0.0
@@ -139,7 +140,10 @@ def _estimate_overlap(one: InspectedFile, other: InspectedFile) -> float:
 
 
 def _is_inside(points: NDArray[np.float64], shape: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Check which points (…, 2) lie in a convex quadrangle (4, 2), clockwise or not."""
+    """Check which points (…, 2) lie in a convex quadrangle (4, 2).
+
+    Its corners may be clockwise or counter-clockwise.
+    """
     sides = np.roll(shape, -1, axis=0) - shape
     aside = points[..., None, :] - shape
     crosses = sides[:, 0] * aside[..., 1] - sides[:, 1] * aside[..., 0]

@@ -42,7 +42,7 @@ class Clusters:
 class Seeding:
     """The size of the sub-sample in which centres are searched first.
 
-    It is ``rows``, or ``rows_per_cluster`` times the number of clusters if that is more.
+    The size is ``rows``, or ``rows_per_cluster`` times the number of clusters if that is more.
     """
 
     rows: int = 10_000

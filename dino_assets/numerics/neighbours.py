@@ -1,7 +1,8 @@
-"""Exact nearest neighbours and nearest centres by blocked matrix products.
+"""Exact nearest neighbours and nearest centres, by matrix products of blocks of rows.
 
-Products in float32 are only used for *screening*: their rounding error has a known bound, and pairs that are
-too far apart by this bound are excluded. Every other pair is measured by direct differences in float64.
+Products in float32 are only used for *screening*. Their rounding error has a known bound, and pairs that are
+too far apart in spite of the largest possible error are excluded. Every other pair is measured by direct
+differences in float64.
 Therefore the results do not depend on block shapes, on the number of queries, or on the library (BLAS) that
 computed the products.
 """
@@ -27,7 +28,7 @@ TINY = np.float32(1e-36)  # more than the underflow of float32 products
 
 
 class BlockSizes(NamedTuple):
-    """Numbers of rows per product; together 32 MiB of float32."""
+    """Numbers of rows of the two factors of one matrix product, which is 32 MiB of float32."""
 
     queries: int = 1024
     pool: int = 8192
@@ -109,7 +110,10 @@ def measure_squared(points: np.ndarray, to: np.ndarray) -> np.ndarray:
 
 
 def fold_in(squared: np.ndarray, points: np.ndarray, centre: np.ndarray) -> None:
-    """Update the squared distances (N,) float64 in place with those to a further ``centre`` (D,)."""
+    """Update squared distances (N,) float64 of rows to their nearest centre, for one more ``centre`` (D,).
+
+    ``squared`` is changed in place: a distance is replaced where the new centre is nearer.
+    """
     for block in blocks(len(points), max(1, PAIR_FLOATS // max(points.shape[1], 1))):
         np.minimum(squared[block], measure_squared(points[block], centre), out=squared[block])
 
@@ -193,8 +197,8 @@ class Screen(NamedTuple):
     """A shift and a scale (a power of two) that move all rows near the origin, where float32 is most exact.
 
     Embeddings of untrained encoders are nearly equal; without the shift, products could not distinguish them.
-    The error of a screened squared distance is at most ``margin`` · (|a|² + |b|²). A common bound from the
-    longest row would be useless if a single row were very long.
+    The error of a squared distance between rows a and b is at most ``margin`` · (|a|² + |b|²). A common bound
+    from the longest row would be useless if a single row were very long.
     """
 
     shift: np.ndarray
@@ -293,7 +297,10 @@ def _search_wide(
     *,
     pool_block: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Find neighbours of queries with many near ties: measure every row that may be within the limit."""
+    """Find the neighbours of queries with many near ties, by measuring every row that may be near enough.
+
+    ``limits`` (M,) holds an upper bound of each query's k-th smallest distance, as the screen measures it.
+    """
     queries, own = query
     # Of equal rows only the first k + 1 can be neighbours. Otherwise thousands of equal tiles (black, open
     # water) would be measured against each other.

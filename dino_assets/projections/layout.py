@@ -1,4 +1,4 @@
-"""Layout of a pool's vectors in a few dimensions, by UMAP or by principal components.
+"""Layout of the vectors of tiles in a few dimensions, by UMAP or by principal components.
 
 UMAP is computed by internal functions of the library umap-learn, from exact neighbours and from principal
 components as the start. The library's own class would search neighbours approximately (28 s of compiling in
@@ -58,7 +58,7 @@ def fit_projection(
     seed: int = 42,
     method: Method = "umap",
 ) -> Projection:
-    """Lay out the vectors (N, D) of a pool; with fewer than ``MIN_DISTINCT`` different ones, use ``linear``.
+    """Lay out the vectors (N, D) of tiles; with fewer than ``MIN_DISTINCT`` different ones, use ``linear``.
 
     Raises:
         ConfigError: a setting is outside its range.
@@ -91,8 +91,8 @@ def fit_projection(
 def project_linearly(points: np.ndarray, n_components: int) -> np.ndarray:
     """Compute the coordinates (N, C) float64 of points along their first principal components.
 
-    Equal points give equal signs, because the entry of each axis that is largest by amount is made positive.
-    Components beyond the rank of the points are exactly zero.
+    The sign of an axis is chosen so that its largest entry by amount is positive. So equal points always give
+    equal coordinates. Components beyond the rank of the points are exactly zero.
     """
     coordinates = np.zeros((len(points), n_components))
     if len(points) < 2:

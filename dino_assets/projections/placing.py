@@ -23,12 +23,13 @@ class Landmarks:
 
 
 def place_points(landmarks: Landmarks, vectors: ArrayLike) -> np.ndarray:
-    """Place new vectors (M, D) at the weighted mean of their nearest landmarks' places; (M, C) float32.
+    """Return the places (M, C) float32 of new vectors (M, D), between their nearest landmarks.
 
-    The weights are those of Franke and Little. They are infinite at a landmark, so a vector equal to a
-    landmark gets its place. They are zero at the farthest neighbour, so a place never jumps when the set of
-    neighbours changes. A place depends only on its own vector and the landmarks. A vector unlike all
-    landmarks is placed between the most similar ones; only a new map gives it a place apart.
+    A place is the weighted mean of the nearest landmarks' places, with the weights of Franke and Little. They
+    are infinite at a landmark, so a vector equal to a landmark gets the landmark's place. They are zero at
+    the farthest neighbour, so a place never jumps when the set of neighbours changes. A place depends only
+    on its own vector and the landmarks. A vector unlike all landmarks is placed between the most similar
+    ones; only a new map places it away from them.
 
     Raises:
         ConfigError: there are fewer than two landmarks, or landmarks and places differ in number.

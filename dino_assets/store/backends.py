@@ -1,8 +1,9 @@
 """Connections to S3 and Azure buckets through obstore, with their time limits.
 
-Each bucket is opened twice. The first client makes single requests, which fail when no byte arrives in
-time; the store repeats them (retrying.py). The second client sends objects in pieces and repeats the
-pieces itself. obstore can only limit the total time of a piece, not the time without progress.
+Each bucket is opened twice, by two clients. The first client makes single requests. A request fails when no
+byte arrives in time, and the store repeats it (retrying.py). The second client sends objects in pieces, and
+itself repeats a piece that failed. obstore limits only the total time of a piece, not the time without
+progress.
 """
 
 from collections.abc import Callable
@@ -19,12 +20,13 @@ from dino_assets.settings.urls import checked_endpoint
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig
 
+# Which of the two clients is opened: for single requests, or for objects in pieces.
 Purpose = Literal["requests", "pieces"]
 MOST_PIECE_BYTES = 8 * 2**20
 
 
 def open_s3(settings: StorageSettings, *, bucket: str, prefix: str, purpose: Purpose) -> Any:
-    """Open a bucket of an S3-compatible server.
+    """Open a bucket of an S3-compatible server, with one of the two clients (``purpose``).
 
     Raises:
         ConfigError: the endpoint is not a valid address, one of the two keys is missing, or the profile
@@ -78,7 +80,7 @@ def _profile_credentials(profile: str) -> Any:
 
 
 def open_azure(settings: StorageSettings, *, bucket: str, prefix: str, purpose: Purpose) -> Any:
-    """Open a container of an Azure storage account.
+    """Open a container of an Azure storage account, with one of the two clients (``purpose``).
 
     Raises:
         ConfigError: the connection string lacks a field, or has an invalid endpoint or key.

@@ -56,9 +56,10 @@ _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 def explain(err: Exception, *, verb: str, key: str, store: str, is_local: bool) -> DinoAssetsError:
-    """Translate an error of obstore.
+    """Return this package's error for an error that obstore raised.
 
-    Raise the result outside the ``except`` block: otherwise obstore's text stays attached as its context.
+    The caller must raise the result outside its ``except`` block. Inside that block, Python would attach
+    obstore's error to the result, and the text of obstore's error may contain secrets.
     """
     text = str(err)
     where = f"{verb} {key!r} in store {store!r}"

@@ -40,9 +40,10 @@ def publish_folder(
 ) -> None:
     """Move a finished folder to its final path, replacing an older folder in one step.
 
-    ``new`` must be on the same disk. ``check_old`` may raise to keep the older folder. It runs before and
-    after the exchange, so that a folder which appeared in between is kept, too. Where the file system
-    cannot exchange two names in one step, nothing is at the final path for a moment.
+    ``new`` must be on the disk of ``folder``. ``check_old`` gets the path of the older folder, and may raise
+    an error to keep that folder. It is called before and after the exchange. If it raises after the
+    exchange, the exchange is undone. Where the file system cannot exchange two names in one step, nothing
+    is at the final path for a moment.
     """
 
     def swap() -> None:
@@ -70,7 +71,7 @@ def publish_folder(
 
 
 def write_small(path: Path, data: bytes) -> None:
-    """Replace a small file in one step."""
+    """Write a small file in one step; an older file is replaced, and missing folders are made."""
     path.parent.mkdir(parents=True, exist_ok=True)
     # Random, because two processes in different containers may have the same process id.
     aside = path.with_name(f".{path.name}.{uuid4().hex[:12]}")
@@ -96,7 +97,7 @@ def sync(path: Path) -> None:
 
 
 def is_mounted(folder: Path) -> bool:
-    """Check whether a disk or another folder is mounted at this path. Such a path cannot be exchanged."""
+    """Check whether a disk or a folder is mounted at this path; ``exchange_names`` cannot swap it then."""
     if os.path.ismount(folder):
         return True
     try:  # `ismount` misses a folder of the same disk that is mounted here, as in containers
@@ -117,7 +118,9 @@ def check_room(
     advice: str,
     measure: Callable[[Path], "shutil._ntuple_diskusage"] | None = None,
 ) -> None:
-    """Check that a disk has enough free space.
+    """Check that the disk of ``folder`` has enough free space.
+
+    ``what`` names what needs the space. It begins the error's message, and ``advice`` ends it.
 
     Raises:
         DiskFullError: fewer than ``needed_bytes`` bytes are free.

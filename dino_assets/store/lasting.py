@@ -60,7 +60,7 @@ class LastingFolder:
             return
 
     def _sync_folders(self, folders: Iterable[Path]) -> None:
-        """Flush folders and their parents, up to the parent of the store: each may be new."""
+        """Flush folders and their parents, up to the parent of the store, because each may be new."""
         above = {self._folder.parent}
         for folder in folders:
             while folder not in above:

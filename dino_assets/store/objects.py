@@ -47,7 +47,10 @@ class ObjectInfo:
 
 
 class ObjectStore:
-    """Objects by key, each complete or absent. Open one with ``open_store`` or ``ObjectStore.in_memory``."""
+    """A store of objects by key; each object is complete or absent.
+
+    ``open_store`` and ``ObjectStore.in_memory`` make such a store.
+    """
 
     chunk_bytes = 32 * 2**20  # larger objects are put, read and hashed in pieces of this size
     stream_bytes = 2**20
@@ -166,7 +169,10 @@ class ObjectStore:
         yield from self._requests.stream(key, least_bytes=self.stream_bytes)
 
     def get_range(self, key: str, *, start: int, length: int) -> bytes:
-        """Read up to ``length`` bytes from ``start``, which lies inside the object."""
+        """Read ``length`` bytes of an object from ``start``, or fewer if the object ends before.
+
+        ``start`` must be less than the object's size.
+        """
         if start < 0 or length < 1:
             raise ConfigError(
                 f"range start={start}, length={length} of {key!r}: start ≥ 0 and length ≥ 1 are expected",

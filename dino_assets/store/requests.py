@@ -28,7 +28,7 @@ T = TypeVar("T")
 # while bytes still move.
 QUICK_BYTES = 256 * 2**10
 _LEAST_PIECE_BYTES = 5 * 2**20  # S3's minimum piece of a multipart upload
-_READ_BYTES = 2**20  # read at a time; an interrupted read resumes after the last of these
+_READ_BYTES = 2**20  # read at a time; an interrupted read resumes after the last complete piece
 _SIGNED_FOR = timedelta(hours=12)
 
 
@@ -72,7 +72,8 @@ class Requests:
     def put(self, key: str, data: bytes, *, mode: str) -> None:
         """Put an object in one request, so that a killed writer leaves no partial object.
 
-        Multipart uploads and streams are not atomic: on a local disk, a killed one leaves a file ``name#1``.
+        A multipart upload would not be atomic: a writer killed meanwhile leaves a file ``name#1`` on a local
+        disk.
         """
         options = {"mode": mode, "use_multipart": False}
         if not self._is_bucket or len(data) <= QUICK_BYTES or mode != "overwrite":
@@ -142,7 +143,7 @@ class Requests:
             retries.wait(failure)
 
     def list(self, prefix: str, where: str | None) -> Iterator[Any]:
-        """Yield the pages of a listing; resume an interrupted one after the last key."""
+        """Yield the pages of a listing; resume an interrupted listing after the last key of the last page."""
         retries = Retries(self._limits)
         last: str | None = None
         while True:

@@ -18,7 +18,7 @@ _QUIET_S = 1.0
 
 
 class Retries:
-    """The attempts of one call: after each failure it waits or gives up."""
+    """Count of one call's attempts; ``wait`` is called after each failure, and pauses or gives up."""
 
     def __init__(
         self,
@@ -38,10 +38,11 @@ class Retries:
         self._moved = self._clock()
 
     def wait(self, failure: StoreUnavailableError, *, lost_bytes: bool = False) -> None:
-        """Wait until the next attempt. ``lost_bytes`` says that it has to send all bytes again.
+        """Wait until the next attempt. With ``lost_bytes``, that attempt has to send all bytes again.
 
         Raises:
-            StoreUnavailableError: the limit of attempts or of time is reached; the message names both.
+            StoreUnavailableError: the limit of attempts or of time is reached. After several failures, the
+                message also says how many attempts were made, in how many seconds.
         """
         self._failures += 1
         now = self._clock()

@@ -51,7 +51,7 @@ def write_target(path: Path, data: bytes) -> None:
 
 @contextlib.contextmanager
 def explaining(path: Path) -> Iterator[None]:
-    """Replace the operating system's errors in this block by errors with advice about ``path``.
+    """Replace the operating system's errors in the ``with`` block by errors with advice about ``path``.
 
     Raises:
         TargetError: the path cannot be written.

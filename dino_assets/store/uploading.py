@@ -1,7 +1,8 @@
-"""Upload of a large object by one PUT to a signed address. It fails only when no byte moves for a while.
+"""Upload of a large object by one PUT to a signed address.
 
-A signed address contains a signature, so that no other credentials are needed. obstore is not used here,
-because it can only limit the total time of a put.
+The whole upload has no time limit: it is ended only when no byte moves for a while. obstore is not used,
+because it can only limit the total time of a put. A signed address contains a signature, so that no other
+credentials are needed.
 """
 
 import base64

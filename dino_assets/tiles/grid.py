@@ -16,8 +16,9 @@ from dino_assets.settings.choices import check_range
 class TileGrid:
     """The rules for cutting images: side in px, overlap, and the version of the rules.
 
-    With ``side_m`` every tile shows that many metres of ground, at any height of flight. A window of that
-    size is cut from the image, then scaled to ``side_px``.
+    ``overlap`` is the share of a side that neighbouring tiles have in common. An image with both sides up to
+    ``whole_max_px`` is one tile. With ``side_m`` every tile shows that many metres of ground, at any height
+    of flight. A window of that size is cut from the image, then scaled to ``side_px``.
     """
 
     side_px: int
@@ -67,7 +68,7 @@ def make_grid(
 
 
 def fit_grid(grid: TileGrid, width: int, height: int, *, gsd_m: float | None) -> TileGrid:
-    """Convert a grid to the pixels of one image.
+    """Convert a grid to the pixels of one image; a grid without ``side_m`` is returned unchanged.
 
     With a side in metres, tiles of every image show the same size of ground, so that flights at 30 m and at
     120 m are comparable. An image with an unknown ``gsd_m`` (metres of ground per pixel) is cut in pixels. An
@@ -90,7 +91,7 @@ def fit_grid(grid: TileGrid, width: int, height: int, *, gsd_m: float | None) ->
 
 
 def step_px(grid: TileGrid) -> int:
-    """Compute the distance between the left edges of neighbouring tiles."""
+    """Compute the distance in px between the left edges of neighbouring tiles."""
     return max(1, round(grid.side_px * (1 - grid.overlap)))
 
 
@@ -143,7 +144,10 @@ def count_windows(width: int, height: int, grid: TileGrid) -> int:
 
 
 def is_padded(windows: np.ndarray, grid: TileGrid, *, whole: bool) -> np.ndarray:
-    """Mark the windows that are padded by reflection: bool (N,). Whole images are resized instead."""
+    """Mark the windows that are padded by reflection; return bool (N,).
+
+    With ``whole``, the only window is a whole image, which is resized instead.
+    """
     if whole:
         return np.zeros(len(windows), bool)
     return (windows[:, 2] < grid.side_px) | (windows[:, 3] < grid.side_px)
@@ -190,7 +194,7 @@ def cut_tiles(
 ) -> NDArray[np.uint8]:
     """Cut the windows of an upright image into tiles (N, side, side, 3).
 
-    ``span_px`` is a window's side in the image. A window that is shorter is padded by reflection. If
+    ``span_px`` is a tile's side in the image. A window that is shorter is padded by reflection. If
     ``span_px`` differs from ``side_px``, the window is scaled; otherwise the tile has exactly the image's
     pixels. A ``span_px`` of 0 stands for a whole image, which is scaled to the square without keeping its
     aspect ratio.

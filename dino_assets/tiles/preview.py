@@ -34,7 +34,10 @@ def preview_tiles(
     overlap: float = tiling.OVERLAP,
     ground_m: float | None = None,
 ) -> Preview:
-    """Draw the tiles of one photograph.
+    """Draw the grid of tiles over one photograph, and describe it in a sentence.
+
+    ``side_m`` is the tile's side in metres of ground; if the photograph's scale is unknown, ``side_px`` is
+    used. ``ground_m`` is the ground's height above the sea; by default it is that of the place of take-off.
 
     Raises:
         SourceError: the file cannot be read.

@@ -69,7 +69,7 @@ SCHEMA = pa.schema(columns_of(TileRow), metadata=GEO_METADATA)
 
 
 def open_tiled(source: Source, tile: TileRow) -> AbstractContextManager[Pixels]:
-    """Open the image that a tile was cut from."""
+    """Open the pixels of the image that a tile was cut from."""
     return open_pixels(
         source,
         tile.path,

@@ -36,7 +36,7 @@ def draft_tiles(
 
     Raises:
         NotCommittedError: the drop's images are not committed.
-        DropUnusableError: too few of its files are usable photographs.
+        DropUnusableError: too few of the drop's files are usable photographs.
     """
     manifest = images.manifest(drop)
     verdict = judge_usable(manifest)
@@ -97,10 +97,11 @@ def cut_image(
 ) -> pa.RecordBatch:
     """Make the tile rows of one image, sorted by tile id.
 
-    Windows without data are left out. Their number and that of padded tiles are added to ``counts``.
+    ``fitted`` is the grid in the image's own pixels, ``side_px`` the side of a tile for the model. Windows
+    without data are left out. Their number and that of padded tiles are added to ``counts``.
 
     Raises:
-        CommitRefusedError: the number of windows differs from the one that the formula gives.
+        CommitRefusedError: the number of windows differs from that of ``count_windows``.
     """
     width, height = image.width, image.height
     windows = tiling.cut_windows(width, height, fitted)
@@ -148,8 +149,8 @@ def cut_image(
 def _fit_grids(images: Sequence[ImageToCut], grid: TileGrid) -> tuple[list[TileGrid], int]:
     """Fit the grid to each image, and count the images that are cut in pixels, not in metres.
 
-    An oblique picture is cut in pixels, because it has no single scale. So is an image in which a tile would
-    be a few pixels, because its height is wrong: one such image must not stop the drop.
+    An oblique picture is cut in pixels, because it has no single scale. An image in which a tile would be
+    only a few pixels has a wrong height. It is cut in pixels, too: one such image must not stop the drop.
 
     Raises:
         ConfigError: tiles would be a few pixels in every image of known scale, or are too large to be read
@@ -185,7 +186,7 @@ def _fit_grids(images: Sequence[ImageToCut], grid: TileGrid) -> tuple[list[TileG
 
 
 def _distinct_images(images: CommittedTable, drop: str) -> list[ImageToCut]:
-    """List the usable images, sorted by id. An image with several paths is listed once, with the first."""
+    """List the usable images, sorted by id; one with several paths is listed once, with the first path."""
     names = [column.name for column in columns_of(ImageToCut)]
     rows = _read_images(images, drop, ["is_usable", *names])
     usable = rows.filter(pc.field("is_usable"))
@@ -197,7 +198,10 @@ def _distinct_images(images: CommittedTable, drop: str) -> list[ImageToCut]:
 
 
 def _read_images(images: CommittedTable, drop: str, names: list[str]) -> pa.Table:
-    """Read columns of ``images``; tables of earlier versions have no column ``turned_deg``."""
+    """Read columns of the table ``images``.
+
+    A table of an earlier version has no column ``turned_deg``; then this column is added, without values.
+    """
     try:
         return images.read(drop, names)
     except pa.ArrowInvalid:
@@ -206,7 +210,7 @@ def _read_images(images: CommittedTable, drop: str, names: list[str]) -> pa.Tabl
 
 
 def judge_tiles(images: CommittedTable, tiles: CommittedTable, drop: str) -> Verdict:
-    """Check a drop's tiles: unique ids, every pixel covered, no tile outside its image or without one.
+    """Check a drop's tiles: unique ids, every pixel covered, no tile outside its image or without an image.
 
     In a mosaic, only cells with data must be covered.
     """

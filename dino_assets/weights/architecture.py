@@ -91,7 +91,7 @@ def read_object(path: Path, model: str) -> dict[str, Any]:
 
 
 def shorten(value: object) -> str:
-    """Format a value for a message, shortened, and without the error of ``repr`` on deeply nested values."""
+    """Format a value for a message, shortened; unlike ``repr``, this works for deeply nested values."""
     return _SHORT.repr(value)
 
 

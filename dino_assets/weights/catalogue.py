@@ -23,7 +23,7 @@ class Published:
 
 
 def _dinov2(dim: int, layers: int, heads: int, parameters: int) -> tuple[Published, Published]:
-    """Describe two models of one size: without registers, and with four of ``dim`` parameters each."""
+    """Describe two models of one size: without registers, and with four registers of ``dim`` numbers each."""
     return (
         Published("dinov2", dim, layers, heads, parameters),
         Published("dinov2_with_registers", dim, layers, heads, parameters + 4 * dim),

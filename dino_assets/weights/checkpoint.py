@@ -112,12 +112,15 @@ def read_checkpoint(folder: Path, *, model: str, published_as: str | None = None
 
 
 def stamp_files(folder: Path, checkpoint: Checkpoint) -> tuple[Stamp | None, ...]:
-    """Return each file's stamp: size, times and inode. A file with an unchanged stamp counts as unchanged."""
+    """Return each file's stamp: size, times and inode; None for a missing file.
+
+    A file with an unchanged stamp counts as unchanged.
+    """
     return tuple(_stamp(folder / file.name) for file in checkpoint.files)
 
 
 def check_files(folder: Path, checkpoint: Checkpoint) -> None:
-    """Check that a folder still holds the checkpoint's files, before it is loaded.
+    """Check that a folder still holds the checkpoint's weights and JSON files, before it is loaded.
 
     A file that this process has hashed is read again only if its stamp changed.
 
@@ -247,8 +250,8 @@ def _read_index(folder: Path, model: str) -> dict[str, str]:
 def guess_statistics(family: Family, names: Mapping[str, str]) -> Statistics:
     """Guess the pixel statistics from a model's names, for a checkpoint whose files do not hold them.
 
-    ``names`` maps a description of where a name was found to that name. ``sat493m`` in the name of a
-    DINOv3 model means satellite images; otherwise ImageNet is assumed.
+    Each key of ``names`` says where a name was found, and its value is that name. ``sat493m`` in the name of
+    a DINOv3 model means satellite images; otherwise ImageNet is assumed.
     """
     for origin, name in names.items():
         if family == "dinov3_vit" and "sat493m" in name.lower():

@@ -34,13 +34,13 @@ def fetch_checkpoint(
 ) -> Checkpoint:
     """Fetch a checkpoint from the Hub into ``folder``; files that are already complete there are kept.
 
-    An imported checkpoint in the folder is kept if it has the published shape, because a user without
-    access on the Hub has no other copy.
+    An imported checkpoint in the folder is kept if its sizes are those of the published model, because a
+    user without access on the Hub has no other copy.
 
     Raises:
         CheckpointNotFoundError: the checkpoint cannot be fetched; the subclasses say why.
         InvalidCheckpointError: the repository holds no supported checkpoint.
-        ConfigError: the folder holds other files, which would be lost.
+        ConfigError: the folder holds another model or other files, which would be lost.
         DiskFullError: the disk has too little space; checked before the first request.
     """
     repo = full_name(model)
@@ -77,7 +77,10 @@ def fetch_checkpoint(
 
 
 def check_checkpoint(folder: Path) -> Checkpoint:
-    """Validate a checkpoint folder, and compare its hashes with its record if it has one.
+    """Validate a checkpoint folder and describe it.
+
+    If the folder has a record of its files (``.dino-assets.json``), the files' hashes are compared with the
+    record.
 
     Raises:
         CheckpointError: the folder is missing, incomplete or changed.
@@ -91,7 +94,10 @@ def check_checkpoint(folder: Path) -> Checkpoint:
 
 
 def _find_own(folder: Path) -> Checkpoint | None:
-    """Find a whole checkpoint in the folder that was not fetched, but imported or copied there by hand."""
+    """Find a whole checkpoint in the folder that was imported or copied there by hand, not fetched.
+
+    Return None if the folder was fetched from the Hub, or holds no whole checkpoint.
+    """
     record = read_record(folder / RECORD)
     if record and record.is_of_hub:
         return None
@@ -102,7 +108,7 @@ def _find_own(folder: Path) -> Checkpoint | None:
 
 
 def _is_as_published(own: Checkpoint, repo: str, folder: Path) -> bool:
-    """Check whether a checkpoint has the shape that is published for ``repo``; False if none is known.
+    """Check whether a checkpoint has the sizes of the model in ``repo``; False if those sizes are not known.
 
     Raises:
         ConfigError: the checkpoint is another model.

@@ -137,9 +137,10 @@ def find_stored_weights(
 
 
 def find_changed_files(stored: Manifest, checkpoint: Checkpoint) -> list[str]:
-    """List the files whose change makes a checkpoint compute other outputs than the stored one.
+    """List the changed files because of which a checkpoint computes other outputs than the stored one.
 
-    A changed model card or licence does not count.
+    A changed model card or licence does not count. The list is also empty if the files are equal and only
+    this package reads them differently.
     """
     facts = stored.facts
     if all(facts.get(name) == getattr(checkpoint, name) for name in ("weights_sha256", "network")):
@@ -182,7 +183,10 @@ def _refuse_change(
 
 
 def explain_other_model(store: ObjectStore, model: str, revision: str | None, *, root: Path) -> str:
-    """Write the message that the stored weights are not of the configured model; empty if they are."""
+    """Write the message that the stored weights are of another model than the configured one.
+
+    Return an empty text if they are of the configured model, or if no weights are stored.
+    """
     current = find_manifest(store, OUTPUT)
     if current is None or find_stored_weights(store, model, revision):
         return ""

@@ -52,7 +52,10 @@ def describe_canceled(store: ObjectStore, planned: PlannedRun, end: RunEnd) -> I
 
 
 def count_shards(store: ObjectStore, drop: str, *, since: datetime) -> int:
-    """Count the shards of a drop that were finished since a time, by the store's clock."""
+    """Count a drop's shards that were finished since a time, by the store's clock.
+
+    A shard is a piece of the drop's embeddings that is stored as soon as it is computed.
+    """
     receipts = store.list("receipts/embeddings")
     return sum(info.key.split("/")[3] == drop and info.modified >= since for info in receipts)
 
@@ -84,7 +87,7 @@ def describe_next(
 
 
 def describe_place(ui: Ui, end: RunEnd) -> Iterator[str]:
-    """Print the command and the address that show a run with its log."""
+    """Name the command and the address that show a run with its log."""
     yield f"log      {ui.command}"
     yield f"         {ui.url}/runs/{end.run_id}"
 

@@ -28,7 +28,10 @@ FAILED, INTERRUPTED = 1, 130
 
 @dataclass(frozen=True)
 class RequestedRuns:
-    """The runs that a person asked for. ``command`` calls this program; ``again`` repeats the request."""
+    """The runs that a person asked for.
+
+    ``command`` is the shell command that calls this program, and ``again`` the one that repeats the request.
+    """
 
     command: str
     again: str
@@ -55,7 +58,10 @@ def find_config_fault(
 def run_planned(
     requested: RequestedRuns, settings: Settings, definitions: dg.Definitions, printer: Printer
 ) -> int:
-    """Execute the runs; return the exit status."""
+    """Execute the requested runs one by one, and print their progress; return the exit status.
+
+    If a drop's run fails, the run for all drops is left out.
+    """
     started = time.monotonic()
     ends: list[RunEnd] = []
     caveat, warned = "", set[str]()

@@ -41,7 +41,10 @@ class Printer:
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
-        """Print no log records while the block runs, unless tracebacks are shown; the run's log has them."""
+        """Print no log records while the block runs, because the run's log has them.
+
+        If tracebacks are shown, log records are printed, too.
+        """
         handlers = [] if self.shows_tracebacks else list(logging.getLogger().handlers)
         levels = [handler.level for handler in handlers]
         for handler in handlers:

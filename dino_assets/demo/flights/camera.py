@@ -72,7 +72,11 @@ class Pose:
 def take_picture(
     rng: np.random.Generator, ground: Image.Image, raster: Raster, *, camera: Camera, pose: Pose
 ) -> Image.Image:
-    """Sample the map inside the camera's footprint; darken the corners, add the sensor's noise."""
+    """Take the picture of a drawn map (``ground``): sample its footprint, darken the corners, add noise.
+
+    Raises:
+        ValueError: the footprint is outside the drawn map.
+    """
     corners = raster.to_px(pose.footprint(camera))
     if corners.min() < 0 or (corners.max(0) > ground.size).any():
         raise ValueError(

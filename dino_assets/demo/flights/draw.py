@@ -30,7 +30,7 @@ NOT_A_PICTURE = b"This is a text file that somebody named .JPG. It is here to be
 
 @dataclass(frozen=True)
 class Flight:
-    """One flight line over one site. ``bad_files``: add a truncated picture and a text file."""
+    """One flight line over one site. With ``bad_files``, a truncated picture and a text file are added."""
 
     drop: str
     place: Site
@@ -168,7 +168,11 @@ def _write_file(folder: Path, path: str, data: bytes) -> None:
 def _draw_flight(
     rng: np.random.Generator, flight: Flight, *, scale: float
 ) -> Iterator[tuple[str, bytes, dict[str, Any] | None]]:
-    """Draw the site and take pictures along its y axis; yield path, bytes and ground truth of each file."""
+    """Draw the site and take pictures along its y axis; yield path, bytes and ground truth of each file.
+
+    Each region of the site is yielded first, as ground truth with an empty path. Bad files have no ground
+    truth.
+    """
     world, wind, sensor = rng.spawn(3)
     camera = Camera(*(round(side * scale) for side in FULL_PX))
     ground_px_m = camera.ground_px_m(flight.altitude_m)
@@ -213,7 +217,10 @@ def _name(flight: Flight, name: str) -> str:
 def _choose_pose(
     wind: np.random.Generator, flight: Flight, *, number: int, step_m: float
 ) -> tuple[Pose, Exposure]:
-    """Choose the drone's pose for its next picture: near the flight line, shifted as if by wind."""
+    """Choose the drone's pose for a picture, near the flight line and shifted as if by wind.
+
+    Return the pose and the metadata of the picture.
+    """
     sway, lift, twist = wind.uniform(-1, 1, 2), wind.uniform(-0.2, 0.2), wind.uniform(-0.3, 0.3)
     # Rounded as DJI writes them, so that the metadata is exact.
     altitude_m = round(flight.altitude_m + lift, 1)

@@ -27,7 +27,7 @@ class Light:
     haze: Colour = (0.035, 0.042, 0.052)
 
     def towards(self) -> tuple[float, float, float]:
-        """Compute the unit vector to the sun: right, ahead, up."""
+        """Compute the unit vector to the sun: along the map's x axis, along its y axis, and up."""
         azimuth, elevation = np.radians((self.azimuth_deg, self.elevation_deg))
         flat = np.cos(elevation)
         x, y, z = flat * np.sin(azimuth), flat * np.cos(azimuth), np.sin(elevation)
@@ -55,10 +55,10 @@ class Plume:
 
 
 def cast_shadows(height: Plane, light: Light, *, px_per_m: float) -> Plane:
-    """Compute the share of sunlight that reaches each pixel, 0..1, at half size and softened.
+    """Compute the share of sunlight that reaches each pixel, 0..1.
 
-    A point is dark if any point towards the sun is above the ray. Each step doubles the distance, so ten
-    steps cover a thousand pixels.
+    A pixel is in shadow if any point between it and the sun is higher than the ray. Each step doubles the
+    distance, so ten steps cover a thousand pixels. The work is done at half size, so shadows have soft edges.
     """
     rows, columns = height.shape
     small = np.asarray(Image.fromarray(height).reduce(2), F)
@@ -95,7 +95,7 @@ def _shift(field: Plane, rows: int, columns: int) -> Plane:
 def draw_lit_map(
     canvas: Canvas, light: Light, smoke: tuple[Plane, Plane] | None = None
 ) -> NDArray[np.uint8]:
-    """Draw the lit map from above, (rows, columns, 3)."""
+    """Draw the lit map from above, (rows, columns, 3), under ``smoke``: its opacity and brightness."""
     px_per_m = canvas.raster.px_per_m
     height = canvas.height
     rows, columns = height.shape

@@ -206,7 +206,7 @@ def draw_burn(rng: np.random.Generator, raster: Raster) -> Scene:
 
 
 def _burn_trees(rng: np.random.Generator, trees: list[Tree], burnt: Outline) -> list[Tree]:
-    """Burn trees: inside, a third remains as black skeletons; around the burn, needles turn brown."""
+    """Burn trees: inside, a third remains as black skeletons and the rest vanish; around, most turn brown."""
     points = np.array([(tree.x, tree.y) for tree in trees])
     middle = burnt.mean(0)
     inside = lies_inside(points, middle + (burnt - middle) * 0.97)

@@ -17,7 +17,10 @@ Outline = NDArray[np.float64]  # (N, 2) metres, not closed
 
 @dataclass(frozen=True)
 class Raster:
-    """Square pixels over a map: x to the right, y ahead, zero in the middle; row 0 has the highest y."""
+    """Square pixels over a map in metres, with (0, 0) in the middle, x to the right and y upwards.
+
+    Row 0 is the top row, which has the highest y.
+    """
 
     width_m: float
     length_m: float
@@ -25,18 +28,18 @@ class Raster:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Rows, columns."""
+        """The numbers of rows and of columns."""
         return round(self.length_m * self.px_per_m), round(self.width_m * self.px_per_m)
 
     @property
     def xs(self) -> Plane:
-        """X of each column's middle."""
+        """The x in metres of each column's middle."""
         columns = np.arange(self.shape[1], dtype=F)
         return (columns + F(0.5)) / F(self.px_per_m) - F(self.width_m / 2)
 
     @property
     def ys(self) -> Plane:
-        """Y of each row's middle."""
+        """The y in metres of each row's middle."""
         rows = np.arange(self.shape[0], dtype=F)
         return F(self.length_m / 2) - (rows + F(0.5)) / F(self.px_per_m)
 
@@ -69,7 +72,7 @@ class Canvas:
     grain: Plane
 
     def paint(self, window: Window, alpha: Plane | float, colour: Colour | Plane) -> None:
-        """Paint a colour, or one per pixel (3, h, w), over a window."""
+        """Paint a colour, or one per pixel (3, h, w), over a window with the opacity ``alpha``."""
         for plane, value in zip(self.colour, colour, strict=True):
             part = plane[window]
             part += alpha * (np.asarray(value, F) - part)
@@ -141,7 +144,10 @@ def _resize(
 
 
 def fill_outline(raster: Raster, outline: Outline, *, edge_m: float) -> tuple[Window, Plane]:
-    """Draw the coverage 0..1 of an area with an edge that fades over ``edge_m``; 0.5 on the outline."""
+    """Compute an area's coverage of each pixel, 0..1; return the window around the area, and the coverage.
+
+    The edge fades over ``edge_m``, and the coverage is 0.5 on the outline.
+    """
     window = raster.window(outline, margin_m=edge_m)
     shape = window[0].stop - window[0].start, window[1].stop - window[1].start
     if min(shape) <= 0:
@@ -165,7 +171,10 @@ def fray(coverage: Plane, noise: Plane, *, amount: float, sharpness: float) -> P
 
 @dataclass(frozen=True)
 class Course:
-    """A smooth curve across the whole map: a road, a river, a hedge. Knots lie along ``axis``."""
+    """A smooth curve across the whole map: a road, a river, a hedge.
+
+    It passes through the points ``knots``, (x, y) in metres, and runs mainly along ``axis``.
+    """
 
     knots: tuple[tuple[float, float], ...]
     axis: Literal["x", "y"]
@@ -179,7 +188,7 @@ class Course:
         return np.stack(pair, 1)
 
     def outline(self, raster: Raster, half_width_m: float | Plane) -> Outline:
-        """Outline the band within ``half_width_m``, one number or one per point of ``points``."""
+        """Outline the band within ``half_width_m`` of the curve: one width, or one for each of ``points``."""
         points = self.points(raster)
         along = np.gradient(points, axis=0)
         normal = np.stack([-along[:, 1], along[:, 0]], 1) / np.hypot(*along.T)[:, None]
@@ -187,7 +196,10 @@ class Course:
         return np.concatenate([points + reach, (points - reach)[::-1]])
 
     def measure(self, raster: Raster, *, reach_m: float) -> Iterator[tuple[Window, Plane, Plane]]:
-        """Yield windows along the curve, with metres to its side and metres along it."""
+        """Yield windows along the curve, with each pixel's metres to its side and metres along it.
+
+        The windows contain all pixels within ``reach_m`` of the curve, measured along the map's other axis.
+        """
         xs, ys = raster.xs, raster.ys
         main, other = (ys, xs) if self.axis == "y" else (xs, ys)
         curve, slope = self._follow(main)

@@ -88,9 +88,9 @@ def drop_trunk(
 def _around(
     canvas: Canvas, corners: Outline, at: tuple[float, float], bearing_deg: float
 ) -> tuple[Window, Plane, Plane]:
-    """Find the window around ``corners``, and its pixels' distances from ``at``, across and along a bearing.
+    """Find the window around ``corners``, and the position of its pixels relative to ``at`` and a bearing.
 
-    Returns the window, the metres to the side, and the metres ahead.
+    Returns the window, and each pixel's metres to the right of the bearing and metres along it.
     """
     window = canvas.raster.window(corners, margin_m=0.5)
     xs = canvas.raster.xs[window[1]][None, :] - F(at[0])

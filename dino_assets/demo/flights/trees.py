@@ -45,7 +45,10 @@ def scatter_trees(
     kinds: tuple[Kind, ...],
     gaps: float = 0.06,
 ) -> list[Tree]:
-    """Scatter trees over a randomised grid inside an outline; trees of one kind form groups."""
+    """Scatter trees over a randomised grid inside an outline; trees of one kind form groups.
+
+    The share ``gaps`` of the places stays empty.
+    """
     low, high = outline.min(0), outline.max(0)
     steps = np.maximum(1, ((high - low) / spacing_m).astype(int))
     grid = np.stack(np.meshgrid(*(np.arange(n) for n in steps)), -1).reshape(-1, 2).astype(float)

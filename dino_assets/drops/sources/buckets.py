@@ -83,7 +83,9 @@ class BucketSource:
 
     @contextmanager
     def open_file(self, path: str) -> Iterator[Path]:
-        """Copy an object to an unnamed temporary file, which disappears with the context or the process.
+        """Copy an object to an unnamed temporary file, and yield a path to it.
+
+        The file disappears when the context or the process ends.
 
         Raises:
             SourceError: the object is gone.

@@ -1,8 +1,8 @@
 """Local folder as a source, listed and opened so that nothing outside of it is ever read.
 
 The folder is listed with ``os.scandir``, and no link is followed. The library obstore is not used here: it
-follows links out of the folder and hides names that end in ``#<n>``. If one name is undecodable, it lists
-nothing at all.
+follows links out of the folder and hides names that end in ``#<n>``. If one name is undecodable, obstore
+lists nothing at all.
 """
 
 import errno
@@ -151,7 +151,7 @@ class FolderSource:
 
     @contextmanager
     def open_file(self, path: str, *, shown: str | None = None) -> Iterator[Path]:
-        """Open a file as a path under ``/dev/fd``: replacing the file has no effect on it.
+        """Open a file, and yield a path under ``/dev/fd`` to it; replacing the file meanwhile has no effect.
 
         Raises:
             SourceError: the file cannot be opened.
@@ -208,7 +208,10 @@ def describe_file(
 
 
 def is_decodable(name: str) -> bool:
-    """Check whether a file's name is UTF-8 text; in other names, Python has lone surrogates for bytes."""
+    """Check whether a file's name is UTF-8 text.
+
+    In any other name, Python represents each undecodable byte by a lone surrogate.
+    """
     if name.isascii():
         return True
     try:
@@ -271,7 +274,10 @@ def _not_a_file(path: str) -> SourceError:
 
 
 def _descend(handle: int, folders: tuple[str, ...] | list[str]) -> int:
-    """Open the folder below ``handle``, and close ``handle``; links are not followed."""
+    """Go down from the open folder ``handle`` through ``folders``, and return a handle of the last one.
+
+    ``handle`` is closed if there are any ``folders``. Links are not followed.
+    """
     for folder in folders:
         try:
             inner = os.open(folder, _FOLDER, dir_fd=handle)

@@ -74,7 +74,7 @@ class _ListedFile:
 
 
 class _Lines:
-    """Columns of a list by file, held compactly because a list may name a million files."""
+    """For each file of a list, the columns of its lines; compact, because a list may name a million files."""
 
     def __init__(self) -> None:
         self.of_file: dict[str, _Columns | _ListedFile] = {}
@@ -134,7 +134,8 @@ class ListSource:
     """A CSV (``image_path,label,metadata…``) or a text list (one path per line, no comments).
 
     A line of a text list that begins with ``#`` is also read as a path, because a file may have this name.
-    If there is no such file, the line becomes a row with the reason, so no line is skipped without notice.
+    If there is no such file, the line becomes a row of ``images`` with the reason, so no line is skipped
+    without notice.
     """
 
     is_list = True
@@ -252,7 +253,10 @@ class ListSource:
         return entry
 
     def _place(self, path: str) -> tuple[FolderSource, str] | None:
-        """Find the folder that a path may be read from, and its path there; None if it leads outside."""
+        """Find the folder that a path may be read from, and the path relative to that folder.
+
+        Return None if the path leads out of all allowed folders.
+        """
         if _PLAIN.fullmatch(path):
             return self._home_folder, path
         full = os.path.normpath(os.path.join(self._home, path))  # noqa: PTH118

@@ -57,7 +57,8 @@ def read_csv(lines: Iterable[str], *, column: str, shown: str) -> Iterator[Liste
 
     Raises:
         SourceError: the column is missing, a column name occurs twice, a quote is not closed, or a field
-            other than the path is not UTF-8. A path that is not UTF-8 is refused later, with its row only.
+            other than the path is not UTF-8. A path that is not UTF-8 raises none here; only its own row is
+            refused later.
     """
     numbered = enumerate(lines, start=1)
     # Skip empty lines above the table; its head ends within MAX_RECORD_LINES.
@@ -144,9 +145,9 @@ def _refuse_other_text(fields: list[str], path_at: int | None, *, shown: str, be
 def _explain_joined(
     row: list[str], path_at: int, label_at: int | None, *, delimiter: str
 ) -> str | None:
-    """Return why a row seems to be several rows that a stray quote has joined, or None.
+    """Return why a row seems to be several rows that a stray quote has joined, or None if it does not.
 
-    A note may have several lines.
+    A field other than the path and the label may have several lines, such as a note.
     """
     for at, value in enumerate(row):
         if "\n" not in value and "\r" not in value:

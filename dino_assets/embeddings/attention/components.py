@@ -32,10 +32,12 @@ def find_components(
 ) -> Components:
     """Find the first three principal components of features (rows, columns, D), one basis for all pictures.
 
-    ``foreground`` separates foreground and background as in the DINOv2 paper. Patches on one side of the
-    first component's mean are the foreground, and the components are computed from the foreground only.
-    The sign of a component is arbitrary, so the side must be chosen: ``auto`` takes the side with fewer
-    patches along the edges of the pictures.
+    Without ``foreground``, all patches are used. With it, foreground and background are separated as in the
+    DINOv2 paper. Patches on one side of the first component's mean are the foreground, and the components
+    are computed from the foreground only.
+
+    The sign of a component is arbitrary, so the foreground's side must be chosen: ``above`` or ``below`` the
+    mean. ``auto`` takes the side that has a smaller share of its patches along the edges of the pictures.
     """
     shapes = [each.shape[:2] for each in features]
     vectors = np.concatenate([each.reshape(-1, each.shape[-1]) for each in features])
@@ -68,7 +70,10 @@ def find_components(
 
 
 def _find_axes(vectors: Vectors) -> tuple[Vectors, tuple[float, ...]]:
-    """Find the three axes (3, D) with the most variance, and their shares of it; missing axes are zeros."""
+    """Find the three axes (3, D) with the most variance, and the share of the variance along each.
+
+    If the vectors have fewer than three dimensions, the missing axes and shares are zeros.
+    """
     centred = vectors.astype(np.float64) - vectors.mean(axis=0, dtype=np.float64)
     variances, axes = np.linalg.eigh(centred.T @ centred)
     variances, axes = variances[::-1][:COUNT], axes.T[::-1][:COUNT]

@@ -67,7 +67,10 @@ def take_out(features: Vectors, bias: PositionBias | None) -> Vectors:
 def draw_references(
     kind: References, grid: PatchGrid, checkpoint: Checkpoint, *, rng: np.random.Generator
 ) -> Iterator[NDArray[np.uint8]]:
-    """Draw pictures without content, of the grid's size: eight of noise, or one of the mean colour."""
+    """Draw pictures without content, of the grid's size.
+
+    ``noise`` gives eight pictures of noise, ``blank`` gives one of the model's mean colour.
+    """
     width, height = grid.size
     if kind == "blank":
         colour = np.round(np.array(checkpoint.mean) * 255).astype(np.uint8)
@@ -78,7 +81,7 @@ def draw_references(
 
 
 def compare_patches(features: Vectors, row: int, column: int) -> Vectors:
-    """Compute the cosine similarity (rows, columns) of all patches to one of them."""
+    """Compute the cosine similarity (rows, columns) of all patches to the patch at ``row``, ``column``."""
     unit = scale_to_unit(features)
     return np.asarray(np.clip(unit @ unit[row, column], -1, 1))
 

@@ -32,10 +32,12 @@ def make_similarity_page(
     checkpoint: Checkpoint,
     patch: tuple[int, int] | None = None,
 ) -> str:
-    """Make one HTML file with a photograph and its features (rows, columns, D); it needs no network.
+    """Make one HTML file with a photograph and its features (rows, columns, D).
 
-    The page computes similarities from 8-bit features, within 0.01 of the exact values. It opens at
-    ``patch`` (row, column), by default the middle one; ``#patch=row,column`` in the address overrides it.
+    The page works without a network. It computes similarities from 8-bit features, within 0.01 of the exact
+    values. At first it shows ``patch`` (row, column), by default the middle one, or the patch that
+    ``#patch=row,column`` in the address names. ``debias`` names the pictures on which the position bias was
+    measured; None means that it was not subtracted.
     """
     grid = photo.grid
     row, column = patch or (grid.rows // 2, grid.columns // 2)
@@ -63,7 +65,10 @@ def make_similarity_page(
 
 
 def quantise(features: Vectors) -> NDArray[np.int8]:
-    """Quantise features to 8 bits, each scaled by its largest entry; directions are kept, lengths are not."""
+    """Quantise features to 8 bits; each feature vector keeps its direction, but not its length.
+
+    Each vector is first scaled so that its largest entry becomes 127.
+    """
     unit = scale_to_unit(features)
     largest = np.abs(unit).max(axis=-1, keepdims=True)
     return np.round(unit / np.where(largest > 0, largest, 1) * 127).astype(np.int8)

@@ -31,7 +31,10 @@ class Photo:
     grid: PatchGrid
 
     def shrink(self, room_px: int) -> Image.Image:
-        """Return the picture as large as fits, with every patch a square of whole pixels."""
+        """Return the picture resized to at most ``room_px`` per side, at least one pixel per patch.
+
+        Every patch becomes a square of whole pixels.
+        """
         rows, columns = self.grid.rows, self.grid.columns
         cell = max(1, room_px // max(rows, columns))
         size = (columns * cell, rows * cell)

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Attention:
-    """The attention of the CLS token in one layer; the shares of a head add up to 1."""
+    """The share of the CLS token's attention that each token gets in one layer.
+
+    The shares of one head add up to 1.
+    """
 
     layer: int  # from 0
     patches: Vectors  # (heads, rows, columns)
@@ -27,7 +30,7 @@ class Attention:
     cls: Vectors  # (heads,), attention of CLS to itself
 
     def pick(self, head: int | None) -> Vectors:
-        """Return the map (rows, columns) of a head, or the mean over all heads.
+        """Return the map (rows, columns) of a head, or the mean over all heads if ``head`` is None.
 
         Raises:
             ConfigError: the layer has no head of this number.
@@ -37,7 +40,9 @@ class Attention:
         return np.asarray(self.patches[check_index("head", head, len(self.patches))])
 
     def divide(self, head: int | None) -> dict[str, float]:
-        """Sum the attention to patches, registers and CLS itself, for a head or the mean of all heads.
+        """Return how the attention of CLS is divided among ``patches``, ``registers`` and ``cls`` itself.
+
+        The three shares are those of a head, or the means over all heads if ``head`` is None.
 
         Raises:
             ConfigError: the layer has no head of this number.
@@ -115,8 +120,9 @@ class PatchReader:
     def read_features(self, pixels: NDArray[np.uint8], *, layer: int = -1) -> Vectors:
         """Compute the patch features (rows, columns, D) after one layer, for a picture (H, W, 3).
 
-        The model's last norm is applied after every layer, as in DINOv2's own code. So layers are
-        comparable, and the last layer gives the patch tokens of which embeddings are made.
+        The model's last norm is applied to the output of the layer, whichever it is, as in DINOv2's own
+        code. So layers are comparable, and the last layer gives the patch tokens of which embeddings are
+        made. Negative layers count from the last.
 
         Raises:
             ConfigError: the model has no layer of this number, or a side is not a multiple of the patch.
@@ -135,7 +141,10 @@ class PatchReader:
     def _run_blocks(
         self, pixels: NDArray[np.uint8], *, until: int
     ) -> "tuple[Tensor, tuple[Tensor, Tensor] | None]":
-        """Compute the hidden states after the first blocks, and DINOv3's rotary positions."""
+        """Compute the hidden states after the first ``until`` blocks, and DINOv3's rotary positions.
+
+        The rotary positions are None for other families.
+        """
         import torch
 
         planes = torch.from_numpy(normalise(pixels[None], self.checkpoint))
@@ -164,7 +173,7 @@ class PatchReader:
 
 
 def check_index(name: str, index: int, count: int) -> int:
-    """Check a layer's or head's number and count it from 0; negative numbers count from the last.
+    """Check the number of a layer or head and return it counted from 0; -1 is the last.
 
     Raises:
         ConfigError: the model has no layer or head of this number.

@@ -56,9 +56,10 @@ class Candidate(ABC):
     runs: tuple[Run, ...]
 
     def compute(self, pixels: NDArray[np.generic], run: Run) -> Arrays:
-        """Compute the outputs for any number of pictures, in batches of the size that the file declares.
+        """Compute the outputs, by name, for any number of pictures.
 
-        ``pixels`` are (N, H, W, 3) for a model that takes bytes, otherwise (N, 3, H, W).
+        ``pixels`` are (N, H, W, 3) for a model that takes bytes, otherwise (N, 3, H, W). They are computed in
+        batches of the size that the file declares, or one by one if that size is dynamic.
         """
         is_last = self.form.layout == "NHWC"
         if is_last != (pixels.shape[-1] == 3):
@@ -79,14 +80,14 @@ class Candidate(ABC):
 
     @property
     def has_open_sides(self) -> bool:
-        """Whether height or width is dynamic; then failing at a size is a fault of the file."""
+        """Whether height or width is dynamic; if so, a failure at some size is a fault of the file."""
         return self.form.height is None or self.form.width is None
 
     @abstractmethod
     def compute_batch(
         self, values: NDArray[np.generic], run: Run
     ) -> dict[str, NDArray[np.generic]]:
-        """Compute exactly one batch in the declared input form."""
+        """Compute the outputs, by name, for exactly one batch in the declared input form."""
 
 
 def first_line(err: Exception) -> str:

@@ -69,7 +69,8 @@ class ModelExamination:
     def examine(self, run: Run, *, pixels: str | None, say: Say) -> SizeResult:
         """Check one way to compute the model; if it differs from the reference, find the fault.
 
-        ``pixels`` is the input's form of pixels, if a check at another size has already found it.
+        ``pixels`` names the form of pixels that the model expects, if a check at another size has already
+        found it.
         """
         feeds = list_feeds(self.candidate.form, self.reference.checkpoint)
         if pixels:
@@ -174,7 +175,10 @@ class ModelExamination:
         return NamedFault(faults.HALF_TOO_COARSE, words)
 
     def _is_lost_in_half(self, usual: Explanation) -> bool:
-        """Check whether float16 in the reference makes a similar difference: over a quarter as large."""
+        """Check whether float16 alone explains the difference.
+
+        It does if computing in float16 changes the reference by over a quarter of the model's difference.
+        """
         planes = normalise(self.few, self.reference.checkpoint)
         halved = compute_in_float16(self.reference.network, planes)
         right = self.right.of_tiles(slice(len(self.few)))
@@ -186,7 +190,7 @@ class ModelExamination:
         return own is not None and own.difference > usual.difference / 4
 
     def _find_overflow(self, answers: dict[str, Arrays], run: Run) -> NamedFault | None:
-        """Find an overflow: NaN or infinity in the outputs for every form of pixels."""
+        """Return a fault if every form of pixels gives NaN or infinity in the outputs; else None."""
         shares = [
             1 - float(np.mean([np.isfinite(array).mean() for array in outputs.values()]))
             for outputs in answers.values()

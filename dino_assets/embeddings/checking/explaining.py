@@ -31,7 +31,10 @@ ROUNDING = 1e-5
 
 @dataclass(frozen=True)
 class Explanation:
-    """The form of pixels, faults and readings of outputs with which the reference is closest to a model."""
+    """The assumptions with which the reference is closest to a model.
+
+    They are a form of pixels (``feed``), the content of each output (``readings``), and faults.
+    """
 
     feed: str
     readings: dict[str, OutputReading]
@@ -62,7 +65,7 @@ class Question:
 
 
 def match_as_it_should_be(question: Question) -> Explanation | None:
-    """Find the form of pixels and the readings of outputs that differ least from the reference.
+    """Find the form of pixels and the content of each output with which a model is closest to the reference.
 
     Faults are not considered. Return None if no output has the shape of tokens.
     """
@@ -72,7 +75,8 @@ def match_as_it_should_be(question: Question) -> Explanation | None:
 def explain(question: Question) -> Explanation | None:
     """Find the faults that, planted in the reference, bring it closest to a model.
 
-    A wrong choice or order of tokens in an output counts as a fault, too.
+    A wrong choice or order of tokens in an output counts as a fault, too. Return None if no output has the
+    shape of tokens.
     """
     best = _match(question, question.right)
     while best and len(best.faults) < _MOST_FAULTS and best.difference > ROUNDING:
@@ -112,7 +116,7 @@ def _list_next(
 
 
 def _match(question: Question, tokens: Tokens, *, with_faults: bool = True) -> Explanation | None:
-    """Find the form of pixels and the readings that bring a model closest to these tokens."""
+    """Find the form of pixels and the content of each output that bring a model closest to ``tokens``."""
     matches = [
         Explanation(feed, readings, difference)
         for feed, outputs in question.answers.items()
@@ -144,9 +148,10 @@ def _read(
 
 
 def _measure(array: Vectors, reading: OutputReading, tokens: Tokens, right: Tokens) -> float:
-    """Measure the difference between an output and what a reading makes of tokens.
+    """Measure the difference between an output and what a reading makes of ``tokens``.
 
-    The unit is the spread of the reference's tokens over tiles.
+    The unit is the spread of the reference's tokens (``right``) over tiles. Infinity means that the two
+    cannot be compared.
     """
     expected = reading.make(tokens)
     if expected.shape != array.shape:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 class Fault:
     """A known fault of model files.
 
-    An approximation counts as a fault only if the outputs differ by more than the gate allows.
+    An approximation counts as a fault only if the outputs are outside of the limits of half precision.
     """
 
     name: str

@@ -74,7 +74,7 @@ class HuggingFaceCandidate(Candidate):
 
 
 def _read_processor(folder: Path) -> tuple[np.float32, NDArray[np.float32], NDArray[np.float32]]:
-    """Read the processor's factor for pixels, its mean and its std."""
+    """Read the factor, mean and std by which the folder's processor normalises pixels."""
     entries = read_object(folder / PREPROCESSOR, folder.name)
     mean, std = STATISTICS["imagenet"]
     if not entries.get("do_normalize", True):

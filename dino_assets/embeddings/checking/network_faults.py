@@ -18,7 +18,7 @@ _EPSILONS = (1e-5, 1e-6, 1e-12, 1e-3, 1e-8)
 
 
 def list_network_faults(network: FixedVit, model: Any) -> Iterator[NetworkFault]:
-    """List the mistakes that are possible in a network of this family."""
+    """List the mistakes that are possible in building a network of the same family as ``network``."""
     if network.cos is not None and network.sin is not None:
         yield from list_rope_faults(network, model)
     elif network.positions is not None:

@@ -23,7 +23,7 @@ _CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.2757771
 
 @dataclass(frozen=True)
 class Feed:
-    """A form of pixels that a model may expect."""
+    """A form of pixels that a model may expect, with the function that makes it from tiles."""
 
     words: str
     prepare: Callable[[Tiles], NDArray[np.generic]]

@@ -84,7 +84,7 @@ def find_largest_hidden(network: FixedVit, planes: Planes) -> float:
 
 
 def replaced(name: str, make: Callable[[FixedVit], Any]) -> Plant:
-    """Make a context manager that replaces an attribute of the network."""
+    """Make a fault to plant: the network's attribute ``name`` becomes the result of ``make``."""
 
     @contextmanager
     def plant(network: FixedVit) -> Iterator[None]:

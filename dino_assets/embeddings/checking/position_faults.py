@@ -13,7 +13,7 @@ from dino_assets.embeddings.encoder.vit import FixedVit
 
 
 def list_position_faults(network: FixedVit, model: Any) -> Iterator[NetworkFault]:
-    """List wrong ways to resize the table of positions, without those that give the right result here."""
+    """List wrong ways to resize the table of positions, except those that are right at the network's size."""
     own = network.positions
     assert own is not None
     height, width = network.grid

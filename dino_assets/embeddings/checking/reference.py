@@ -18,7 +18,7 @@ class ReferenceModel:
         self.model: Any = load_model(folder, checkpoint)
 
     def at(self, height: int, width: int) -> "ReferenceNetwork":
-        """Build the network for one size."""
+        """Build the reference for one size."""
         network = FixedVit(self.model, self.checkpoint, size_px=(height, width), outputs=ALL_TOKENS)
         return ReferenceNetwork(network.eval().requires_grad_(False), self.model, self.checkpoint)
 

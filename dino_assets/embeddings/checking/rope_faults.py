@@ -15,7 +15,7 @@ _THETAS = (10_000.0, 100.0)
 
 
 def list_rope_faults(network: FixedVit, model: Any) -> Iterator[NetworkFault]:
-    """List wrong rotations and wrong positions, without positions that give the right result here."""
+    """List wrong rotations and wrong positions, except positions that are right at the network's size."""
     cos, sin = network.cos, network.sin
     assert cos is not None
     assert sin is not None
@@ -90,7 +90,8 @@ def _turned_by(cos: Tensor, sin: Tensor) -> Plant:
 def _interleaved(heads: int, size: int) -> Plant:
     """Plant a rotation of neighbouring channels, by sorting even channels before odd ones.
 
-    Attention is the product of queries and keys, so a common order of channels does not change it.
+    The network rotates each channel of the first half together with one of the second half. Sorting makes
+    such pairs of neighbouring channels. Queries and keys are sorted alike, so their product does not change.
     """
     within = torch.cat([torch.arange(0, size, 2), torch.arange(1, size, 2)])
     order = torch.cat([within + head * size for head in range(heads)])

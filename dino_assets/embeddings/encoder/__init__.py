@@ -1,1 +1,1 @@
-"""Encoders: tiles to embeddings, by one of several engines with transformers' weights."""
+"""Encoders: they compute embeddings of tiles with one of several engines, from transformers' weights."""

@@ -62,7 +62,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class Engine:
-    """An entry in the table of engines: its numerics for a device, its builder and its version.
+    """An entry in the table of engines: its number types for a device, its builder and its version.
 
     Every engine that runs on a device computes float32 too.
     """
@@ -109,13 +109,14 @@ def list_engines(
     side_px: int,
     machine: Machine | None = None,
 ) -> Iterator[EngineSpec]:
-    """List engines to try, best first; on a CPU the last one is the reference, which never fails.
+    """List engines to try, best first; on a CPU the last one is the reference, PyTorch in float32.
 
-    Other engines are looked for only when the caller asks for the next item. So PyTorch is not imported if
+    The next engine is looked for only when the caller asks for the next item. So PyTorch is not imported if
     the caller uses the first engine and that engine does not need it.
 
     Raises:
-        ConfigError: the named engine is not installed, or does not run on that device.
+        ConfigError: the engine that ``compute`` names is not installed, or does not run on
+            ``compute.device``.
     """
     device = compute.device
     tokens = {} if device == "cpu" else {"tokens": DEVICE_TOKENS}
@@ -127,11 +128,13 @@ def list_engines(
 
 
 def find_engines(compute: ComputeSettings, *, machine: Machine | None = None) -> Iterator[Pair]:
-    """List engines and their numerics, best first, for any checkpoint; later ones are looked for on request.
+    """List engines and their number types, best first, for any checkpoint.
+
+    The next engine is looked for only when the caller asks for the next item.
 
     Raises:
-        ConfigError: the named engine is not installed, or does not run on that device. The call raises it,
-            not the first item.
+        ConfigError: the engine that ``compute`` names is not installed, or does not run on
+            ``compute.device``. The call itself raises the error, before an item is taken.
     """
     pairs = _find_pairs(compute, machine or Machine())
     first = next(pairs, None)

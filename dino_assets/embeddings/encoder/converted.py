@@ -26,7 +26,7 @@ _ONE_AT_A_TIME = threading.Lock()
 
 
 def label_network(source: NetworkSource, spec: EngineSpec, *, version: str) -> dict[str, object]:
-    """Collect everything that decides the result of a conversion."""
+    """Collect everything that decides the result of a conversion, as the label of the converted network."""
     return {
         "weights": source.checkpoint.weights_sha256,
         "network": source.checkpoint.network,
@@ -45,10 +45,11 @@ def open_converted(
     write: Callable[[Path], None],
     read: Callable[[Path], Opened],
 ) -> Opened:
-    """Read the network in a folder; if it is absent, damaged or has another label, write it first.
+    """Open the converted network in ``folder``; make it first if it is absent, damaged or has another label.
 
-    A flipped bit in a weight would make every later embedding wrong. So every file is verified before
-    use, which takes 0.1 s for a ViT-S. Without a folder nothing is cached.
+    ``write`` converts the network into a folder, and ``read`` opens it from there. A flipped bit in a weight
+    would make every later embedding wrong. So every file is verified before use, which takes 0.1 s for a
+    ViT-S. If ``folder`` is None or cannot be written, nothing is cached.
     """
     with _ONE_AT_A_TIME:
         if folder is None:
@@ -96,7 +97,7 @@ def _make(
 
 
 def _clear_leftovers(folder: Path) -> None:
-    """Remove folders that killed conversions left: those older than a day, which no conversion takes."""
+    """Remove temporary folders of killed conversions: those older than a day; no conversion takes so long."""
     for left in folder.parent.glob(f"{folder.name}-*"):
         with contextlib.suppress(OSError):
             if time.time() - left.stat().st_mtime > LEFT_AFTER_S:

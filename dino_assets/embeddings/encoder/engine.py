@@ -32,7 +32,7 @@ BATCH_TOKENS = 1600
 
 @dataclass(frozen=True)
 class EngineSpec:
-    """What an engine is and how it computes: library, device, numerics, tiles per call and threads."""
+    """What an engine is and how it computes: library, device, number type, tiles per call and threads."""
 
     engine: EngineName
     device: str  # cpu, cuda, cuda:1, mps
@@ -61,7 +61,7 @@ def count_tokens(checkpoint: Checkpoint, side_px: int) -> int:
 
 
 def fit_batch(checkpoint: Checkpoint, side_px: int, *, tokens: int = BATCH_TOKENS) -> int:
-    """Choose how many tiles per call keep the device busy."""
+    """Choose how many tiles per call keep the device busy: 1 to 256, with about ``tokens`` tokens in all."""
     return max(1, min(256, tokens // count_tokens(checkpoint, side_px)))
 
 
@@ -85,8 +85,9 @@ class Encoder(ABC):
     def encode(self, tiles: NDArray[np.uint8]) -> Tokens:
         """Embed any number of tiles (N, side, side, 3).
 
-        Every call of the engine has the same shape; the last call is padded. So a tile's tokens do not
-        depend on the number of tiles, and nothing is compiled twice.
+        Every call of ``run_batch`` gets the same number of tiles; the last call is padded. So a tile's
+        tokens do not depend on the number of tiles, and nothing is compiled twice. If the device runs out of
+        memory, this and all later calls get half as many tiles.
 
         Raises:
             ConfigError: the tiles have another shape or type.
@@ -136,7 +137,7 @@ class Encoder(ABC):
 
     @abstractmethod
     def run_batch(self, tiles: NDArray[np.uint8]) -> tuple[Vectors, ...]:
-        """Compute exactly ``spec.batch`` tiles.
+        """Compute the tokens of exactly ``spec.batch`` tiles, in the order of ``outputs``.
 
         Raises:
             DeviceMemoryError: the device has not enough memory.

@@ -54,7 +54,11 @@ class GateReport:
 
 
 def draw_gate_tiles(side_px: int, *, count: int = GATE_TILES, seed: int = 0) -> NDArray[np.uint8]:
-    """Draw the gate's tiles: textures and drawings by turns, always the same ones; none is symmetric."""
+    """Draw the gate's tiles, drawings and textures in turn.
+
+    Equal arguments give equal tiles. No tile is symmetric, so an engine that swaps rows and columns is
+    noticed.
+    """
     rng = np.random.default_rng([seed, side_px])
     return np.stack(
         [(_texture if number % 2 else _drawing)(rng, side_px) for number in range(count)]
@@ -155,7 +159,7 @@ def _least_cosines(precision: PrecisionClass, *, is_token: bool) -> tuple[float,
 
 
 def _find_leaks(tokens: Tokens, mean: Vectors, *, is_whole: bool) -> Iterator[str]:
-    """Detect a mean that includes or omits the wrong tokens.
+    """Find the tokens that a mean wrongly includes or omits; yield a message per fault.
 
     One wrong token among a thousand hardly changes a cosine. But it moves the means of all tiles towards
     that token, or away from it. This shift is measured as a share of one token.
@@ -183,9 +187,9 @@ def _find_leaks(tokens: Tokens, mean: Vectors, *, is_whole: bool) -> Iterator[st
 
 
 def measure_cosines(expected: Vectors, actual: Vectors) -> tuple[float, float]:
-    """Return the lowest cosine between a vector and the reference's: raw, and after subtracting the means.
+    """Return the lowest cosine between a vector and the reference's, twice: raw, and with means subtracted.
 
-    The second one is needed because nearly all vectors of an untrained network point in the same direction.
+    The raw cosine is not enough: nearly all vectors of an untrained network point in the same direction.
     """
     centred = _lowest(expected - expected.mean(axis=0), actual - actual.mean(axis=0))
     return _lowest(expected, actual), centred

@@ -56,9 +56,11 @@ def encode_in_threads(encoder: Encoder, tiles: Any) -> Tokens:
 def check_engine(
     spec: EngineSpec, encoder: Encoder, reference: ReferenceTokens, folder: Path
 ) -> GateReport:
-    """Compare an engine with the reference: first all tokens, then the requested ones alone.
+    """Compare an engine with the reference.
 
-    If the engine passes, its report is cached in ``folder``.
+    First, an engine with the same ``spec`` that returns all tokens is compared. If it passes, ``encoder``
+    itself is compared, which returns only the requested tokens. If both pass, the report is cached in
+    ``folder``.
     """
     started = time.perf_counter()
     log.info(

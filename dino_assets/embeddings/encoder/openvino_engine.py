@@ -62,7 +62,7 @@ def has_openvino() -> bool:
 def refuse_fork() -> None:
     """Refuse to compute in a process that was forked after a network was opened.
 
-    OpenVINO's threads do not exist in a forked process, so it would wait for ever.
+    OpenVINO's threads do not exist in a forked process, so the process would wait for ever.
 
     Raises:
         ConfigError: this process was forked after a network was opened.
@@ -90,8 +90,8 @@ def has_bf16() -> bool:
 class OpenVinoEncoder(Encoder):
     """An OpenVINO network, converted once and cached as a file; the next start takes a second.
 
-    Each thread has one stream and each stream one thread. So threads do not wait for each other at every
-    layer, and the numbers do not depend on the number of threads.
+    OpenVINO computes the calls of different threads in separate streams, each with one thread of its own. So
+    threads do not wait for each other at every layer, and the numbers do not depend on the number of threads.
     """
 
     def __init__(

@@ -63,7 +63,7 @@ def name_engine(spec: EngineSpec) -> str:
 
 @dataclass(frozen=True)
 class EngineFactory:
-    """The functions that list engines to try, build one, and list its library versions."""
+    """The functions that list engines to try, build one of them, and list its library versions."""
 
     list_specs: Callable[..., Iterable[EngineSpec]] = list_engines
     build: Callable[..., Encoder] = build_engine
@@ -84,11 +84,11 @@ def open_encoder(
     """Open the best engine that passes the gate; the engine named ``first`` is tried before the others.
 
     ``first`` is a name as ``name_engine`` gives it. The encoder is cached until ``forget_encoders``, so
-    the drops of a run share it. It is opened again if the checkpoint's files have changed since.
+    the drops of a run share it. If the checkpoint's files have changed since, the encoder is opened again.
 
     Raises:
         EngineRefusedError: no engine passes the gate.
-        ConfigError: the named engine cannot run here.
+        ConfigError: the engine that ``compute`` names cannot run here.
         CheckpointError: the weights are incomplete or damaged.
     """
     stamps = stamp_files(source.folder, source.checkpoint)
@@ -175,7 +175,10 @@ def _build(
 
 
 def _put_first(first: str | None, specs: Iterable[EngineSpec]) -> Iterator[EngineSpec]:
-    """Yield the engine named ``first``, then the others; specs after it are taken only when asked for."""
+    """Yield the engine named ``first``, then the others.
+
+    Specs that come after that engine in ``specs`` are taken only when the caller asks for the next engine.
+    """
     before: list[EngineSpec] = []
     remaining = iter(specs)
     for spec in remaining if first else ():

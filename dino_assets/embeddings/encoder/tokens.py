@@ -51,7 +51,7 @@ class Tokens:
         return self.of_tiles(slice(row, row + 1))
 
     def of_tiles(self, rows: slice) -> "Tokens":
-        """Return the tokens of some tiles."""
+        """Return the tokens of the tiles in a slice of ``rows``."""
         present = {name: getattr(self, name) for name in ALL_TOKENS}
         return Tokens(
             **{name: vectors[rows] for name, vectors in present.items() if vectors is not None}

@@ -108,5 +108,5 @@ class TorchEncoder(Encoder):
 def pays_to_compile(
     spec: EngineSpec, *, find_program: Callable[[str], str | None] = shutil.which
 ) -> bool:
-    """Check whether to compile the network: only on CUDA, and if gcc, which this needs, is installed."""
+    """Check whether to compile the network: only on CUDA, and only if gcc, which this needs, is installed."""
     return spec.device.startswith("cuda") and find_program("gcc") is not None

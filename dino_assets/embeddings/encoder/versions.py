@@ -13,7 +13,7 @@ from dino_assets.store.commits.sealing import digest
 
 
 def list_versions(spec: EngineSpec) -> list[str]:
-    """List what decides an engine's numbers besides its spec: libraries and the processor."""
+    """List what decides an engine's numbers besides its spec: versions of libraries, and the processor."""
     versions = [_torch_version(), version_of("transformers"), _processor(spec)]
     if version := ENGINES[spec.engine].version():
         versions.append(version)
@@ -21,7 +21,10 @@ def list_versions(spec: EngineSpec) -> list[str]:
 
 
 def name_engine_folder(source: NetworkSource, spec: EngineSpec, versions: list[str]) -> str:
-    """Name the folder of an engine's network and report; another processor or library gives another name."""
+    """Name the cache folder of an engine's converted network and gate report.
+
+    Another processor, or another version of a library, gives another name.
+    """
     what = [source.checkpoint.weights_sha256, source.checkpoint.network]
     how = [source.side_px, list(source.outputs), asdict(replace(spec, threads=1))]
     return digest([GATE_VERSION, PREPROCESSING_VERSION, what, how, versions])[:32]

@@ -3,7 +3,7 @@
 Photographs are decoded whole, as in ``images.decoding``. Pillow's ``draft`` could decode a JPEG at half
 size by leaving out frequencies. For photographs of 9 MP this saves an eighth of the decoding time. But it
 changes pixels of the 224 px square by up to 2 of 255 (at a quarter of the size by up to 25). So the
-vectors would no longer be comparable.
+vectors of one picture, decoded in both ways, would differ.
 """
 
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -31,7 +31,7 @@ _WAITING = 256
 class PictureResult:
     """The result for one picture: its vector, or the reason why it is unusable.
 
-    ``key`` is the name that ``prepare`` gave its content. ``is_new`` is true if the vector was computed now.
+    ``key`` is the picture's ``Prepared.key``. ``is_new`` is true if the vector was computed now.
     """
 
     vector: Vectors | None = None  # (D,)
@@ -77,8 +77,9 @@ def embed_prepared(
 ) -> Generator[PictureResult, None, None]:
     """Embed the tiles that ``prepare`` makes of pictures, ``batch`` at a time, in their order.
 
-    ``prepare`` runs in ``readers`` threads and ``encode`` in ``threads``. With 0 threads ``encode`` runs
-    in the caller's thread.
+    ``prepare`` runs in ``readers`` threads and ``encode`` in ``threads`` threads. If ``threads`` is 0,
+    ``encode`` runs in the caller's thread. If ``prepare`` gives no tile for a picture, but a vector or a
+    refusal, that is the picture's result.
 
     Raises:
         InvalidVectorsError: ``encode`` gave NaN or infinity.
@@ -96,7 +97,10 @@ def embed_prepared(
 
 
 def _gather(prepared: Iterable[Prepared], batch: int) -> Iterator[list[Prepared]]:
-    """Group prepared pictures into batches with ``batch`` tiles each, in their order."""
+    """Group prepared pictures into batches of at most ``batch`` tiles, in their order.
+
+    A batch also holds the pictures without a tile that come in between.
+    """
     waiting: list[Prepared] = []
     tiles = 0
     for each in prepared:

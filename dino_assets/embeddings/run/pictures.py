@@ -28,7 +28,7 @@ _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 class Prepared:
     """A prepared picture: its tile, or its vector if that is cached, or the reason why it is unusable.
 
-    ``key`` names its content in a cache of vectors.
+    ``key`` names the picture's content in a cache of vectors; it is empty if there is no cache.
     """
 
     tile: NDArray[np.uint8] | None = None  # (side, side, 3)
@@ -97,8 +97,9 @@ def read_picture(path: Path, *, max_bytes: int = MAX_FILE_BYTES) -> bytes:
 def to_square(pixels: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:
     """Resize a whole picture to (side, side, 3), bilinear and antialiased; the aspect ratio is lost.
 
-    A picture of exactly this side is unchanged. Widths are always resized before heights. Pillow 13 and
-    later resizes the heights of very tall pictures first, which changes pixels by up to one level.
+    A picture of exactly this size is returned unchanged. The width is always resized before the height.
+    Pillow 13 and later, left to itself, would resize the height of very tall pictures first. That changes
+    pixels by up to one level.
     """
     height, width = pixels.shape[:2]
     if height == width == side_px:

@@ -17,7 +17,7 @@ FORECAST = "forecast: "  # marks the log line with a run's forecast; `cli/run` l
 
 
 class ShardProgress:
-    """Progress of a drop's shards, logged from the messages of its workers."""
+    """Progress of a drop's shards, counted from the workers' messages and logged."""
 
     def __init__(
         self,
@@ -56,7 +56,10 @@ class ShardProgress:
         self._log(sentence, level=logging.WARNING)
 
     def count_copied(self, tiles: int, *, images: int, shards: int) -> None:
-        """Subtract copied tiles from the work; ``shards`` is how many shards are finished by copying."""
+        """Note that ``tiles`` tiles of ``images`` images are copied from stored embeddings, not computed.
+
+        ``shards`` is the number of shards that are finished by copying alone.
+        """
         self._copied, self._whole = tiles, shards
         self._todo -= tiles
         self._images -= images
@@ -128,7 +131,7 @@ class ShardProgress:
         return f"shard {done} of {self._shards}, {self._reused} reused"
 
     def finish(self) -> Spent:
-        """Log the summary; return the times and the metadata for operators."""
+        """Log the summary; return the times and the metadata that Dagster shows."""
         took_s = self._read_clock() - self._begun
         metadata: dict[str, Any] = {"shards_reused": self._reused, "shards_made": self._made}
         if self._copied:

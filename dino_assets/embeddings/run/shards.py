@@ -16,10 +16,10 @@ SHARD_TILES = 256
 
 @dataclass(frozen=True, eq=False)
 class Shard:
-    """Whole images of a drop; ``id`` is a hash of the shard's inputs.
+    """The tiles of some whole images of a drop; ``id`` is a hash of the shard's inputs.
 
-    ``number`` and ``first``, its first row, are its place in the drop. ``copied_rows`` are rows whose vectors
-    are already stored elsewhere.
+    ``number`` counts the drop's shards from 0. ``first`` is the number of the shard's first row in the drop's
+    table. ``copied_rows`` are stored embeddings of some of its images, to be copied instead of computed.
     """
 
     number: int
@@ -46,7 +46,7 @@ class WorkerReady:
 
 @dataclass(frozen=True)
 class Step:
-    """Message: some tiles are computed; seconds are summed over threads."""
+    """Message: some work is done, or there is a ``warning``; seconds are summed over threads."""
 
     tiles: int = 0
     read_s: float = 0.0
@@ -72,7 +72,8 @@ def cut_shards(
 ) -> list[Shard]:
     """Group a drop's tiles (sorted by id) into shards of whole images.
 
-    With ``is_placed`` the shard's first row is part of its id, because patch map files are named by row.
+    A shard has at most ``shard_tiles`` tiles, unless a single image has more. With ``is_placed`` the number
+    of the shard's first row is part of its id, because patch map files are named by row.
     """
     ids = tiles["image_id"].to_numpy(zero_copy_only=False)
     if not len(ids):

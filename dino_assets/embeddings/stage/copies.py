@@ -30,14 +30,17 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class _StoredImage:
-    """The place of an image whose requested tiles are all stored: a manifest and its parts."""
+    """The place of an image whose requested tiles are all stored: a manifest and the parts with its tiles."""
 
     manifest: Manifest
     parts: tuple[Part, ...]
 
 
 class ReusableVectors:
-    """Stored vectors that some shards can reuse. It keeps ids in memory and reads rows on request."""
+    """Stored vectors that some shards can reuse.
+
+    The object keeps in memory where the vectors are stored, and reads rows on request.
+    """
 
     def __init__(
         self,
@@ -71,7 +74,10 @@ class ReusableVectors:
         return [image for image in _list_image_ids(shard) if image in self._stored]
 
     def add_copied_rows(self, shard: Shard) -> Shard:
-        """Return the shard with its reusable rows, or without rows if a row is gone or damaged."""
+        """Return the shard with its reusable rows in ``copied_rows``.
+
+        If one of the rows is gone or damaged, ``copied_rows`` is None, so all rows must be computed.
+        """
         try:
             rows = [self._read_image(image) for image in self.list_images(shard)]
         except CorruptObjectError:
@@ -79,7 +85,7 @@ class ReusableVectors:
         return replace(shard, copied_rows=pa.concat_tables(rows)) if rows else shard
 
     def read_facts(self, shard: Shard) -> dict[str, Any]:
-        """Return the facts about the engine that computed a shard's reusable rows."""
+        """Return the facts about the engine that computed the vectors of a shard's first reusable image."""
         facts = self._stored[self.list_images(shard)[0]].manifest.facts
         names = ("engine", "engine_version", "batch", "gate", "refused")
         return {name: facts[name] for name in names if name in facts}

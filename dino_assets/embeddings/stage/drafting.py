@@ -58,9 +58,9 @@ def draft_embeddings(
     options: EmbeddingOptions = DEFAULT,
     shard_tiles: int = SHARD_TILES,
 ) -> Draft:
-    """Draft the embeddings of a drop's tiles; a model is loaded only if a tile must be computed.
+    """Draft the embeddings of a drop's tiles; nothing is computed before ``produce`` is called.
 
-    The space depends on the side of the drop's tiles.
+    A model is loaded only if a tile must be computed. The space depends on the side of the drop's tiles.
 
     Raises:
         NotCommittedError: the drop's tiles are not committed.
@@ -123,7 +123,7 @@ def draft_embeddings(
 
 
 def _warn_of_loss(store: ObjectStore, output: OutputId, options: EmbeddingOptions) -> None:
-    """Warn if a drop will lose columns, fp32 or patch maps that it had with other options."""
+    """Warn if a drop's new embeddings will lack columns, fp32 or patch maps that the stored ones have."""
     try:
         before = find_manifest(store, output)
     except CorruptObjectError:
@@ -150,7 +150,11 @@ def _push_parts(
     receipts: dict[int, Receipt | None],
     progress: ShardProgress,
 ) -> None:
-    """Push every shard's parts in order, as they are stored; add the new receipts to ``receipts``."""
+    """Store the missing shards, and give the parts of all shards to ``out`` in the order of the shards.
+
+    A part is given as soon as its shard and all shards before it are stored. The new receipts are added to
+    ``receipts``.
+    """
     missing = [shard for shard in shards if receipts[shard.number] is None]
     todo, shards_with_rows = _reuse_vectors(job, missing, receipts, progress)
     with ExitStack() as stack:
@@ -203,9 +207,10 @@ def _reuse_vectors(
     receipts: dict[int, Receipt | None],
     progress: ShardProgress,
 ) -> tuple[list[Shard], Iterable[Shard]]:
-    """Store the shards whose vectors can all be reused; return the other shards, twice.
+    """Store the shards whose vectors can all be reused; return the other shards as a list and an iterable.
 
-    The list has the shards to compute. The iterable gives them one by one, each with the rows to copy.
+    The list has the shards as they are. The iterable gives the same shards one by one, each with its rows to
+    copy.
     """
     if job.options.with_patches or not missing:  # patch maps are not reused
         return missing, missing

@@ -71,10 +71,11 @@ def compare_drops(
     column: EmbeddingColumn = "cls",
     past_drops: int = MAX_PAST_DROPS,
 ) -> list[DropDrift]:
-    """Compare drops with all other drops that are committed in the handle's space.
+    """Compare drops with all other drops that are committed in the space of ``embeddings``.
 
     Manifests contain no time, so "past" drops are all other drops, including later ones. If there are more
-    than ``past_drops``, a hash of their names decides which are used, always the same. Each is read once.
+    than ``past_drops``, a hash of their names decides which are used, always the same. Each past drop is read
+    once.
 
     Raises:
         NotCommittedError: a drop is not committed in this space.
@@ -86,7 +87,7 @@ def compare_drops(
 
 @dataclass
 class PastDrops:
-    """The drops to compare with: thinned, and read on first use."""
+    """The drops to compare with. Each is read on first use, and only its thinned vectors are kept."""
 
     embeddings: CommittedTable
     column: EmbeddingColumn
@@ -94,14 +95,17 @@ class PastDrops:
     read: dict[str, Vectors | None] = field(default_factory=dict)
 
     def names(self) -> list[str]:
-        """List all drops with at least ``MIN_TILES`` tiles, in the order of a hash of their names."""
+        """List all drops with at least ``MIN_TILES`` tiles, sorted by a hash of their names."""
         names = [
             str(m.recipe.output.drop) for m in self.embeddings.manifests if m.rows >= MIN_TILES
         ]
         return sorted(names, key=lambda name: hashlib.sha256(name.encode()).hexdigest())
 
     def read_others(self, drop: str) -> dict[str, Vectors]:
-        """Read at most ``most`` other drops, by name; drops embedded without the column are left out."""
+        """Return the vectors of at most ``most`` drops other than ``drop``, by the drop's name.
+
+        Drops that were embedded without the column are left out.
+        """
         others: dict[str, Vectors] = {}
         for name in self.names():
             if len(others) == self.most:

@@ -28,9 +28,10 @@ _READERS = 16
 
 
 def find_holders(store: ObjectStore, output: OutputId, images: Collection[str]) -> list[Row]:
-    """List drops that may hold vectors of these images in an output's space, with their tiles' content hash.
+    """List the drops that may hold vectors of ``images`` in an output's space.
 
-    The index may be wrong, so the caller must check the manifests and rows.
+    Each entry is a drop's name and the content hash of the tiles that were embedded. The index may be wrong,
+    so the caller must check the drop's manifest and rows.
     """
     rows = read_index(store, _name_index(output), partial(_list_rows, store, output))
     ordered = sorted(rows)
@@ -59,7 +60,7 @@ def _make_row(output: OutputId, tiles: str, images: Iterable[str]) -> Row:
 
 
 def _list_rows(store: ObjectStore, output: OutputId) -> Iterator[Row]:
-    """List the index rows of all embeddings that are committed in a space."""
+    """List the index rows, one per drop, of all embeddings that are committed in a space."""
     listed = list_objects(store, manifest_prefix(output.asset, output.space))
     manifests = []
     for key, manifest in read_listed(store, listed).items():
@@ -73,7 +74,10 @@ def _list_rows(store: ObjectStore, output: OutputId) -> Iterator[Row]:
 
 
 def _read_row(store: ObjectStore, embeddings: Manifest) -> Row | None:
-    """Read a drop's images, if possible from its ``tiles``, which are a fiftieth of the embeddings' size."""
+    """Make a drop's index row from the ids of its images; return None if they cannot be read.
+
+    The ids are read from the drop's ``tiles`` if possible: their size is a fiftieth of the embeddings' size.
+    """
     output, made_of = embeddings.recipe.output, str(embeddings.recipe.inputs.get("tiles"))
     for manifest in (_find_tiles(store, output, made_of), embeddings):
         try:

@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 class Origins(NamedTuple):
-    """One origin per tile of a pool, None if unknown; ``unknown`` has the reason per drop."""
+    """One origin per tile of a pool, None if it is unknown; ``unknown`` has the reason for each such drop."""
 
     tiles: list[TileOrigin | None]
     unknown: dict[str, str]
@@ -25,7 +25,8 @@ class Origins(NamedTuple):
 def read_origins(tiles: CommittedTable, pool: TilePool) -> Origins:
     """Read the origins of all tiles of a pool, drop by drop; only four columns are read.
 
-    A map can be drawn without origins, so a drop whose ``tiles`` cannot be read is logged and recorded.
+    A map can be drawn without origins. So if a drop's ``tiles`` cannot be read, that is only logged, and the
+    reason goes into ``unknown``.
     """
     origins: list[TileOrigin | None] = [None] * len(pool)
     unknown: dict[str, str] = {}
@@ -50,6 +51,6 @@ def read_origins(tiles: CommittedTable, pool: TilePool) -> Origins:
 def hash_tiles(tiles: CommittedTable) -> dict[str, str]:
     """Return the content hash of each drop's ``tiles`` as recipe inputs.
 
-    The inputs are named ``tiles/DROP``. A drop's name has no ``/``, so no input is taken for a drop.
+    The inputs are named ``tiles/DROP``. A drop's name has no ``/``, so no such input is mistaken for a drop.
     """
     return {f"tiles/{m.recipe.output.drop}": content_hash(m) for m in tiles.manifests}

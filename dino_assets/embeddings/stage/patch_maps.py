@@ -26,7 +26,7 @@ _LEVEL = 1
 def put_patches(
     store: ObjectStore, output: OutputId, patches: NDArray[Any], rows: Sequence[int]
 ) -> list[Part]:
-    """Store the patch maps (N, P, D) of the table's ``rows``."""
+    """Store the patch maps (N, P, D) of the table's ``rows``; return one part per row."""
     codec = pa.Codec("zstd", compression_level=_LEVEL)
     parts = []
     for row, patch_map in zip(rows, patches, strict=True):

@@ -67,8 +67,9 @@ def choose_pool(
 ) -> CommittedTable:
     """Narrow the embeddings to the drops of a pool: the chosen drops, without retired ones.
 
-    ``committed`` are the drops of a result that is already committed. They stay in the pool even if they were
-    retired or renamed since. If ``committed`` is given, names and tags that do not exist are ignored.
+    Without ``drops`` and ``tags``, all drops are chosen. ``committed`` are the drops of a result that is
+    already committed. They stay in the pool even if they were retired or renamed since. If ``committed`` is
+    given, names and tags that do not exist are ignored.
 
     Raises:
         ConfigError: ``committed`` is None, and a drop or a tag does not exist or a named drop is retired.
@@ -86,7 +87,7 @@ def read_pool(embeddings: CommittedTable, column: EmbeddingColumn) -> TilePool:
     """Read all tiles of the embeddings into memory, with their vectors in ``column``.
 
     Raises:
-        MixedSpacesError: a part's metadata names another space.
+        MixedSpacesError: a stored part of a drop's table belongs to another space.
         ConfigError: a drop was embedded without the column.
     """
     drops: list[str] = []

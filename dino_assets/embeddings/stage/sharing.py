@@ -32,7 +32,10 @@ def share_encoders() -> Iterator[None]:
 
 @contextmanager
 def use_workers() -> Iterator[Workers]:
-    """Yield the workers of the active block; without a block, yield new workers and close them at the end."""
+    """Yield the workers of the active ``share_encoders`` block.
+
+    Without such a block, yield new workers and close them at the end.
+    """
     with _lock:
         of_block = _blocks[0] if _blocks else None
     if of_block is not None:

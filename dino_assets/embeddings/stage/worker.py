@@ -127,7 +127,7 @@ class _Result:
 
 
 class _Worker:
-    """A worker with threads that read ahead and encode; the caller's thread cuts tiles and stores shards."""
+    """A worker: one thread opens the next image, others encode; the caller's cuts tiles and stores."""
 
     def __init__(self, job: EmbeddingJob, ready: ReadyEncoder) -> None:
         self.job = job
@@ -166,8 +166,8 @@ class _Worker:
     def _run_trial(self, shard: Shard) -> WorkerReady:
         """Measure the speed on a few real tiles, for the forecast.
 
-        For a small drop the trial would take longer than the tiles. If this encoder was timed for an earlier
-        drop, a small drop uses that time.
+        For a small drop the trial would take longer than computing its tiles. So a small drop uses the speed
+        that was measured for an earlier drop, if this encoder has one.
         """
         spec = self.encoder.spec
         image = next(self._images([shard]))
@@ -323,7 +323,7 @@ def store_shard(
     facts: Mapping[str, Any],
     patches: Sequence[Part] = (),
 ) -> Receipt:
-    """Store a shard's rows in the order of its tiles, then its receipt."""
+    """Store a shard's rows in the order of its tiles, then its receipt; return the receipt."""
     place = {name: row for row, name in enumerate(rows["tile_id"].to_pylist())}
     rows = rows.take([place[name] for name in shard.tiles["tile_id"].to_pylist()])
     about = {"asset": output.asset, "space": output.space}

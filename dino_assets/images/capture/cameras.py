@@ -1,4 +1,7 @@
-"""Focal length of a camera in pixels, from a photograph's metadata: with it, a height gives a ground size."""
+"""Focal length of a camera in pixels, from a photograph's metadata.
+
+With the focal length and the height, the size of the ground in the picture can be computed.
+"""
 
 import csv
 import io
@@ -62,12 +65,13 @@ def find_focal_px(optics: Optics, *, width: int, height: int) -> tuple[float, st
 
 
 def find_resize(optics: Optics, *, width: int, height: int) -> float:
-    """Find a picture's size relative to its size when it was shot: 0.5 if a tool halved it.
+    """Find a picture's size relative to its size when it was shot: 0.5 if a tool halved its sides.
 
     The calibrated principal point lies in the middle of the picture as shot, within a few percent, so it
     tells the size of that picture. Tools that resize keep the point but rewrite EXIF's width. If the two
     sides have different scales, the picture was cropped. Then the larger scale counts, which is that of the
-    uncropped side: 1 for 16:9 cropped from 3:2.
+    uncropped side: 1 for 16:9 cropped from 3:2. If the point is unknown, EXIF's width is used. If that is
+    unknown, too, the result is 1.
     """
     long_px = max(width, height)
     center = optics.calibrated_center_x_px
@@ -138,7 +142,7 @@ def _calibrated(optics: Optics, width: int, height: int) -> float | None:
 def _compare_sides(optics: Optics, *, width: int, height: int) -> tuple[float, float] | None:
     """Divide a picture's long and short side by those that the calibrated principal point implies.
 
-    None if the principal point is not known.
+    Return None if the principal point is not known.
     """
     x, y = optics.calibrated_center_x_px, optics.calibrated_center_y_px
     if x is None or y is None or x <= 0 or y <= 0:

@@ -43,7 +43,8 @@ def read_table(exif: Image.Exif, table: ExifTags.IFD | None = None) -> Tags:
 def read_editor(main: Tags, taken: datetime | None) -> str | None:
     """Read the name of the program that wrote the file again after the shot; None if none did.
 
-    A viewer that turns a picture leaves the camera's angles in the file unchanged.
+    The file was written again if EXIF's time of the last change is more than a minute after the shot. This
+    matters because a viewer that turns a picture leaves the camera's angles in the file unchanged.
     """
     written = read_stamp(read_word(main.get(_BASE.DateTime)), None)
     if taken is None or written is None or written - taken <= _WRITING:
@@ -62,7 +63,7 @@ def is_turned_unmarked(main: Tags, photo: Tags, size: tuple[int, int]) -> bool:
 
 
 def read_satellite_date(gps: Tags) -> date | None:
-    """Read the date that GPS gave, in UTC."""
+    """Read the date that GPS gave, in UTC; None if it is missing or invalid."""
     match = STAMP.fullmatch(read_word(gps.get(_GPS.GPSDateStamp)) or "")
     try:
         return date(int(match[1]), int(match[2]), int(match[3])) if match else None
@@ -91,7 +92,7 @@ def _read_degrees(parts: Any, reference: object, signs: str) -> float | None:
 
 
 def read_exif_altitude_m(gps: Tags) -> float | None:
-    """Read metres above the sea."""
+    """Read the altitude in metres above the sea; None if it is missing or invalid."""
     value = read_height_m(gps.get(_GPS.GPSAltitude))
     if value is None:
         return None

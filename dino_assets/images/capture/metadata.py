@@ -46,7 +46,10 @@ _DNG_VERSION = 0xC612
 
 
 def read_capture(data: bytes) -> Capture:
-    """Read one photograph's capture metadata; never raise, never decode pixels."""
+    """Read one photograph's capture metadata, without decoding pixels.
+
+    No error is raised: if the file is damaged, all fields are None.
+    """
     try:
         size, exif, packets = _open(data)
     except Exception:  # noqa: BLE001 - a damaged file has no metadata
@@ -127,7 +130,10 @@ def _open_heif(data: bytes) -> tuple[tuple[int, int], Image.Exif, list[bytes]]:
 
 
 def _raw_size(data: bytes) -> tuple[int, int] | None:
-    """Read the size of a developed DNG; its first picture is only a small preview."""
+    """Read the size that a DNG has when it is developed; None if rawpy is missing or refuses the file.
+
+    The first picture in the file, whose size Pillow reads, is only a small preview.
+    """
     try:
         import rawpy
 

@@ -26,7 +26,10 @@ class Direction(NamedTuple):
 
 
 def read_pose(words: Mapping[str, str], make: str | None) -> Direction | None:
-    """Read the direction from XMP names that begin with ``Camera:`` or ``sensefly:``; None if missing."""
+    """Read the direction from XMP names that begin with ``Camera:`` or ``sensefly:``.
+
+    Return None if yaw or pitch is missing, or if an angle is impossible. ``make`` is the camera's maker.
+    """
     for space in ("Camera", "sensefly"):
         yaw, pitch, roll = (
             read_number(words.get(f"{space}:{name}")) for name in ("Yaw", "Pitch", "Roll")
@@ -52,7 +55,7 @@ def is_fisheye(words: Mapping[str, str]) -> bool:
 
 
 def turn_to_gimbal(yaw_deg: float, pitch_deg: float, roll_deg: float) -> Direction:
-    """Convert the angles of an aircraft with a camera fixed to look down to a gimbal's angles."""
+    """Convert an aircraft's angles to a gimbal's angles, for a camera that is fixed to look down."""
     yaw, pitch, roll = map(math.radians, (yaw_deg, pitch_deg, roll_deg))
     # The picture's right side and the middle ray, as north, east, down.
     right = (

@@ -31,8 +31,8 @@ def walk_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
 def read_xmp_packets(data: bytes, *, most_bytes: int) -> list[bytes]:
     """Read the XMP packets of a JPEG in the order of the file, up to ``most_bytes`` in all.
 
-    Editors add their packet to the camera's. Data too long for one packet (tone curves, thumbnails) is in
-    extensions, which have another name and are not read.
+    An editor may add a packet of its own after the camera's. Data too long for one packet (tone curves,
+    thumbnails) is in extensions, which have another name and are not read.
     """
     packets: list[bytes] = []
     for marker, start, end in walk_segments(data):

@@ -53,7 +53,10 @@ def read_first_word(*values: object) -> str | None:
 
 
 def read_stamp(stamp: str | None, part: str | None) -> datetime | None:
-    """Read a time of the camera's clock; fractions of a second come from ``stamp``, or else from ``part``."""
+    """Read a time of the camera's clock from ``stamp``.
+
+    Fractions of a second are read from ``stamp`` too, or else from ``part``, a text of digits.
+    """
     match = STAMP.fullmatch(stamp or "")
     if match is None or match[4] is None:
         return None

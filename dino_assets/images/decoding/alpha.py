@@ -1,7 +1,7 @@
-"""Removal of premultiplied alpha: colours stored darker by their transparency are restored.
+"""Removal of premultiplied alpha: colours that were stored multiplied by their alpha are restored.
 
-Pillow divides by alpha for some TIFFs only, depending on depth and compression. This module does it for all
-TIFFs: 8-bit samples like Pillow, samples of more than 16 bits before they are scaled to 8.
+Pillow divides by alpha for some TIFFs only, depending on depth and compression. With this module, all TIFFs
+are divided: 8-bit samples as Pillow does, 16-bit integers after they are scaled to 8 bit, others before.
 """
 
 from typing import Any
@@ -13,9 +13,10 @@ _BAND_VALUES = 2**22
 
 
 def divide_alpha(pixels: NDArray[Any], *, band_values: int = _BAND_VALUES) -> NDArray[Any]:
-    """Divide the colours of (H, W, C + 1) by the last channel, in place; return them as (H, W, C).
+    """Divide the colours of pixels (H, W, C + 1) by the last channel, alpha, in place.
 
-    The alpha of an opaque pixel is the largest integer, or 1 for floats. Fully transparent pixels become 0.
+    Return the colours (H, W, C). The alpha of an opaque pixel is the largest integer of the type, or 1 for
+    floats. Fully transparent pixels become 0.
     """
     colours, alpha = pixels[..., :-1], pixels[..., -1:]
     is_float = pixels.dtype.kind == "f"

@@ -52,7 +52,7 @@ def _find_primary(file: Any) -> Any:
     """Find the primary picture; libheif leaves out pictures that it cannot read.
 
     Raises:
-        UnusableImageError: undecodable: the primary picture is missing.
+        UnusableImageError: the primary picture is missing; ``reason`` is undecodable.
     """
     picture = file[file.primary_index] if len(file) else None
     if picture is None or not picture.info.get("primary"):
@@ -65,7 +65,13 @@ def _find_primary(file: Any) -> Any:
 
 
 def _check_boxes(data: bytes) -> None:
-    """Refuse a HEIC whose outermost boxes exceed the file; phones may append bytes that are not a box."""
+    """Refuse a HEIC whose outermost boxes extend beyond the end of the file.
+
+    Bytes after the picture that are not a box are accepted, because phones append such bytes.
+
+    Raises:
+        UnusableImageError: ``reason`` is truncated.
+    """
     at = 0
     kinds: set[bytes] = set()
     while at + 8 <= len(data):

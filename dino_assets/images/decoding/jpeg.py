@@ -2,7 +2,8 @@
 
 libjpeg decodes damaged data to gray or shifted blocks, and only warns. It also warns of damage that no pixel
 depends on: bytes that some cameras leave between header segments, or an incomplete colour profile. So a
-picture with a warning is decoded again without these segments; a second warning is about pixels.
+picture with a warning is decoded again without such bytes and without the segments that no pixel depends on.
+A second warning then is about pixels, and the picture is refused.
 """
 
 from collections.abc import Iterator
@@ -20,10 +21,12 @@ _COLOUR_SPACE = (0xE0, 0xEE)
 
 
 def decode_strictly(data: bytes, colours: str = "RGB") -> NDArray[np.uint8] | None:
-    """Decode a complete JPEG; None if simplejpeg cannot read it for another reason than damage.
+    """Decode a complete JPEG; return None if it is not damaged, but simplejpeg does not support it.
+
+    ``colours`` is simplejpeg's name for the wanted colours.
 
     Raises:
-        UnusableImageError: truncated, undecodable: pixels are missing or wrong.
+        UnusableImageError: pixels are missing or wrong; ``reason`` is truncated or undecodable.
     """
     try:
         return np.asarray(simplejpeg.decode_jpeg(data, colours, strict=True))

@@ -21,7 +21,10 @@ _collected = threading.local()
 
 @contextmanager
 def collect_libtiff_errors() -> Iterator[list[str]]:
-    """Collect the errors that libtiff reports in this thread. Its warnings are switched off by Pillow."""
+    """Collect the errors that libtiff reports in this thread, in the list that the context returns.
+
+    Warnings are not collected, because Pillow switches them off.
+    """
     _install_handler()
     complaints: list[str] = []
     _collected.complaints = complaints

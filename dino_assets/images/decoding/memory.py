@@ -16,7 +16,7 @@ def check_memory(header: Header, *, most_bytes: int = MOST_BYTES) -> None:
     """Refuse a picture that needs more memory to decode than ``most_bytes``.
 
     Raises:
-        UnusableImageError: too-large.
+        UnusableImageError: ``reason`` is too-large.
     """
     needed = estimate_bytes(header)
     if needed > most_bytes:
@@ -29,7 +29,7 @@ def check_memory(header: Header, *, most_bytes: int = MOST_BYTES) -> None:
 
 
 def estimate_bytes(header: Header) -> int:
-    """Estimate the largest amount of memory that decoding needs."""
+    """Estimate how many bytes of memory decoding needs at its peak."""
     pixels, page = header.width * header.height, header.tiff
     if page is not None and page.is_readable:
         columns, rows = page.chunk_size

@@ -1,10 +1,10 @@
 """Decoding of photographs to upright 8-bit RGB, by one rule for every kind of pixel.
 
-* 8 bit: unchanged. Gray is repeated, bilevel becomes 0 and 255, a palette its colours. Transparency is
-  dropped; premultiplied colours are divided by it first. CMYK uses Pillow's conversion (Adobe's inversion
-  undone).
-* 16-bit integers keep their high byte, gray and colour alike; 12-bit ones their high 8 bits. They are never
-  clipped or stretched, so that pictures of one flight stay comparable.
+* 8 bit: unchanged. Gray is repeated in all three colours. Bilevel pixels become 0 and 255, indices of a
+  palette become its colours. Transparency is dropped; premultiplied colours are divided by it first. Pillow
+  converts CMYK, and undoes Adobe's inversion.
+* 16-bit integers keep their high byte, gray and colour alike; 12-bit integers keep their high 8 bits. The
+  values are never clipped or stretched, so that pictures of one flight stay comparable.
 * Signed, 32- and 64-bit integers and floats are scaled linearly from the picture's lowest finite value (0)
   to its highest (255). NaN, infinity and GDAL's nodata become 0, and so does a constant picture.
 * DNG: developed by LibRaw with the camera's white balance, sRGB, 8 bit, no automatic brightening.
@@ -106,7 +106,8 @@ def decode_image(data: bytes, *, large_px: int = LARGE_PIXELS) -> NDArray[np.uin
     To limit memory, photographs of more than ``large_px`` pixels are decoded one at a time.
 
     Raises:
-        UnusableImageError: as in ``read_header``; truncated and undecodable also for damaged pixels.
+        UnusableImageError: ``reason`` is as in ``read_header``. For missing or damaged pixels it is truncated
+            or undecodable.
     """
     header = read_header(data)
     count = header.width * header.height
@@ -134,7 +135,7 @@ def _check_agreement(header: Header, pixels: NDArray[np.uint8]) -> None:
 
 
 def turn_upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
-    """Undo an EXIF orientation; return the same array if it is upright, else one copy."""
+    """Turn pixels upright by their EXIF orientation; return the same array if it is upright, else a copy."""
     if orientation in (2, 3):
         pixels = pixels[:, ::-1]
     if orientation in (3, 4):
@@ -207,7 +208,7 @@ def _load_tiff(image: Image.Image) -> None:
     """Decode a TIFF with Pillow, and refuse it if libtiff reports an error.
 
     Raises:
-        UnusableImageError: truncated, undecodable.
+        UnusableImageError: ``reason`` is truncated or undecodable.
     """
     with collect_libtiff_errors() as complaints:
         try:
@@ -220,7 +221,10 @@ def _load_tiff(image: Image.Image) -> None:
 
 
 def _copy_pixels(image: Image.Image) -> NDArray[np.uint8]:
-    """Copy a loaded picture to RGB band by band; Pillow's own conversion needs two or three times more memory."""
+    """Copy a loaded picture to RGB pixels, some rows at a time.
+
+    Pillow's own conversion needs two or three times more memory.
+    """
     width, height = image.size
     pixels = np.empty((height, width, 3), np.uint8)
     rows = max(1, _BAND_PIXELS // width)
@@ -338,9 +342,9 @@ def _repeat_gray(gray: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _write_note(page: TiffPage | None, kind: str) -> str | None:
-    """Write which pages were left out and how pixels were scaled.
+    """Write a note about pages that were left out and pixels that were scaled; None if there are none.
 
-    ``kind`` is Pillow's mode or NumPy's type.
+    ``kind`` is Pillow's mode or NumPy's type of the pixels.
     """
     notes = [f"first of {page.pages} pages"] if page and page.pages > 1 else []
     if kind in ("I", "F") or (kind not in ("u1", "u2") and kind[1:] in ("1", "2", "4", "8")):

@@ -47,7 +47,7 @@ _MAX_PADDING_BYTES, _PADDING_STEP_BYTES = 2**20, 2**16
 class TiffPage:
     """The first page's tags, and the number of pages.
 
-    Tags that are not needed are present but empty.
+    Tags that this module does not use are in ``tags``, but without values.
     """
 
     order: str
@@ -144,11 +144,13 @@ class TiffPage:
 
 
 def read_page(data: bytes) -> TiffPage | None:
-    """Read the tags of a TIFF's first page, and count its pages; None if there is no complete page.
+    """Read the tags of a TIFF's first page, and count its pages.
+
+    Return None if the bytes are no TIFF, or hold no complete page.
 
     Raises:
-        UnusableImageError: undecodable or too-large: the tags contradict each other, are too many, or too
-            long.
+        UnusableImageError: the tags contradict each other, are too many, or too long; ``reason`` is
+            undecodable or too-large.
     """
     layout = find_layout(data[:16])
     if layout is None:
@@ -165,7 +167,7 @@ def check_size(page: TiffPage, *, max_bytes: int = MAX_SAMPLE_BYTES) -> None:
     """Refuse a page whose samples need more memory than ``max_bytes``.
 
     Raises:
-        UnusableImageError: too-large.
+        UnusableImageError: ``reason`` is too-large.
     """
     width, height = page.size
     columns, rows = page.chunk_size  # a tile may be larger than the picture
@@ -182,7 +184,7 @@ def check_whole(data: bytes, page: TiffPage) -> None:
     """Refuse a page with pixels beyond the end of the file.
 
     Raises:
-        UnusableImageError: truncated.
+        UnusableImageError: ``reason`` is truncated.
     """
     is_raw = page.first(259, _NONE) == _NONE and page.bits % 8 == 0
     for at, (offset, count) in enumerate(zip(*_places(page), strict=False)):
@@ -198,11 +200,11 @@ def check_whole(data: bytes, page: TiffPage) -> None:
 def check_chunks(data: bytes, page: TiffPage) -> None:
     """Refuse a page with damaged JPEG or zlib data, which Pillow and libtiff accept.
 
-    Of damaged JPEG data libjpeg only warns, and Pillow switches these warnings off. Neither Pillow nor
+    libjpeg only warns of damaged JPEG data, and Pillow switches these warnings off. Neither Pillow nor
     libtiff checks the checksum of a zlib stream.
 
     Raises:
-        UnusableImageError: truncated, undecodable.
+        UnusableImageError: ``reason`` is truncated or undecodable.
     """
     compression = page.first(259, _NONE)
     is_jpeg = compression == _JPEG and page.bits == 8
@@ -236,11 +238,11 @@ def _check_jpeg(chunk: bytes, page: TiffPage, *, samples: int) -> None:
 def read_samples(data: bytes, page: TiffPage) -> Samples:
     """Read colour samples (H, W, C) in the file's own type; C is 1, 3 or 4.
 
-    If 0 is white in the file, the colours are inverted. Premultiplied colours are followed by their alpha, as
-    one more channel.
+    If 0 is white in the file, the colours are inverted. Premultiplied colours are followed by their alpha, so
+    C is one more.
 
     Raises:
-        UnusableImageError: truncated, undecodable.
+        UnusableImageError: ``reason`` is truncated or undecodable.
     """
     width, height = page.size
     chunk_width, chunk_height = page.chunk_size
@@ -284,7 +286,7 @@ def read_samples(data: bytes, page: TiffPage) -> Samples:
 def scale_to_bytes(
     samples: Samples, *, nodata: float | None = None, band_values: int = BAND_VALUES
 ) -> NDArray[np.uint8]:
-    """Scale samples of any shape to 8 bit; 16-bit counts keep their high byte.
+    """Scale samples of any shape to 8 bit; of unsigned 16-bit samples, the high byte is returned.
 
     Signed, 32- and 64-bit and float samples are scaled linearly from the lowest (0) to the highest finite
     value (255) of the whole picture. Values that are not finite, and ``nodata``, become 0, and so does a
@@ -358,7 +360,7 @@ def _inflate(packed: bytes, expected: int) -> bytes:
     """Unpack ``expected`` bytes, and check the checksum that follows, perhaps after padding.
 
     Raises:
-        UnusableImageError: undecodable.
+        UnusableImageError: ``reason`` is undecodable.
     """
     stream = zlib.decompressobj()
     try:
@@ -375,7 +377,7 @@ def _drain(stream: "zlib._Decompress", packed: bytes, expected: int) -> None:
     The stream may hold ``expected`` bytes and some padding.
 
     Raises:
-        UnusableImageError: undecodable.
+        UnusableImageError: ``reason`` is undecodable.
     """
     most, count = expected + _MAX_PADDING_BYTES, 0
     try:
@@ -410,7 +412,7 @@ def _places(page: TiffPage) -> tuple[tuple[int, ...], tuple[int, ...]]:
 def _read_tags(
     data: bytes, order: str, page: Directory
 ) -> tuple[dict[int, tuple[int, ...]], float | None, bytes]:
-    """Read integer tags (unneeded ones stay empty), the nodata value and the JPEG tables."""
+    """Read the integer tags, the nodata value and the JPEG tables; tags that are not used stay empty."""
     tags: dict[int, tuple[int, ...]] = {}
     nodata, jpeg_tables = None, b""
     rows = (page.tags, page.kinds, page.counts, page.sizes, page.places)

@@ -36,7 +36,11 @@ class Layout:
 
 @dataclass(frozen=True)
 class Directory:
-    """Tags of one page: number, type, count of values, size and position of the data, each (N,)."""
+    """Tags of one page: number, type, count of values, size and position of the data, each (N,).
+
+    ``is_inline`` marks tags whose data is in the directory itself. ``following`` is the position of the next
+    directory, or 0.
+    """
 
     tags: NDArray[np.int64]
     kinds: NDArray[np.int64]
@@ -59,10 +63,13 @@ def find_layout(head: bytes) -> Layout | None:
 
 
 def walk_directories(read: ReadAt, layout: Layout, *, file_bytes: int) -> Iterator[Directory]:
-    """List a TIFF's complete directories, one per page, as each points at the next; stop at a loop or damage.
+    """List a TIFF's directories, one per page, in the order in which each points at the next.
+
+    The list ends at a loop, and before an incomplete directory.
 
     Raises:
-        UnusableImageError: undecodable: too many tags, or more tag data than the file has bytes.
+        UnusableImageError: there are too many tags, or more tag data than the file has bytes; ``reason`` is
+            undecodable.
     """
     offset, visited, total = layout.first, set[int](), 0
     while offset and offset not in visited and len(visited) < MAX_PAGES:

@@ -36,10 +36,10 @@ class Places:
 
 
 def make_view(capture: Capture, facts: ImageFacts, *, ground_m: float | None = None) -> View | None:
-    """Make the camera view over flat ground; None if position, height, direction or lens are unknown.
+    """Make the camera view over flat ground; return None if a necessary value is unknown or impossible.
 
-    The height is the one above take-off. If ``ground_m`` is given, the ground's height above the sea, the
-    height is the altitude minus ``ground_m``.
+    Necessary are position, height, yaw, pitch and focal length. The height is the one above take-off. If
+    ``ground_m``, the ground's height above the sea, is given, the height is the altitude minus ``ground_m``.
     """
     if ground_m is None:
         height_m = capture.relative_altitude_m
@@ -78,9 +78,11 @@ def make_view(capture: Capture, facts: ImageFacts, *, ground_m: float | None = N
 
 
 def judge_view(view: View | None, *, is_edited: bool = False) -> PlaceQuality:
-    """Judge how well a picture's ground position is known; ``none`` also if it shows the horizon.
+    """Judge how well a picture's ground position is known.
 
-    A picture edited after the shot may be turned or cropped, but keeps the angles of the shot.
+    The result is ``none`` if there is no view, or if the horizon is in the picture or close to it.
+    ``is_edited`` marks a picture that a program wrote again after the shot. It may be turned or cropped,
+    while its file still has the angles of the shot. So its quality begins with ``edited``.
     """
     if view is None:
         return "none"
@@ -102,9 +104,9 @@ def judge_view(view: View | None, *, is_edited: bool = False) -> PlaceQuality:
 
 
 def place_windows(view: View | None, windows: ArrayLike) -> Places:
-    """Compute the ground positions of windows (N, 4) of the upright picture: x, y, w, h.
+    """Compute the ground positions of windows (N, 4: x, y, w, h) of the upright picture.
 
-    All are NaN if ``judge_view`` returns ``none``.
+    All positions are NaN if ``judge_view`` returns ``none``.
     """
     boxes = np.asarray(windows, np.float64).reshape(-1, 4)
     n = len(boxes)

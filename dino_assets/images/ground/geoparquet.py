@@ -32,9 +32,11 @@ def describe_geometry() -> bytes:
 
 
 def encode_wkb(corners: NDArray[np.float64]) -> list[bytes | None]:
-    """Encode areas (N, 4, 2) longitude, latitude as WKB: counter-clockwise, closed, cut at the antimeridian.
+    """Encode areas, given by their corners (N, 4, 2: longitude, latitude), as WKB polygons.
 
-    An area is None if it is unknown, or if it contains a pole: a polygon in degrees cannot contain one.
+    The polygons are counter-clockwise, closed, and cut at the antimeridian. The result is None for an area
+    that is unknown or empty. It is also None for an area around a pole, which no polygon in degrees can
+    contain.
     """
     areas = np.asarray(corners, np.float64).reshape(-1, 4, 2)
     steps = np.diff(areas[..., 0], axis=1, append=areas[:, :1, 0])
@@ -50,7 +52,7 @@ def encode_wkb(corners: NDArray[np.float64]) -> list[bytes | None]:
 
 
 def encode_point(longitude: float | None, latitude: float | None) -> bytes | None:
-    """Encode a point as WKB; None if it is unknown."""
+    """Encode a point as WKB; return None if a coordinate is None."""
     if longitude is None or latitude is None:
         return None
     return struct.pack("<BIdd", 1, _POINT, longitude, latitude)
@@ -130,7 +132,10 @@ def _encode_polygon(ring: _Ring) -> bytes | None:
 
 
 def _doubled_area(ring: _Ring) -> float:
-    """Compute twice a ring's area, positive if counter-clockwise; relative to a corner, for precision."""
+    """Compute twice the area of a ring; it is positive if the ring is counter-clockwise.
+
+    Coordinates are taken relative to one corner, for precision.
+    """
     x0, y0 = ring[0] if ring else (0.0, 0.0)
     near = [(x - x0, y - y0) for x, y in ring]
     pairs = zip(near, near[1:] + near[:1], strict=True)

@@ -63,7 +63,10 @@ def draw_gray(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def measure_contrast(gray: NDArray[np.uint8]) -> _F32:
-    """Even out brightness and contrast of a gray picture (h, w); structure remains, as values near -1 to 1."""
+    """Even out brightness and contrast of a gray picture (h, w).
+
+    Only structure remains, as values around -1 to 1.
+    """
     values = gray.astype(np.float32)
     values -= _average(values, _FLAT_PX)
     spread = np.sqrt(np.maximum(_average(values * values, _EVEN_PX), 0))
@@ -106,9 +109,10 @@ def match_turns(one: ContrastPicture, other: ContrastPicture) -> list[Match]:
 
 
 def prove_turn(matches: Sequence[Match]) -> int | None:
-    """Return the first picture's turn if it is proven, else None.
+    """Return the turn of the first of the two pictures if the matches prove it, else None.
 
-    A turn is proven if its match is strong, and all other turns of the first picture match far worse.
+    ``matches`` come from ``match_turns``. A turn is proven if its match is strong, and all other turns of the
+    first picture match far worse.
     """
     if not matches:
         return None
@@ -119,7 +123,10 @@ def prove_turn(matches: Sequence[Match]) -> int | None:
 
 
 def _find_corners(view: View, turn: int, origin: tuple[float, float]) -> _F64:
-    """Find the upright picture's corners (4, 2), in metres east and north of an origin."""
+    """Find the corners (4, 2) of an upright picture that was turned by ``turn``.
+
+    They are in metres east and north of ``origin``.
+    """
     turned = replace(view, turned_deg=turn)
     sides = (view.width, view.height)
     width, height = sides if view.orientation < 5 else sides[::-1]
@@ -136,7 +143,7 @@ def _lay_out(
     cells: NDArray[np.int_],
     cell_m: float,
 ) -> tuple[_F32, _F32]:
-    """Draw a picture on the raster: its values, and which cells (1 or 0) it covers."""
+    """Draw a picture on the raster; return the cells' values, and whether it covers each cell (1 or 0)."""
     height, width = contrast.shape
     rows, wanted = [], []
     for (x, y), (u, v) in zip(

@@ -7,8 +7,8 @@ values are scaled linearly from the lowest to the highest valid value. Pixels th
 transparent or not finite become 0, black. Premultiplied colours are not divided by alpha, because only a
 mosaic's edge is half transparent.
 
-GDAL gets only a file descriptor's path and the GTiff driver. So it reads no side files, no references of other
-drivers and no network, and writes nothing.
+GDAL gets only a file descriptor's path and the GTiff driver. So it reads no side files, and nothing from the
+network. It reads no other formats either, which may refer to further files. It writes nothing.
 """
 
 from dino_assets.images.mosaics.headers import is_mosaic

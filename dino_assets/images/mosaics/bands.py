@@ -30,7 +30,7 @@ def plan_bands(dataset: "DatasetReader") -> BandPlan:
     """Choose a file's bands for red, green and blue, and their scaling.
 
     Raises:
-        UnusableImageError: complex numbers, mixed types, printing inks, or only an alpha band.
+        UnusableImageError: the bands hold complex numbers, mixed types or printing inks, or only alpha.
     """
     from rasterio.enums import ColorInterp, MaskFlags
 
@@ -94,9 +94,9 @@ def _table(dataset: "DatasetReader", band: int, dtype: np.dtype[Any]) -> NDArray
 def read_bands(
     dataset: "DatasetReader", plan: BandPlan, window: "Window"
 ) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
-    """Read values (1 or 3, h, w), and which pixels are valid; None means that all are valid.
+    """Read a window's values (1 or 3, h, w), and which of its pixels are valid (None: all of them).
 
-    Values that must be scaled are returned as floats, with NaN for invalid ones.
+    Values that must be scaled are returned as floats, and invalid ones as NaN.
     """
     values = dataset.read(list(plan.bands), window=window)
     valid: NDArray[np.bool_] | None = None
@@ -123,7 +123,10 @@ def read_bands(
 def paint_bands(
     values: NDArray[Any], valid: NDArray[np.bool_] | None, plan: BandPlan, low: float, high: float
 ) -> NDArray[np.uint8]:
-    """Convert values from ``read_bands`` to pixels (h, w, 3); invalid ones are black."""
+    """Convert values from ``read_bands`` to pixels (h, w, 3); invalid pixels are black.
+
+    If the plan says that values are scaled, ``low`` becomes 0 and ``high`` 255.
+    """
     if plan.is_scaled:
         # Halves, because the span may exceed the largest float; the same scaling as for photographs.
         span = high * 0.5 - low * 0.5

@@ -34,7 +34,7 @@ PAINTED_ROWS = 64
 class MosaicFacts:
     """Properties of a mosaic.
 
-    ``low`` and ``high`` are the range from which values other than colours are scaled.
+    ``low`` and ``high`` are the range from which values other than colours are scaled; None for colours.
     ``valid`` has one bit per cell of 32 × 32 px, row by row: whether any of its pixels is valid.
     ``sample`` (rows, columns, 3) holds the upper left pixel of each cell, as ``[::32, ::32]`` of all pixels.
     """
@@ -57,7 +57,7 @@ def inspect_mosaic(
     ``painted_rows`` rows of the sample are painted at a time. Both limit memory and change no result.
 
     Raises:
-        UnusableImageError: too large, truncated, undecodable, unsupported bands, or no valid pixel.
+        UnusableImageError: the file is too large or damaged, has unsupported bands, or has no valid pixel.
         MissingExtraError: rasterio is not installed.
     """
     with open_mosaic(path) as dataset, enter_gdal(), collect_damage() as damage:

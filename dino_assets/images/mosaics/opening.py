@@ -46,7 +46,7 @@ def open_mosaic(path: str | Path) -> Iterator["DatasetReader"]:
     """Open a local GeoTIFF by a file descriptor. Read from it only inside of ``enter_gdal``.
 
     Raises:
-        UnusableImageError: GDAL cannot read the header, or its tags exceed the file's size.
+        UnusableImageError: GDAL cannot read the header, or the tags are larger than the file.
         MissingExtraError: rasterio is not installed.
     """
     with ExitStack() as stack:
@@ -69,7 +69,11 @@ def open_mosaic(path: str | Path) -> Iterator["DatasetReader"]:
 
 
 def _check_tags(handle: int) -> None:
-    """Refuse tags larger in total than the file, because GDAL would read each of them."""
+    """Refuse a TIFF whose tags are larger in total than the file, because GDAL would read each tag.
+
+    Raises:
+        UnusableImageError: the tags are too large.
+    """
     layout = find_layout(os.pread(handle, 16, 0))
     if layout is None:
         return
@@ -81,7 +85,10 @@ def _check_tags(handle: int) -> None:
 
 @contextmanager
 def collect_damage() -> Iterator[list[str]]:
-    """Collect GDAL's warnings of damaged JPEG blocks in this thread. GDAL would read such blocks as gray."""
+    """Collect GDAL's warnings of damaged JPEG blocks in this thread, in the list that the context returns.
+
+    GDAL itself would read such blocks as gray.
+    """
     damage: list[str] = []
     thread = threading.get_ident()
     logger = logging.getLogger("rasterio._err")

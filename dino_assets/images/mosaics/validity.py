@@ -1,4 +1,4 @@
-"""Valid cells of a mosaic, and windows that touch one."""
+"""Cells of a mosaic that have a valid pixel, and windows that touch such a cell."""
 
 from typing import Any
 
@@ -16,7 +16,10 @@ def mark_cells(
     width: int,
     height: int,
 ) -> None:
-    """Mark the cells in which a chunk has a valid pixel; a cell may lie in several chunks."""
+    """Mark the cells in which a chunk of the mosaic has a valid pixel; a cell may lie in several chunks.
+
+    ``x``, ``y``, ``width`` and ``height`` place the chunk. If ``valid`` is None, all its pixels are valid.
+    """
     rows = slice(y // CELL_PX, (y + height - 1) // CELL_PX + 1)
     columns = slice(x // CELL_PX, (x + width - 1) // CELL_PX + 1)
     if valid is None or valid.all():
@@ -43,7 +46,7 @@ def find_valid_windows(
 ) -> NDArray[np.bool_]:
     """Check which windows (N, 4) touch a cell with a valid pixel: bool (N,).
 
-    No window with a valid pixel is missed.
+    No window with a valid pixel is missed. But a window may touch such a cell only with invalid pixels.
     """
     sums = np.zeros((valid.shape[0] + 1, valid.shape[1] + 1), np.int32)
     np.cumsum(valid, axis=0, out=sums[1:, 1:])

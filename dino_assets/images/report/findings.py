@@ -74,9 +74,10 @@ def find_problems(
 ) -> Packed[Finding]:
     """Find all problems, sorted by kind and path.
 
-    ``near`` are pairs of similar pictures, as positions in ``shots``. The picture with the later path of each
-    pair gets the finding. Pairs from ``find_near_duplicates``, called in the order of paths, give each
-    picture at most one such finding, which names the first picture of its group.
+    ``gaps`` and ``roll_overs`` come from the file names. ``near`` are pairs of similar pictures, as positions
+    in ``shots``. Of each pair, the picture with the later path gets the finding, which names the other one.
+    Pairs from ``pair_similar_pictures`` give each picture at most one such finding. It names the first of a
+    group of similar pictures.
     """
     usable = [shot for _, shot in walk_usable(shots)]
     others = [
@@ -114,7 +115,10 @@ def count_findings(findings: Iterable[Finding]) -> dict[Kind, int]:
 
 
 def list_kinds(findings: Iterable[Finding], *, paths: Collection[str]) -> dict[str, list[Kind]]:
-    """List which kinds of findings each of ``paths`` has, without repeats, in the order of ``findings``."""
+    """List which kinds of findings each of ``paths`` has, without repeats, in the order of ``findings``.
+
+    A path without findings is left out.
+    """
     kinds: dict[str, dict[Kind, None]] = {}
     for finding in findings:
         if finding.path in paths:
@@ -190,7 +194,10 @@ def _find_placeless(shots: Sequence[Shot]) -> list[Finding]:
 
 
 def find_position(shot: Shot) -> tuple[float, float] | None:
-    """Return latitude and longitude; None if unknown, or both 0, as a receiver without a fix writes them."""
+    """Return a shot's latitude and longitude; None if one is unknown.
+
+    The result is also None if both are 0, as a receiver without a fix writes them.
+    """
     if shot.latitude is None or shot.longitude is None:
         return None
     # A real position at 0°, 0° (in the Gulf of Guinea) is not expected.
@@ -199,7 +206,10 @@ def find_position(shot: Shot) -> tuple[float, float] | None:
 
 
 def _find_edited(shots: Sequence[Shot]) -> list[Finding]:
-    """Find edited pictures. They keep the angles of the shot; neighbours may prove how they were turned."""
+    """Find pictures that a program wrote again, and say whether a neighbour proves how they were turned.
+
+    Their files keep the angles of the shot. So without such a proof, their places may be wrong.
+    """
     findings = []
     for shot in shots:
         if not shot.edited_by:
@@ -264,7 +274,8 @@ def is_smooth(shot: Shot) -> bool:
 def _find_blurred(shots: Sequence[Shot]) -> list[Finding]:
     """Find blurred pictures: softer than the drop and than their neighbours in flight, or far too soft.
 
-    A smooth picture among other smooth ones is not judged, and no other picture is compared with it.
+    A smooth picture (see ``is_smooth``) among other smooth ones is not judged, and no other picture is
+    compared with it. Nothing is found if fewer than ``FEWEST_FOR_MEDIAN`` pictures are not smooth.
     """
     scored = [s for s in shots if s.sharpness is not None and not s.thermal]
     structured = [s.sharpness or 0.0 for s in scored if not is_smooth(s)]
@@ -294,7 +305,11 @@ def _leave_out_smooth(flown: Sequence[Shot]) -> list[Shot]:
 
 
 def _word_missed_limit(value: float, *, usual: float, beside: float) -> str | None:
-    """Describe the limit that a sharpness does not exceed, and this limit's origin; None if it exceeds all."""
+    """Word why a picture is blurred: the limit that its sharpness misses, and where this limit comes from.
+
+    Return None if the picture is sharp enough. ``value`` is its sharpness, ``usual`` the median of the drop,
+    and ``beside`` the median of its neighbours in flight.
+    """
     if value <= BLURRED:
         return f"not above {BLURRED:g}: blurred, regardless of the other pictures"
     alone = BLURRED_ALONE * usual

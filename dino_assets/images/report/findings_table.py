@@ -18,7 +18,8 @@ def write_findings_csv(findings: Iterable[Finding]) -> bytes:
     r"""Write the findings as a CSV in which a spreadsheet finds no formula.
 
     A cell that begins like a formula gets an apostrophe before it, and the column ``added_apostrophes`` names
-    the cell. Characters that UTF-8 cannot encode (in names that are not text) are written as ``\udcff``.
+    the cell. Characters that UTF-8 cannot encode (from file names that are not text) are written as
+    ``\udcff``.
     """
     sink = io.BytesIO()
     # Encoded row by row: the text of a million rows would need four times the memory.
@@ -37,7 +38,7 @@ def write_findings_csv(findings: Iterable[Finding]) -> bytes:
 def read_findings_csv(data: bytes) -> list[Finding]:
     """Read findings from the CSV, and remove the added apostrophes.
 
-    Files of earlier versions do not mark added apostrophes. There they stay.
+    A CSV of an earlier version does not name the cells with an added apostrophe. There, apostrophes are kept.
     """
     rows = csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""))
     findings = []

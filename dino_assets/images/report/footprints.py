@@ -57,7 +57,10 @@ class GroundPicture:
 
 
 def draw_ground(shots: Sequence[Shot], marked: Collection[str] = ()) -> GroundPicture:
-    """Draw footprints, the flight line, and a red dot on files whose path is ``marked``."""
+    """Draw footprints, the flight line, and a red dot on each photograph whose path is in ``marked``.
+
+    If no shot has a footprint, thumbnails are drawn instead.
+    """
     ground = project_footprints(shots)
     if not ground.rows:
         return GroundPicture(ground, _draw_thumbs(shots), [], "", [])
@@ -149,9 +152,9 @@ def _join(shots: Sequence[Shot], centers: np.ndarray) -> list[np.ndarray]:
 
 
 def _colour_by_time(shots: Sequence[Shot]) -> list[Colour]:
-    """Colour shots by the rank of their time.
+    """Choose a colour for each shot by the rank of its time.
 
-    By the time itself, two flights a year apart would have only two colours.
+    If the colour followed the time itself, two flights a year apart would have only two colours.
     """
     times = sorted({shot.taken for shot in shots if shot.taken})
     stops = np.linspace(0, max(len(times) - 1, 1), len(RAMP))

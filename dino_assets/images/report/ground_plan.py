@@ -59,7 +59,10 @@ def project_footprints(shots: Sequence[Shot]) -> Ground:
 
 
 def measure_area(shots: Sequence[Shot], ground: Ground) -> float:
-    """Measure the area in m² under vertical footprints, to a few percent; overlaps are counted once."""
+    """Measure the ground area in m², to a few percent, that is covered by pictures taken straight down.
+
+    Overlaps are counted once. Oblique pictures are left out.
+    """
     down = [i for i, row in enumerate(ground.rows) if shots[row].quality not in OBLIQUE]
     if not down:
         return 0.0

@@ -43,7 +43,7 @@ class DropReport:
 
 
 def make_shot(file: InspectedFile, *, with_thumb: bool) -> Shot:
-    """Make the report's record of one file."""
+    """Make the report's record of one file, with or without its thumbnail."""
     row, facts, capture, scores = file.row, file.row.facts, file.row.capture, file.row.scores
     return Shot(
         path=row.path,
@@ -81,11 +81,12 @@ def make_shot(file: InspectedFile, *, with_thumb: bool) -> Shot:
 def pair_similar_pictures(shots: Sequence[Shot]) -> list[tuple[int, int]]:
     """Pair each picture with the first similar picture of the same ground; return positions in ``shots``.
 
-    The first picture of a pair has the earlier path. Ground is the same if the middles of both footprints are
-    at most a tenth of the shorter side apart, and the sides differ by a fifth at most. This is strict because
-    crop rows, solar panels and glint look similar along a whole flight, and neighbours share 80 % of their
-    ground. Without footprints, the positions must be at most 5 m apart. Without positions, only the pictures
-    are compared. Copies of the same bytes are duplicates, not pairs.
+    The first picture of a pair has the earlier path. Two pictures show the same ground if their footprints
+    have similar size and place. The shorter sides differ by a fifth at most, and the middles are at most a
+    tenth of the shorter side apart. The rule is strict because crop rows, solar panels and glint look similar
+    along a whole flight, where neighbours share 80 % of their ground. Pictures without footprints must be at
+    most 5 m apart. Of pictures without positions, only the pixels are compared. Copies of the same bytes are
+    left out: they are duplicates.
     """
     first: dict[str, int] = {}
     distinct = []
@@ -102,7 +103,10 @@ def pair_similar_pictures(shots: Sequence[Shot]) -> list[tuple[int, int]]:
 
 
 def _measure_ground(shot: Shot) -> tuple[float, float, float, float]:
-    """Compute in metres how far away a similar picture may be, and the ground's middle x, y, z on the globe."""
+    """Compute a picture's reach, and the middle of its ground as x, y, z on the globe, all in metres.
+
+    The reach is the largest distance to a picture of the same ground. All are NaN if the position is unknown.
+    """
     unknown = (math.nan,) * 4
     if shot.corners is None:
         position = find_position(shot)
@@ -116,10 +120,11 @@ def _measure_ground(shot: Shot) -> tuple[float, float, float, float]:
 def make_report(
     drop: str, shots: Sequence[Shot], *, others: Sequence[str], facts: Mapping[str, Any]
 ) -> DropReport:
-    """Find problems, and show them as a page, a table and a picture.
+    """Make a drop's report: find problems, and show them as a page, a table and a picture.
 
-    Today's date is not used, so the same files give the same bytes on any day. Dates in the future are found
-    by ``judge_findings``.
+    ``others`` are the paths of files that are not read as photographs. ``facts`` has their number, their
+    numbers by suffix, and the number of raw files. Today's date is not used, so the same files give the same
+    bytes on any day. Dates in the future are found by ``judge_findings``.
     """
     photos = [shot.path for shot in shots]
     findings = find_problems(
@@ -149,7 +154,7 @@ def make_report(
 
 
 def _word_facts(facts: Mapping[str, Any]) -> dict[str, str]:
-    """Describe facts about files that are not pictures."""
+    """Word the numbers of raw files and of other files for the page; leave out zeros."""
     suffixes = ", ".join(f"{count} {name}" for name, count in facts["other_suffixes"].items())
     counts = {"raw files beside them": facts["raw_twins"], "other files": facts["other_files"]}
     words = {name: f"{count:,}" for name, count in counts.items() if count}

@@ -1,4 +1,4 @@
-"""Gaps and restarts in the numbering of a card's files, by their names.
+"""Gaps and restarts in the numbering of a card's files, found from the file names.
 
 A name belongs to a numbered series if a camera's prefix precedes four or five digits (``DJI_0001``,
 ``DSC00012``, ``IMG_0001_3``). ``P1000123`` and ``G0012345`` count by their last four digits, and DJI's
@@ -6,11 +6,12 @@ stamped names (``DJI_20230614100512_0001_W``) by the number after the time stamp
 only after the number (a lens, a band, ``-edit``) use one number together, and a video uses a number like a
 photograph. Other names have no number: ``IMG (3)``, ``tile_0001_0002``.
 
-Each of a camera's folders (``100MEDIA``, ``DJI_001``, ``100_0002``) is a series of its own. Other folders
-were made by a person, perhaps to sort one series into classes, so they are counted together. A number is
-missing if none of them has it, and one of them has numbers before and after it. DJI's P4 Multispectral names
-its six bands ``DJI_0010`` to ``DJI_0015``, the next six ``DJI_0020`` and so on. Its numbers that end in 6 to
-9 are not missing.
+Each of a camera's folders (``100MEDIA``, ``DJI_001``, ``100_0002``) is a series of its own. In it, a number
+between the lowest and the highest is missing if no file has it. Other folders were made by a person, perhaps
+to sort one series into classes, so they are counted together. There, a number is missing if none of these
+folders has it, and one of them has numbers before and after it. DJI's P4 Multispectral names its six bands
+``DJI_0010`` to ``DJI_0015``, the next six ``DJI_0020`` and so on. For this camera, numbers that end in 6 to 9
+are not missing.
 """
 
 import re
@@ -88,7 +89,10 @@ class RollOver:
 
 @dataclass(slots=True)
 class _Run:
-    """Ascending numbers of one count, in one camera folder or in all folders made by hand."""
+    """Numbers of one series between two restarts of its counter.
+
+    They are from one camera folder, or from all folders made by hand.
+    """
 
     numbers: set[int] = field(default_factory=set)
     high: int = -1
@@ -143,12 +147,12 @@ class _NumberedNames:
 
 
 def find_gaps(photos: Iterable[str], others: Iterable[str]) -> list[Gap]:
-    """Find missing numbers in cameras' series, sorted by folder and number.
+    """Find missing numbers in cameras' series, sorted by folder, series and number.
 
-    ``others`` are the drop's other files: a video or a panorama's folder uses a number too. Between
-    consecutive folders (100MEDIA, 101MEDIA) the count continues or restarts. A restart is expected after 999
-    or 9999, and at 1. Between folders made by hand no number counts as missing, since another such folder may
-    have it.
+    ``others`` are the drop's other files: a video or a panorama's folder uses a number too. From one camera
+    folder to the next (100MEDIA, 101MEDIA) the count continues or restarts. If it restarts, two ranges
+    are missing: after the first folder's highest number up to 999 or 9999, and from 1 up to the second
+    folder's lowest number. For folders made by hand, the module's docstring says when a number is missing.
     """
     photos, others = list(photos), list(others)
     runs = _collect_runs(photos, others)
@@ -241,7 +245,7 @@ def _seconds(stamp: str) -> int:
 
 
 def _read_number(name: str) -> tuple[str, str, int] | None:
-    """Read series, time stamp (or an empty text) and number from a file's name."""
+    """Read series, time stamp (or an empty text) and number from a file's name; None if it has no number."""
     if match := _STAMPED.match(name):
         # Not the series of DJI_0001: both may be in one folder with separate counters.
         return "DJI_*_", match[2], int(match[3])
@@ -254,7 +258,7 @@ def _read_number(name: str) -> tuple[str, str, int] | None:
 
 
 def _holes(numbers: set[int]) -> list[tuple[int, int]]:
-    """List gaps between the lowest and the highest number, except the widest if the count restarted."""
+    """List the first and last number of each gap; if the count restarted, leave out the widest gap."""
     ranked = sorted(numbers)
     holes = [(low + 1, high - 1) for low, high in pairwise(ranked) if high > low + 1]
     if holes and ranked[-1] == _LAST_NUMBERS[-1] and ranked[0] <= 1:
@@ -265,7 +269,10 @@ def _holes(numbers: set[int]) -> list[tuple[int, int]]:
 
 
 def _list_never_used(numbers: set[int]) -> frozenset[int]:
-    """List the numbers that a six-band camera never uses; empty if a file has one of them."""
+    """List the numbers that a six-band camera never uses.
+
+    The result is empty if ``numbers`` are not those of such a camera.
+    """
     tens: dict[int, set[int]] = {}
     for number in numbers:
         tens.setdefault(number // 10, set()).add(number % 10)
@@ -312,7 +319,10 @@ def _follow_folders(runs: _Runs) -> Iterator[tuple[_Key, _Key]]:
 
 @lru_cache(maxsize=4096)
 def _number_folder(folder: str) -> tuple[str, int] | None:
-    """Split a card folder's name into the part that it shares with its neighbours, and its number."""
+    """Split a camera folder's path into the part that consecutive folders share, and the number.
+
+    Return None for other folders, and for folders with a count of their own.
+    """
     parent, _, name = folder.rpartition("/")
     match = _NUMBERED_FOLDER.fullmatch(name)
     if match is None or _COUNTED_ALONE.fullmatch(name):

@@ -45,7 +45,10 @@ THUMBS_MAX_BYTES = 3_000_000
 
 @dataclass(frozen=True)
 class PagePicture:
-    """A photograph's thumbnail as a data URI; None if it has no thumbnail or the page is full."""
+    """A photograph's name, and its thumbnail as a data URI.
+
+    ``uri`` is None if there is no thumbnail, or if the page's thumbnails have reached their total size.
+    """
 
     name: str
     uri: str | None
@@ -59,10 +62,11 @@ def make_drop_page(
     drop: str,
     facts: Mapping[str, str],
 ) -> str:
-    """Write one HTML file about a drop: facts, footprints, findings with advice, all photographs.
+    """Make the HTML page about a drop: facts, footprints, findings with advice, a table of photographs.
 
-    The page needs no server and no network, and uses scripts only for sorting. ``facts`` are shown after the
-    facts that are computed from the shots. The page stays below 10 MB for a drop of any size.
+    The page needs no server and no network. Its scripts only sort the table, and find a footprint's row in
+    it. ``facts`` are shown after the facts that are computed from the shots. The page stays below 10 MB for a
+    drop of any size: it has at most ``MAX_CARDS`` findings of each kind and ``MAX_ROWS`` photographs.
     """
     counts = count_findings(findings)
     album = _Album({shot.path: shot.thumb for _, shot in walk_usable(shots) if shot.thumb})
@@ -157,7 +161,7 @@ def _list_facts(
 
 
 class _Album:
-    """Thumbnails as data URIs, up to a total size; later ones are blank."""
+    """Thumbnails as data URIs, up to a total size; after that, pictures are shown without a thumbnail."""
 
     def __init__(self, thumbs: Mapping[str, bytes]) -> None:
         self._thumbs = thumbs
@@ -176,7 +180,7 @@ def _make_uri(data: bytes, form: str) -> str:
 
 
 def _make_cards(findings: Sequence[Finding], album: _Album) -> list[tuple[list[PagePicture], str]]:
-    """Make cards of findings: one or two photographs, and a sentence."""
+    """Make one card per finding: its one or two photographs, and its sentence."""
     return [
         (
             [album.show(path) for path in (finding.path, finding.other) if path],

@@ -118,7 +118,7 @@ class ShotList(Sequence[Shot]):
 
 
 def walk_usable(shots: Sequence[Shot]) -> Iterator[tuple[int, Shot]]:
-    """List positions and shots of the usable files; a ShotList skips the others."""
+    """List positions and shots of the usable files; a ``ShotList`` need not unpack the unusable files."""
     if isinstance(shots, ShotList):
         return shots.walk_usable()
     return ((at, shot) for at, shot in enumerate(shots) if shot.is_usable)

@@ -14,7 +14,10 @@ WIDE, HIGH = 1000, 100
 
 @dataclass(frozen=True)
 class Strip:
-    """A figure of scores for the page's template: texts, and SVG paths in a box of 1000 × 100."""
+    """A figure of scores for the page's template: texts, and SVG paths in a box of 1000 × 100.
+
+    ``plain`` and ``marked`` are paths of dots, ``bars`` is the histogram, ``middle`` the y of the median.
+    """
 
     title: str
     median: str
@@ -31,7 +34,11 @@ class Strip:
 def lay_out_strip(
     values: Sequence[float], marked: Collection[int], *, title: str, unit: str, floor: float | None
 ) -> Strip | None:
-    """Lay out values in the order of flight. Dots at ``marked`` positions are red, and none is left out."""
+    """Lay out a strip of values, which are in the order of flight; return None if no value is finite.
+
+    Dots at ``marked`` positions are red, and all of them are drawn. Of the other dots, only every k-th is
+    drawn if there are more than ``MAX_DOTS`` values. If ``floor`` is given, the axis begins there or below.
+    """
     drawn = [value for value in values if math.isfinite(value)]
     if not drawn:
         return None

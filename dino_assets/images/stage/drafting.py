@@ -57,11 +57,11 @@ def draft_images(
     batch_rows: int = BATCH_ROWS,
     listing: Sequence[SourceEntry] | None = None,
 ) -> Draft:
-    """Draft the rows of ``images``, sorted by path. A drop's files are read when the draft is produced.
+    """Draft the table ``images`` of a drop, one row per file and sorted by path, and the drop's report.
 
-    The files are listed now, unless ``listing`` is given. Producing the draft raises CommitRefusedError if
-    the drop changes meanwhile, or lists no photograph: a card that is not mounted must not replace an earlier
-    result.
+    This call only lists the drop's files, or takes them from ``listing``. The files are read when the draft
+    is produced. Producing it raises CommitRefusedError if the files changed after they were listed, or if no
+    photograph is among them. So a card that is not mounted cannot replace an earlier result.
 
     Raises:
         SourceError: the source cannot be listed.
@@ -143,7 +143,10 @@ def draft_images(
 
 @dataclass(frozen=True)
 class SortedFiles:
-    """A drop's files: photographs to read, their raw files, and all others."""
+    """A drop's files: photographs to read, their raw files, and all others.
+
+    ``raw_of`` maps the path of a photograph to the path of its raw file.
+    """
 
     wanted: Sequence[SourceEntry]
     raw_of: dict[str, str]
@@ -153,9 +156,9 @@ class SortedFiles:
 def sort_files(entries: Sequence[SourceEntry], *, is_list: bool) -> SortedFiles:
     """Separate photographs from the other files of a drop.
 
-    A file that a list names counts as a photograph whatever its suffix. So does a refused file, such as a
-    link or a pipe, which then gets a row with the reason. Other files count by their suffix. A raw file and
-    its JPEG count as one photograph.
+    If ``is_list``, a list names the files, and all of them count as photographs. So does any file that must
+    not be opened, such as a link or a pipe: it gets a row with the reason. Other files count as photographs
+    if they have a photograph's suffix. A raw file and its JPEG count as one photograph.
     """
     # If a list has another label or other columns for the raw file than for its JPEG, both are wanted.
     wanted, others = Packed(SourceEntry), Packed(SourceEntry)
@@ -181,7 +184,11 @@ def sort_files(entries: Sequence[SourceEntry], *, is_list: bool) -> SortedFiles:
 
 
 def _read_gray(source: Source, row: ImageRow) -> NDArray[np.uint8]:
-    """Read a photograph again, to compare it with another."""
+    """Read a photograph again, as a small gray picture that can be compared with another.
+
+    Raises:
+        CommitRefusedError: the file changed while the drop was read.
+    """
     try:
         data = read_exactly(source, row.path, row.facts.image_id if row.facts else "")
     except SourceError as err:

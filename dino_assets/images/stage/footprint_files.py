@@ -33,7 +33,7 @@ def write_footprints(table: CommittedTable, drop: str, *, path: Path) -> tuple[i
     An existing file is replaced when the new one is complete.
 
     Raises:
-        ConfigError: the asset has no footprints, or the file's suffix is unknown.
+        ConfigError: the asset has no footprints, the file's suffix is unknown, or its folder does not exist.
         NotCommittedError: the drop is not committed.
         MissingExtraError: the file is a GeoPackage, and pyogrio is not installed.
     """
@@ -54,7 +54,7 @@ def write_footprints(table: CommittedTable, drop: str, *, path: Path) -> tuple[i
 
 
 def check_target(path: Path) -> None:
-    """Check a target file before any rows are read.
+    """Check the path of a footprint file that is to be written, before any rows are read.
 
     Raises:
         ConfigError: the suffix is unknown, or the folder does not exist.
@@ -74,7 +74,7 @@ def check_target(path: Path) -> None:
 
 
 def write_geojson(path: Path, rows: pa.Table) -> None:
-    """Write rows as GeoJSON; each row has a ``geometry``.
+    """Write rows as GeoJSON; their column ``geometry`` holds WKB.
 
     Raises:
         TargetError: the file cannot be written.
@@ -86,9 +86,9 @@ def write_geojson(path: Path, rows: pa.Table) -> None:
 
 
 def write_geopackage(path: Path, layers: Mapping[str, pa.Table]) -> None:
-    """Write tables as layers of one GeoPackage; each row has a ``geometry``.
+    """Write tables as layers of one GeoPackage; their column ``geometry`` holds WKB.
 
-    Layers without rows are left out, unless no layer has rows.
+    Tables without rows are left out. If no table has rows, all of them become empty layers.
 
     Raises:
         MissingExtraError: pyogrio is not installed.
@@ -140,5 +140,5 @@ def _write_layer(write: Callable[..., None], rows: pa.Table, path: Path, *, laye
 
 
 def _fill(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Fill missing whole numbers with 0, so that the column stays whole; a mask marks them."""
+    """Fill missing whole numbers with 0, so that the column keeps its type; the caller's mask marks them."""
     return pc.fill_null(column, 0) if pa.types.is_integer(column.type) else column

@@ -47,7 +47,10 @@ def judge_usable(manifest: Manifest) -> Verdict:
 
 
 def judge_cuttable(manifest: Manifest) -> Verdict:
-    """Judge whether a drop has a colour picture: thermal ones are cut into tiles only on request."""
+    """Judge whether a drop has a colour picture: thermal pictures are cut into tiles only on request.
+
+    A drop without any usable picture passes this check; ``judge_usable`` fails it.
+    """
     drop = str(manifest.recipe.output.drop)
     usable, thermal = (int(manifest.facts.get(name, 0)) for name in ("usable", "thermal"))
     if 0 < usable <= thermal:
@@ -59,7 +62,7 @@ def judge_cuttable(manifest: Manifest) -> Verdict:
 
 
 def judge_findings(images: CommittedTable, drop: str, *, today: date) -> Verdict:
-    """Warn of a drop's findings, and of pictures dated after ``today``."""
+    """Warn of a drop's findings, and of pictures dated more than a day after ``today``."""
     counts = images.manifest(drop).facts.get("findings")
     if counts is None:
         return Verdict(drop, True, "made by an earlier version, without a report", warns=True)
@@ -75,7 +78,11 @@ def judge_findings(images: CommittedTable, drop: str, *, today: date) -> Verdict
 
 
 def judge_images(images: CommittedTable, drop: str) -> Verdict:
-    """Check rows: each path once; an id of 64 hex digits and a size for usable files, a reason for others."""
+    """Check a drop's rows of ``images``.
+
+    Each path must occur once. A usable file must have an id of 64 hexadecimal digits and a size, a
+    quarantined file must have a reason.
+    """
     rows = images.read(drop, ["path", "image_id", "width", "height", "reason", "is_usable"])
     usable = rows.filter(pc.field("is_usable"))
     twice = rows.num_rows - len(pc.unique(rows["path"]))
@@ -108,7 +115,7 @@ class BadFile:
 
 
 def list_bad_files(images: CommittedTable, drop: str) -> Iterator[BadFile]:
-    """List the quarantined files of a drop, in batches: there may be a million."""
+    """Yield the quarantined files of a drop one after the other: there may be a million."""
     rows = images.read(drop, ["drop", "path", "reason", "detail", "is_usable"])
     refused = rows.filter(~pc.field("is_usable")).drop_columns(["is_usable"])
     for batch in refused.to_batches(max_chunksize=_BATCH_ROWS):

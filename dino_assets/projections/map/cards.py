@@ -30,7 +30,7 @@ class Choice:
 
 
 def pack_choices(chosen: Mapping[int, Choice]) -> dict[str, Any]:
-    """Pack the choices, given by row, for the page; keep their order."""
+    """Pack the choices for the page's script, in the given order; ``chosen`` maps tiles' rows to choices."""
     choices = chosen.values()
     return {
         "chosen": list(chosen),

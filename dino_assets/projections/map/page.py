@@ -40,13 +40,14 @@ def make_page(
 ) -> str:
     """Make one HTML file with the map, which shows the tile under the pointer; it needs no network.
 
-    The tile is shown on a card: its picture, and from ``origins`` its photograph and place. The ``chosen``
-    rows, by rank, and the rows chosen ``earlier`` get rings, and their cards have a note. The page lists the
-    chosen rows. If ``chosen`` is None, the page does not mention choices.
+    The tile is shown on a card: its picture, and from ``origins`` its photograph and place. A row is a tile's
+    index in the lists. ``chosen`` maps rows to choices, in the order of rank. ``earlier`` has a note for each
+    row that an earlier round chose. Tiles of both get rings, and their cards show the note. The page lists
+    the chosen tiles. If ``chosen`` is None, the page does not mention choices.
 
-    An empty thumb means a tile without a picture. A tile needs about 0.75 KB, of which 0.69 KB are its
-    picture. The ``caveat`` is shown in red above the caption. If ``#hover=<tile id>`` ends the address, the
-    page opens at that tile.
+    An empty thumb (thumbnail) means a tile without a picture. A tile needs about 0.75 KB, of which 0.69 KB
+    are its picture. The ``caveat`` is shown in red above the caption. If ``#hover=<tile id>`` ends the
+    address, the page opens at that tile.
 
     Raises:
         ConfigError: the lists differ in length, ``check_points`` refuses one of them, or a thumb is not a

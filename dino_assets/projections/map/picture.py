@@ -53,9 +53,10 @@ def draw_map(
 ) -> bytes:
     """Draw coordinates (N, 2) as a PNG: a dot per tile in its group's colour, rings around chosen rows.
 
-    Where dots overlap, their colours are mixed, and the opacity grows with the logarithm of their number.
-    So differences stay visible in dense places, and no group is hidden. ``colours`` are the groups' colour
-    numbers (``colours.number_colours``), by default 0, 1, 2 and so on.
+    A row is a tile's index in ``coordinates``. Where dots overlap, their colours are mixed, and the opacity
+    grows with the logarithm of their number. So differences stay visible in dense places, and no group is
+    hidden. ``colours`` are the groups' colour numbers (``colours.number_colours``), by default 0, 1, 2 and
+    so on.
 
     ``labels`` of chosen rows are written beside their rings where there is room, the first ones first.
     Rows chosen ``earlier`` get a thin grey ring. ``is_pale`` makes all dots paler, so that rings stand out.
@@ -200,10 +201,10 @@ def _write_labels(
 def _mix(
     at: np.ndarray, colours: np.ndarray, shape: tuple[int, int], stamp: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Sum a stamp centred on each flat position; return the coverage and the mean colour of each pixel.
+    """Add up a stamp (a small mask) around each position; return each pixel's coverage and mean colour.
 
-    Equal positions are counted first, so that each occurs once. Then each pixel of the stamp is one shifted
-    addition for all positions.
+    ``at`` holds positions as indices into the flattened picture. Equal positions are counted first, so that
+    each occurs once. Then each pixel of the stamp is one shifted addition for all positions.
     """
     size = shape[0] * shape[1]
     counts = np.bincount(at, minlength=size)

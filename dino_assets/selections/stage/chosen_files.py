@@ -56,8 +56,8 @@ _MAX_STEM_CHARS = 60
 class ChosenPlaces:
     """Rows of a round, with the centre and the footprint of each tile in the binary form WKB.
 
-    Both are None if unknown. A footprint is also unknown if its tile is no longer in ``tiles``. ``names``
-    maps each stored picture to its name in the export.
+    An unknown centre or footprint is None. The footprint of a tile that is no longer in ``tiles`` is unknown.
+    ``names`` maps each stored picture to its name in the export.
     """
 
     rows: pa.Table

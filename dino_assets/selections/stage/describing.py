@@ -28,9 +28,9 @@ def describe_round(
 ) -> Iterator[str]:
     """Describe a committed round in a few lines: tiles, reasons, coverage, drops left out, next step.
 
-    ``model`` is the model of the embeddings. If the round was chosen earlier and left drops out, their
-    sources are checked again. The ``registered`` drops that are not in the pool are named. ``command`` is
-    the name of the command line program for suggestions.
+    ``model`` is the model of the embeddings. If the round was chosen earlier and left drops out, the sources
+    of these drops are checked again. The ``registered`` drops that are not in the pool are named. ``command``
+    is the name of the command line program for suggestions.
     """
     manifest = committed.manifest
     name, config, facts = manifest.recipe.output.drop, manifest.recipe.config, manifest.facts

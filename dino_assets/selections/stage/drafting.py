@@ -124,7 +124,8 @@ def _choose(
     """Pick tiles from the drops that are not left out, and cut their pictures.
 
     Raises:
-        SourceError: all drops are left out, or more than half of the tiles and ``all`` is not set.
+        SourceError: all drops are left out, or those left out have more than half of the tiles and the
+            setting ``all`` is off.
     """
     pool = everything.without(left_out).distinct()
     if left_out and not len(pool):

@@ -10,9 +10,10 @@ from dino_assets.verdicts import Verdict
 
 
 def judge_selections(rounds: CommittedTable, embeddings: CommittedTable, name: str) -> Verdict:
-    """Check a round: as many tiles as the budget (or a reason), each once, in the pool and not chosen before.
+    """Check that a round has as many tiles as its budget, each once, in the pool and not chosen before.
 
-    If a tile has left the pool because its drop was embedded again or is gone, this is only a warning.
+    A round with fewer tiles passes with a warning if the reason is recorded. A tile that has left the pool
+    because its drop was embedded again or is gone is only a warning, too.
     """
     manifest = rounds.manifest(name)
     named = manifest.recipe.inputs

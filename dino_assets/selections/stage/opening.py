@@ -23,8 +23,9 @@ from dino_assets.weights.records import Checkpoint
 class Round:
     """A round to commit.
 
-    ``notice`` is empty, unless a committed round is returned that differs from the requested one: then it
-    says how. ``unmade`` are registered drops that would be in the pool but are not embedded.
+    ``notice`` says how a committed round differs from the requested one. It is empty if they do not differ,
+    and for a new round. ``has_other_settings`` is True if their settings differ. ``unmade`` are registered
+    drops that would be in the pool but are not embedded.
     """
 
     draft: Draft

@@ -51,8 +51,9 @@ class PaidRound:
 def hash_choice(manifest: Manifest) -> str:
     """Hash the choice of a round.
 
-    The round's map is not hashed: a round that is repaired after a change of the map is the same choice. A
-    contact sheet with a title is not hashed either, because the same weights may later have another name.
+    The round's map is not hashed, because a round that is repaired after a change of the map has the same
+    choice. A contact sheet with a title is not hashed either, because the same weights may later have another
+    name.
     """
     drawn = {MAP_PICTURE, MAP_PAGE}
     if manifest.recipe.code_version not in UNTITLED:

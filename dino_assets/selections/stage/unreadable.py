@@ -37,7 +37,7 @@ _SHOWN = 3
 
 
 def explain(store: ObjectStore, err: DinoAssetsError) -> str:
-    """Return an error's message; raise the error if it comes from our own store instead of a drop."""
+    """Return the message of an error about a drop; raise the error instead if ``store`` itself failed."""
     if isinstance(err, StoreError) and err.store == store.url:
         raise err
     return str(err)
@@ -92,7 +92,8 @@ def look_again(
 ) -> dict[str, str]:
     """Examine drops that were left out; return those that are still unreadable, with the reason.
 
-    Files are only listed. No photograph is read.
+    A drop also counts as unreadable if its files differ from those that its images were made from. Files are
+    only listed. No photograph is read.
     """
 
     def look(drop: str) -> str:

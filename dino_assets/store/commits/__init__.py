@@ -1,1 +1,4 @@
-"""The commit protocol: recipes, parts, receipts, manifests, tables."""
+"""The commit protocol, by which an output in the store is either complete or absent.
+
+``protocol.py`` defines its records (recipe, part, receipt, manifest). ``manifests.py`` shows their keys.
+"""

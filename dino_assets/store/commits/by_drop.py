@@ -75,8 +75,8 @@ def _commit_drop(store: ObjectStore, drop: str, make: Callable[[str], Draft]) ->
 def raise_failures(asset: str, outcomes: list[DropOutcome], *, may_wait: bool = False) -> None:
     """Raise one error that names all failed drops; do nothing if none failed.
 
-    With ``may_wait``, nothing is raised if all failed drops were stopped by a check: a later step of the run
-    reports them.
+    With ``may_wait``, nothing is raised if a check stopped every failed drop (DropBlockedError), because a
+    later step of the run reports such drops.
 
     Raises:
         DropsFailedError: at least one drop failed.

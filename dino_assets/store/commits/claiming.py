@@ -2,8 +2,9 @@
 
 A writer puts a claim, then lists all claims. Of two writers at least one sees the other's claim, because
 each lists after putting its own. A writer that sees no other claim has the turn, and deletes its claim
-when it is done. Of writers that see others, the one with the lowest name waits and the rest withdraw.
-Conditional PUT is not used: some servers advertise it and let two writers succeed.
+when it is done. Of the writers that see other claims, the one whose claim has the lowest name keeps it and
+waits. The rest delete their claims, and put new ones after a pause. Conditional PUT (write only if the key is
+free) is not used, because some servers advertise it and still let two writers succeed.
 """
 
 import contextlib
@@ -36,7 +37,7 @@ class Turn:
         """Check that it is still this writer's turn.
 
         Raises:
-            CommitRefusedError: the writer was delayed so long that another may have the turn.
+            CommitRefusedError: this writer was delayed so long that another writer may have the turn.
         """
         if time.monotonic() > self._ends:
             raise CommitRefusedError(
@@ -56,8 +57,10 @@ def take_turn(
 ) -> Iterator[Turn]:
     """Wait for a turn among the writers of ``name``, and hold it until the block ends.
 
+    A claim older than ``stale`` is deleted, because its writer was killed.
+
     Raises:
-        CommitRefusedError: other writers had the turns for twice the time ``stale``.
+        CommitRefusedError: this writer has waited for more than twice the time ``stale``.
     """
     stale = STALE if stale is None else stale
     queue = _Queue(store, name, stale, poll_every_s)
@@ -102,12 +105,16 @@ class _Queue:
     def is_too_late(self) -> bool:
         """Whether this writer has waited too long.
 
-        Claims of killed writers are deleted by then, so live writers are ahead of it.
+        By then, the claims of all killed writers are deleted, so the remaining claims are of live writers.
         """
         return time.monotonic() - self.began > 2 * self.stale.total_seconds()
 
     def wait(self, own: str) -> bool:
-        """Wait until the claim ``own`` is the only one. Return False if it has to be withdrawn first."""
+        """Wait until the claim ``own`` is the only one.
+
+        Return True then. Return False if ``own`` has to be deleted first, because another claim has a lower
+        name or because the wait was too long.
+        """
         self.looks = 1
         while others := self._list_others(own):
             if not self.has_logged:

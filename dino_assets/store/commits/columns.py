@@ -50,7 +50,7 @@ def make_batch(records: Iterable["DataclassInstance"], schema: pa.Schema) -> pa.
 
 
 def read_records(record: type[Record], table: pa.Table) -> Iterator[Record]:
-    """Make a record of each row, a batch at a time. The table may have further columns.
+    """Yield a record for each row of a table. Further columns of the table are ignored.
 
     An optional nested record is None where a column that it requires is null.
     """

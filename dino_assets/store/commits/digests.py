@@ -1,14 +1,14 @@
-"""Digests: one object that caches many small JSON objects, so that readers fetch only new ones.
+"""Digests: a digest is one object that caches many small JSON objects, so that readers fetch only new ones.
 
     digests/drops.json.gz, digests/manifests/<asset>/<space>.json.gz
 
-A listing gives the stamp of each object (ETag, time, size). A row of the digest is used only if its stamps
-equal the listed ones; all other objects are read one by one. A lost or old digest therefore costs only
-time, and a damaged one is ignored. A reader that had to read many objects writes a new digest. If two
-readers write at the same time, the later digest stays, and rows that it lacks are read again from their
-objects. Small stores have no digests.
+A digest has one row for each unit. A unit is one JSON object, or several that belong together. Its row holds
+the value read from them, and the stamp of each of them (ETag, time, size). A reader lists the objects, and
+uses a row only if its stamps equal the listed ones. All other units are read from their objects. A lost or
+old digest therefore costs only time, and a damaged one is ignored.
 
-A unit is what one row holds: the value read from one object, or from several that belong together.
+A reader that had to read many objects writes a new digest. If two readers write at the same time, the later
+digest stays, and units that it lacks are read again from their objects. Small stores have no digests.
 """
 
 import gc

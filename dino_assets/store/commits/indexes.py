@@ -5,9 +5,9 @@
 Rows are only hints. A writer adds a row before it commits the output that the row points at. A reader
 checks each row that it uses against the committed output. Each object is an immutable set of rows, named
 by its content; all objects together are the index. Two writers therefore keep each other's rows without
-waiting. A reader that sees many objects puts one with all rows, then deletes the others. If it is killed
-in between, rows exist twice, which does no harm. An index that is missing or has a damaged object is
-rebuilt from what is committed.
+waiting. A reader that sees many objects puts one object with all rows, then deletes the older objects. If
+the reader is killed in between, rows exist twice, which does no harm. An index that is missing or has a
+damaged object is rebuilt from what is committed.
 """
 
 import gzip
@@ -57,7 +57,7 @@ def read_index(store: ObjectStore, name: str, make: Callable[[], Iterable[Row]])
 
 
 def add_row(store: ObjectStore, name: str, row: Row, make: Callable[[], Iterable[Row]]) -> None:
-    """Add a row. Call this before the output that the row points at is committed.
+    """Add a row to an index. Call this before the output that the row points at is committed.
 
     A missing index is rebuilt first, with ``make`` as in ``read_index``.
     """

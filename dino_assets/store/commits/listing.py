@@ -52,7 +52,10 @@ def export_files(
     folder: Path,
     space: str | None = None,
 ) -> Iterator[Path]:
-    """Write the files of an asset's outputs, and their tables as ``<asset>-<n>.parquet``; yield each path."""
+    """Write the files of an asset's outputs, and their tables as ``<asset>-<n>.parquet``; yield each path.
+
+    ``drop`` and ``space`` choose the outputs as in ``find_outputs``.
+    """
     for manifest, place in place_outputs(
         find_outputs(store, asset, drop, space=space), folder=folder
     ):
@@ -60,7 +63,11 @@ def export_files(
 
 
 def place_outputs(outputs: Sequence[Manifest], *, folder: Path) -> Iterator[tuple[Manifest, Path]]:
-    """Choose a folder for each output; in several spaces, each output gets its own, named by its space."""
+    """Yield each output with the folder to write it to.
+
+    A single output is written to ``folder`` itself. Several outputs are of several spaces, and each gets a
+    folder in ``folder`` that is named by its space.
+    """
     for manifest in outputs:
         space = str(manifest.recipe.output.space)
         yield manifest, folder / space if len(outputs) > 1 else folder

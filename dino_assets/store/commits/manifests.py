@@ -5,9 +5,9 @@
     manifests/<asset>/<space>/<drop>.json        put last, in one request: from then on the output exists
 
 An output is therefore absent or complete. ``_`` stands for "no space" or "all drops"; no drop's name can
-start with it. Nothing is renamed. Conditional PUT (write only if the key is free) is not used, because many
-S3 servers implement it wrongly. ``commit`` is the only function that writes manifests; Dagster and the
-commands call it.
+start with it. A commit renames no object. Conditional PUT (write only if the key is free) is not used,
+because many S3 servers implement it wrongly. ``commit`` is the only function that writes manifests; Dagster
+and the commands call it.
 """
 
 import hashlib
@@ -97,7 +97,7 @@ def raise_damaged(manifests: Iterable[Manifest | CorruptObjectError]) -> list[Ma
 def read_listed(
     store: ObjectStore, listed: Iterable[ObjectInfo], *, wanted: Collection[str] | None = None
 ) -> dict[str, Manifest | CorruptObjectError]:
-    """Read listed manifests by key, most of them from digests. The value of a damaged one is its error.
+    """Read listed manifests, most of them from digests; return them by key, a damaged one as its error.
 
     ``listed`` must hold all manifests of an asset, or all of an asset in one space, because new digests are
     written from it. ``wanted`` are the keys to read, by default all.

@@ -29,7 +29,7 @@ def copy_missing(store: ObjectStore, key: str, data: bytes) -> None:
 
 
 def find_copy(store: ObjectStore, key: str) -> bytes | None:
-    """Read the copy of a manifest; return None unless the copy is undamaged and all its parts exist."""
+    """Read the copy of a manifest; return None if it is missing or damaged, or if a part is missing."""
 
     def read() -> bytes:
         data = store.get(COPIES + key)

@@ -16,8 +16,8 @@ def read_again(read: Callable[[], T]) -> T:
     A missing object is not read a second time.
 
     Raises:
-        CorruptObjectError: the object is missing, or both reads found wrong bytes. ``is_steady`` says
-            whether these were the same bytes.
+        CorruptObjectError: the object is missing, or both reads found wrong bytes. The error's ``is_steady``
+            says whether both reads found the same bytes.
     """
     try:
         return read()

@@ -30,7 +30,10 @@ def read_metadata(schema: pa.Schema) -> dict[str, object]:
 
 
 def rows_per_part(schema: pa.Schema, *, max_rows: int | None = None) -> int:
-    """Compute the rows of a full part from the schema alone, so that batch sizes never change the bytes."""
+    """Compute how many rows a full part has.
+
+    The number depends on the schema and on ``max_rows`` only, so batch sizes never change the bytes.
+    """
     return max(1, min(max_rows or MAX_PART_ROWS, _ROW_BUDGET_BYTES // _row_width(schema)))
 
 
@@ -78,7 +81,10 @@ def _joined(batches: list[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
 
 
 def encode(table: pa.Table, *, max_bytes: int = MAX_PART_BYTES) -> Iterator[tuple[pa.Table, bytes]]:
-    """Encode a table as Parquet, halving it until each piece fits ``max_bytes``; yield rows and bytes."""
+    """Encode a table as Parquet, halving it until each piece fits ``max_bytes``.
+
+    Yield the rows and the encoded bytes of each piece. A single row is never split, even if it is larger.
+    """
     sink = io.BytesIO()
     # Dictionaries help only for repeated strings; for vectors they cost time and space.
     # BYTE_STREAM_SPLIT is smaller for floats, but several readers do not support it for fp16.

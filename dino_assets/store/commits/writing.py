@@ -50,7 +50,8 @@ def commit(store: ObjectStore, draft: Draft) -> Committed:
 
     Raises:
         CommitRefusedError: the draft cannot be committed; nothing became visible.
-        StoreError: the store failed; the output is absent or complete, and a re-run completes it.
+        StoreError: the store failed. The output is then absent or complete; if it is absent, a re-run makes
+            it.
     """
     begun = time.perf_counter()
     output = draft.recipe.output

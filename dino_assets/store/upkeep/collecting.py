@@ -43,10 +43,13 @@ def collect(
 ) -> Collection:
     """Delete unreferenced parts, receipts older than their output's manifest, and files of killed writers.
 
+    With ``is_dry_run``, nothing is moved or deleted, and the result says what would be.
+
     Writers may run meanwhile, but only one collection at a time. Unreferenced parts older than ``min_age``
-    are moved aside. Then all references are read again, and parts that a writer has used meanwhile are moved
-    back. A writer checks its parts after putting its manifest, and a collection reads the manifests after
-    moving parts, so one of the two always notices a conflict. ``min_age`` only avoids needless moves.
+    are moved aside. Then all references are read again. Parts that a writer has used meanwhile are moved
+    back, and the rest are deleted. A writer checks its parts after putting its manifest, and a collection
+    reads the manifests after moving parts, so one of the two always notices a conflict. ``min_age`` only
+    avoids needless moves.
 
     Raises:
         CorruptObjectError: a manifest cannot be read, so its parts are unknown. Nothing is deleted.
@@ -131,9 +134,9 @@ def _is_still_old(store: ObjectStore, key: str, oldest: datetime) -> bool:
 
 
 def _empty_bin(store: ObjectStore, oldest: datetime) -> set[str]:
-    """Move collected parts back if they are needed after all, and delete the others; return the deleted keys.
+    """Move collected parts back if they are needed after all, and delete the rest; return the deleted keys.
 
-    Parts that a killed collection left are included.
+    This includes parts that an earlier collection moved aside before it was killed.
     """
     binned = [info.key for info in store.list(_BIN)]
     needed, _ = _references(store, oldest)

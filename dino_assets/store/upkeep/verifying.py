@@ -22,7 +22,7 @@ _UNSTEADY = (
 def verify(
     store: ObjectStore, *, should_repair: bool = False, records: Container[str] = RECORDS
 ) -> Iterator[CorruptObjectError]:
-    """Read every manifest, receipt and part. Yield each fault, and what was done about it.
+    """Read every manifest, receipt and part. Yield each fault as an error that says what was done about it.
 
     With ``should_repair``, a manifest or receipt that is damaged or has a damaged part is deleted. Its output
     is then absent, and the next run makes that output again. All parts are kept, because a writer may be

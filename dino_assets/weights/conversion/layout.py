@@ -28,9 +28,10 @@ class WeightShard:
 def plan_shards(
     pieces: Iterable[Piece], dtypes: Mapping[str, str], *, max_bytes: int
 ) -> tuple[WeightShard, ...]:
-    """Plan one weight file, or several of at most ``max_bytes`` each.
+    """Plan one weight file, or several of at most ``max_bytes`` of tensors each.
 
-    ``dtypes`` maps each tensor to its type in safetensors' spelling, such as ``BF16``.
+    A larger tensor gets a file of its own. ``dtypes`` maps each tensor to its type in safetensors' spelling,
+    such as ``BF16``.
     """
     groups: list[list[Piece]] = [[]]
     filled = 0

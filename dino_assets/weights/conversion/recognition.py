@@ -56,7 +56,7 @@ class Recognised:
 
 
 def recognise(shapes: Shapes, *, model: str) -> Recognised:
-    """Find the format that has exactly these names and shapes.
+    """Find the checkpoint format that has exactly these tensor names and shapes.
 
     Raises:
         InvalidCheckpointError: no format fits; the message lists the differences to the nearest one.
@@ -134,7 +134,7 @@ def _make_config(form: Format, sizes: Sizes, layers: int) -> dict[str, object]:
 def check_values(
     recognised: Recognised, read: Callable[[str], "torch.Tensor"], *, model: str
 ) -> None:
-    """Check the values of tensors that may be left out only if they have certain values.
+    """Check the tensors that may be left out of the converted model only if they have certain values.
 
     Raises:
         InvalidCheckpointError: a tensor has other values, so the outputs would change without it.
@@ -152,7 +152,7 @@ def check_values(
 def convert(
     piece: Piece, read: Callable[[str], "torch.Tensor"], dtype: "torch.dtype"
 ) -> "torch.Tensor":
-    """Make one tensor; ``dtype`` applies to tensors without a source."""
+    """Make the tensor that ``piece`` describes; ``dtype`` applies only to a piece without a source."""
     import torch
 
     if piece.source is None:

@@ -126,7 +126,7 @@ def _unsupported(model: str, what: str, *, key: str = "") -> InvalidCheckpointEr
 
 
 def _unwrap(tree: Any, model: str) -> dict[str, "torch.Tensor"]:
-    """Return the innermost dictionary of nested ones; it must hold only tensors."""
+    """Return the innermost dictionary of nested ones; refuse it if it holds anything but tensors."""
     import torch
 
     while isinstance(tree, Mapping):
@@ -177,7 +177,7 @@ def _rename(
 
 
 def _shorten(names: Iterable[str], model: str) -> tuple[dict[str, str], dict[str, str]]:
-    """Map short tensor names to names in the file; also return the unused tensors with reasons."""
+    """Map short tensor names to the names in the file; also map the unused tensors to reasons."""
     short = {name: name for name in names}
     leftovers: dict[str, str] = {}
     for _ in range(8):  # prefixes may be nested

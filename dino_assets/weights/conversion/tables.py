@@ -66,14 +66,20 @@ class Format:
 
 
 def check_bias_mask(mask: Values) -> str:
-    """Check the mask by which Meta multiplies the joint bias of q, k and v: it must remove only k's third."""
+    """Check the mask by which Meta multiplies the joint bias of q, k and v; return "" or the fault.
+
+    The mask must set k's third of the bias to zero, and nothing else.
+    """
     third = len(mask) // 3
     expected = np.repeat(np.array([1, 0, 1], np.float32), third)
     return "" if np.array_equal(mask, expected) else "do not mask the bias of k, and only that"
 
 
 def check_periods(periods: Values) -> str:
-    """Check that rotary periods equal those that transformers computes from its base."""
+    """Check that rotary periods equal those of ``ROPE_BASE``; return "" or the fault.
+
+    transformers does not read the periods from the file, but computes them from this base.
+    """
     expected = ROPE_BASE ** (np.arange(len(periods)) / len(periods))
     if np.allclose(periods, expected, rtol=_BFLOAT16_STEP, atol=0):
         return ""

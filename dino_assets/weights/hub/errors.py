@@ -65,7 +65,7 @@ def explain(
     hub: HubSettings,
     is_listing: bool = False,
 ) -> own_errors.CheckpointNotFoundError | None:
-    """Make the error for a permanent refusal; return None if a later request may succeed."""
+    """Make the error to raise for the Hub's refusal ``err``; return None if a later request may succeed."""
     status = err.response.status_code
     code = err.response.headers.get("X-Error-Code")
     has_token = "authorization" in err.response.request.headers

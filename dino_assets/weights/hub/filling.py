@@ -1,4 +1,7 @@
-"""Filling of a folder with a checkpoint's files, by one process at a time. It appears when it is whole."""
+"""Filling of a folder with a checkpoint's files, by one process at a time.
+
+The folder appears at its final path only when all files are there and verified.
+"""
 
 import contextlib
 import fcntl
@@ -39,9 +42,9 @@ class Filling:
     """One folder to be filled.
 
     ``workplace`` is a folder on the same disk. It holds the lock, the ``.part`` files that the next process
-    resumes, and the new folder until that is whole. Before a file is fetched, other folders are searched for
-    it by name and hash. A file in a ``linkable`` folder never changes, so it is hard-linked; a file in a
-    ``copyable`` folder is copied.
+    resumes, and the new folder until that is whole. Before a file is fetched, the ``linkable`` and
+    ``copyable`` folders are searched for it by name and hash. Files in ``linkable`` folders will not change,
+    so they are hard-linked. Files in ``copyable`` folders are copied.
     """
 
     folder: Path
@@ -54,7 +57,7 @@ class Filling:
     exchange: Exchange = exchange_names
 
     def run(self, listing: Listing, fetch: FetchFile, watch: Watch) -> Path:
-        """Fetch and verify missing files, then publish the folder in one step.
+        """Fetch and verify missing files, publish the folder in one step, and return its path.
 
         Raises:
             DiskFullError: the disk has too little space; checked before the first request.
@@ -126,7 +129,7 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def restore_aside(folder: Path, workplace: Path) -> None:
-    """Put the old folder back if a process was killed between the two renames that replace it.
+    """Put the old folder back if a process was killed between the two renames that replace the folder.
 
     Two renames are used only on a disk that cannot exchange two folders in one step.
     """
@@ -162,7 +165,7 @@ def hold_workplace(workplace: Path) -> Iterator[None]:
 def clear_away(workplace: Path, *, is_done: bool = False) -> None:
     """Remove a workplace; unless ``is_done``, keep it if it holds partial files for the next run.
 
-    The caller must hold its lock.
+    The caller must hold the lock of the workplace.
     """
     for path in (*workplace.glob("making/*"), workplace / "making", workplace / "parts"):
         with contextlib.suppress(OSError):  # not empty, or missing

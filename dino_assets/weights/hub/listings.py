@@ -73,7 +73,10 @@ class Listing:
         return frozenset(file.name for file in self.files)
 
     def find_damage(self, folder: Path) -> str | None:
-        """Describe the first file in ``folder`` that differs from the listing; every byte is read."""
+        """Describe the first file in ``folder`` that differs from the listing; return None if none does.
+
+        Every byte is read. A further file of weights in the folder counts as a difference, too.
+        """
         for file in self.files:
             if not file.is_at(folder / file.name):
                 return f"{file.name} is missing or has changed since it came"
@@ -85,7 +88,7 @@ class Listing:
 
 @dataclass(frozen=True)
 class Record:
-    """A listing stored beside the files, with the branch, tag or commit that was requested.
+    """A listing stored on the disk, with the branch, tag or commit that was requested.
 
     An imported checkpoint's record has no repository and no commit. ``is_listed`` is False if the files
     come from another program's cache, which may lack some of the Hub's files.

@@ -72,7 +72,10 @@ class RepoCache:
         return next((text for text in (revision, *map(_read, refs)) if is_commit(text)), None)
 
     def recall(self, revision: str) -> Record | None:
-        """Return a revision's record, as last fetched or from huggingface_hub's cache; None if unknown."""
+        """Return a revision's record: that of the last fetch, or one made from huggingface_hub's cache.
+
+        Return None if both caches lack the revision.
+        """
         commit = self.commit_of(revision)
         if commit is None:
             return None
@@ -83,7 +86,7 @@ class RepoCache:
         return Record(cached, revision, is_listed=False) if cached else None
 
     def find(self, listing: Listing) -> Path | None:
-        """Find a folder whose every byte is as listed, in this cache or in that of huggingface_hub."""
+        """Find a folder whose every byte is as listed, in this cache or huggingface_hub's; else None."""
         own, _, snapshot = self.list_sources(listing.commit)
         for folder in (own, snapshot):
             if folder.is_dir() and not listing.find_damage(folder):
@@ -91,7 +94,10 @@ class RepoCache:
         return None
 
     def fill(self, record: Record, fetch: FetchFile, watch: Watch) -> Path:
-        """Fetch missing files and publish the folder; wait while another process fills the same cache."""
+        """Fetch missing files, publish the folder and return it.
+
+        If another process is filling the same cache, wait for it first.
+        """
         listing = record.listing
         folder, *copyable = self.list_sources(listing.commit)
         with hold_workplace(self.folder):
@@ -110,7 +116,7 @@ class RepoCache:
             return filling.run(listing, fetch, watch)
 
     def remember(self, record: Record) -> None:
-        """Write a commit's listing and, last, the branch's commit."""
+        """Write a commit's listing and then, for a branch or tag, the commit that it has now."""
         listing, ref = record.listing, self._ref(record.revision)
         path = self._listing_path(listing.commit)
         stored = read_record(path)
@@ -152,8 +158,8 @@ class RepoCache:
 class TargetFolder:
     """A folder that the user gave (``dino_root`` in the public API), with its ``name`` as given.
 
-    It shares no files with a cache, so it can be edited, moved and copied. A record of the files lies
-    beside them. ``.<name>.fetching`` exists while the folder is filled.
+    The folder shares no files with a cache, so it can be edited, moved and copied. A record of its files
+    lies beside them. A second folder, ``.<name>.fetching``, exists while the first one is filled.
     """
 
     folder: Path
@@ -199,7 +205,7 @@ class TargetFolder:
         return cached and replace(cached, revision=revision)
 
     def find(self, listing: Listing) -> Path | None:
-        """Return the folder if every byte is as listed, and no file of an older listing remains."""
+        """Return the folder if every byte is as listed and no file of an older listing remains; else None."""
         record = self.record
         stale = record.listing.names - listing.names if record else frozenset()
         is_mixed = any((self.folder / name).exists() for name in stale)

@@ -92,7 +92,7 @@ class TransferRetries:
                 self.sleep(wait_s)
 
     def _wait_s(self, failures: int, asked_s: float | None) -> float:
-        """Compute the wait: the server's Retry-After, else a random time that doubles with each failure."""
+        """Compute the wait: what the server asks for, else a random time that doubles with each failure."""
         if asked_s is not None:
             return min(asked_s, MAX_WAIT_S)
         return float(self.rng.uniform(0.5, 1.0)) * min(2.0 ** (failures - 1), 60.0)
@@ -133,7 +133,7 @@ class PartFile:
         self.bytes = 0
 
     def append(self, batch: bytearray) -> int:
-        """Hash and write a batch; return the bytes in the file."""
+        """Hash and write a batch; return the number of bytes that are now in the file."""
         self._hasher.update(batch)
         self._sink.write(batch)
         self._sink.flush()

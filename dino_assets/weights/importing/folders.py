@@ -44,7 +44,7 @@ _SHA256_DIGITS = 64
 def open_plan(
     source: Path, *, asked: StatisticsName | None, shard_bytes: int
 ) -> AbstractContextManager[ImportPlan]:
-    """Plan the import of a file or a folder.
+    """Plan the import of a file or a folder; the plan is valid inside the returned context.
 
     Raises:
         CheckpointNotFoundError: the source does not exist, or holds no weights.
@@ -173,7 +173,7 @@ def _list_weights(folder: Path) -> set[str]:
 
 
 def _list_kept(folder: Path, weights: set[str]) -> dict[str, Path]:
-    """List the files to copy: these weights, and all other files of a checkpoint."""
+    """List the files to copy, by name: those in ``weights``, and all files of a checkpoint but weights."""
     return {
         path.name: path
         for path in sorted(folder.iterdir())
@@ -189,7 +189,10 @@ def _list_kept(folder: Path, weights: set[str]) -> dict[str, Path]:
 def _make_preprocessor(
     folder: Path, config: Mapping[str, Any], *, asked: StatisticsName | None
 ) -> dict[str, bytes]:
-    """Make the preprocessor file if it or its pixel statistics are missing, or if some are ``asked`` for."""
+    """Make a new preprocessor file, as its name and content; return no entry if the old file can be kept.
+
+    A new file is needed if the old one or its pixel statistics are missing, or if ``asked`` names statistics.
+    """
     model = name_folder(folder)
     family = read_family(config, model)
     preprocessor = _read_object(folder / PREPROCESSOR, model)
@@ -208,7 +211,7 @@ def _make_preprocessor(
 
 
 def _examine(files: Mapping[str, Path | bytes], model: str) -> Checkpoint:
-    """Validate the checkpoint that these files would make, without copying them."""
+    """Validate the checkpoint that ``files`` (paths, or contents) would make, without copying them."""
     with tempfile.TemporaryDirectory(prefix="dino-assets-") as aside:
         for name, content in files.items():
             if isinstance(content, Path):

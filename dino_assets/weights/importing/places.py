@@ -106,10 +106,10 @@ def clear_leftovers(folder: Path) -> None:
 
 @contextmanager
 def new_folder(folder: Path) -> Iterator[Path]:
-    """Make an empty folder beside the final one; remove what is left of it when the block ends.
+    """Make an empty folder beside the final one; remove what is left of the new folder when the block ends.
 
-    The process holds the lock of a file beside it. If the next import finds the file unlocked, the folder
-    was left by a killed import and can be removed.
+    During the block, the process holds the lock of a file beside the new folder. If the next import finds
+    that file unlocked, the folder was left by a killed import and can be removed.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     workplace = Path(tempfile.mkdtemp(prefix=_prefix(folder), dir=folder.parent))

@@ -111,9 +111,10 @@ def plan_file(
 def plan_weights(
     pieces: Iterable[Piece], opened: TensorSource, widest: str, shard_bytes: int
 ) -> tuple[Weights, dict[str, bytes]]:
-    """Plan the weight files, and the index if there are several.
+    """Plan the weight files, and the index if there are several of them.
 
-    Tensors without a source get the dtype ``widest``.
+    Return the plan of the weights, and the content of the index by file name. Tensors without a source
+    get the dtype ``widest``.
     """
     import torch
 
@@ -162,7 +163,7 @@ def encode_json(value: Mapping[str, object]) -> bytes:
 
 
 def _find_widest(recognised: Recognised, opened: TensorSource) -> str:
-    """Find the dtype in which transformers loads the model: the only one used, else float32."""
+    """Find the dtype in which transformers will load the model: that of all tensors, else float32."""
     used = {opened.dtypes[piece.source] for piece in recognised.pieces if piece.source}
     names = [name for name, code in DTYPES.items() if code in used]
     return names[0] if len(names) == 1 else "float32"

@@ -44,7 +44,7 @@ _ADVICE = "Free some space, or give a folder on another disk."
 
 @dataclass(frozen=True)
 class Imported:
-    """What an import reports to the user."""
+    """What an import reports to the user: the new checkpoint, unused tensors, warnings, and the time."""
 
     checkpoint: Checkpoint
     format: str
