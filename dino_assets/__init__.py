@@ -1,6 +1,6 @@
 """From drone flights to the few tiles worth labelling, with full lineage.
 
-Importing this package loads neither Dagster nor torch: public names are resolved when first used.
+Importing this package loads neither Dagster nor torch. Each public name is imported when it is first used.
 """
 
 from importlib import import_module
@@ -98,6 +98,6 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    # `dagster … -m dino_assets` loads every name that is listed here. Listing the others would make each of
-    # its commands import torch. Editors find them in the block above.
+    # `dagster … -m dino_assets` loads every name that is listed here. If all public names were listed, each
+    # of its commands would import torch. Editors find the public names in the block under TYPE_CHECKING.
     return sorted([*globals(), "lineage", "fetch_dinov3", "validate_dinov3"])

@@ -58,7 +58,7 @@ S3_SECRETS = {
 
 
 def make_resources(settings: Settings) -> dict[str, Any]:
-    """Make every resource, under the name that assets use.
+    """Make all Dagster resources; return them by the names that the assets use.
 
     Raises:
         ConfigError: the configured device is not a known name.
@@ -76,7 +76,13 @@ def make_resources(settings: Settings) -> dict[str, Any]:
 
 
 def make_storage(settings: Settings) -> tuple[StorageResource, Any]:
-    """Make the ``storage`` resource for the configured address, and its ``s3`` resource if it is on S3."""
+    """Make the ``storage`` resource for the configured address, and the ``s3`` resource that it needs.
+
+    The second is None if the store is not on S3.
+
+    Raises:
+        MissingExtraError: the store is on S3, and the extra ``s3`` is not installed.
+    """
     where = settings.storage
     scheme = find_scheme(where.url)
     if scheme is None or scheme.backend != "s3":
@@ -100,7 +106,7 @@ def make_storage(settings: Settings) -> tuple[StorageResource, Any]:
 
 
 def make_executor(settings: Settings) -> dg.ExecutorDefinition:
-    """Find the executor for the steps of a run: one of Dagster's two, or an installed ``module:name``.
+    """Find the executor for the steps of a run: in_process, multiprocess, or an installed ``module:name``.
 
     Raises:
         ConfigError: there is no executor of that name.

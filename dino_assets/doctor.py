@@ -39,9 +39,10 @@ MIN_FREE_BYTES = 2 * 10**9  # one large checkpoint and the results of a few flig
 
 
 def examine(settings: Settings, *, may_create_bucket: bool = False) -> Iterator[Verdict]:
-    """Check Python, disk, settings, device, store, checkpoint, instance and drops; yield verdicts.
+    """Check Python, disk, settings, device, store, checkpoint, instance and drops; yield the verdicts.
 
-    An error in one check does not stop the others.
+    An error in one check does not stop the other checks. Only the drops are left out if the store cannot be
+    used. ``may_create_bucket`` allows the check of the store to create a missing bucket.
     """
     yield _python()
     yield _disk(settings)
@@ -181,7 +182,7 @@ def _instance(settings: Settings) -> str:
 
 
 def _drops(settings: Settings) -> Iterator[Verdict]:
-    """Count the drops that have all their files, and report what is wrong with each other drop."""
+    """Report how many drops have all their files, and what is wrong with each drop that does not."""
     try:
         examination = examine_drops(_open_store(settings), root=settings.root)
     except DinoAssetsError as err:

@@ -60,12 +60,15 @@ class DinoAssetsError(Exception):
 
 
 def public_name(err: DinoAssetsError) -> str:
-    """Return the name of an error's class, or of the nearest base class that this module defines."""
+    """Return the public name of an error: the name of its class, if this module defines the class.
+
+    For a class of another module, return the name of the nearest base class that this module defines.
+    """
     return name_publicly(type(err))
 
 
 def name_publicly(kind: type[DinoAssetsError]) -> str:
-    """Return the name of a class, or of the nearest base class that this module defines."""
+    """Return the public name of an error class, as ``public_name`` does for an error."""
     return next(parent.__name__ for parent in kind.__mro__ if parent.__module__ == __name__)
 
 
@@ -106,7 +109,10 @@ class EngineRefusedError(DinoAssetsError):
 
 
 class WorkerLostError(DinoAssetsError):
-    """A worker process ended unexpectedly; ``exit_code`` is negative for a signal, None if unknown."""
+    """A worker process ended unexpectedly.
+
+    ``exit_code`` is its exit code, or the negative number of the signal that ended it, or None if unknown.
+    """
 
     def __init__(self, message: str, *, exit_code: int | None = None) -> None:
         self.exit_code = exit_code
@@ -124,10 +130,10 @@ class MissingExtraError(DinoAssetsError, ImportError):
 
 
 class StoreError(DinoAssetsError, OSError):
-    """An operation on a store failed; ``store`` and ``key`` say where.
+    """An operation on a store failed; ``store`` is the store's address, ``key`` the key of the object.
 
-    ``reason`` is a short, stable word in cases that callers handle. ``no-bucket``: the bucket does not exist.
-    ``odd-key``: a listing contains a key that obstore cannot read; ``odd_key`` is this key.
+    ``reason`` is empty, or a short, stable word in a case that callers handle. ``no-bucket``: the bucket does
+    not exist. ``odd-key``: the store has an object whose key is not valid; ``odd_key`` is this key.
     """
 
     def __init__(
@@ -161,10 +167,10 @@ class StoreUnavailableError(StoreError):
 
 
 class CorruptObjectError(DinoAssetsError):
-    """Bytes read from the store differ from the committed ones; ``is_gone`` is True if the object is missing.
+    """A committed object is missing (then ``is_gone`` is True), or its bytes differ from the committed ones.
 
-    ``sha256`` is the checksum of the bytes read. ``is_steady`` is False if a second read gave other bytes.
-    Then the bytes were altered on the way, or another program is writing the object.
+    ``sha256`` is the checksum of the bytes that were read. ``is_steady`` is False if a second read gave other
+    bytes than the first. Then the bytes were altered on the way, or another program is writing the object.
     """
 
     def __init__(
@@ -209,7 +215,7 @@ class CommitRefusedError(DinoAssetsError):
 
 
 class MixedSpacesError(DinoAssetsError, ValueError):
-    """Vectors of different spaces cannot be compared; ``spaces`` are the ones seen."""
+    """Vectors of different spaces cannot be compared; ``spaces`` are the spaces of the vectors."""
 
     def __init__(self, message: str, *, spaces: tuple[object, ...] = ()) -> None:
         self.spaces = spaces
@@ -269,8 +275,8 @@ class SourceError(DinoAssetsError, OSError):
 class InvalidVectorsError(DinoAssetsError, ValueError):
     """Embeddings are not a matrix (N, D) of finite numbers.
 
-    ``row`` is the first invalid row, or -1 if no single row is at fault. ``dims`` are the two values of D, if
-    vectors of two kinds were given.
+    ``row`` is the first invalid row, or -1 if no single row is at fault. ``dims`` are the two values of D if
+    vectors of two lengths were given, else None.
     """
 
     def __init__(self, message: str, *, row: int = -1, dims: tuple[int, int] | None = None) -> None:
@@ -280,11 +286,14 @@ class InvalidVectorsError(DinoAssetsError, ValueError):
 
 
 class NotFittedError(DinoAssetsError, ValueError, AttributeError):
-    """A map was used before ``fit_transform`` made it. scikit-learn's NotFittedError has the same bases."""
+    """A map was used before ``fit_transform`` made it.
+
+    It also has the base classes of scikit-learn's NotFittedError.
+    """
 
 
 class UnusableImageError(DinoAssetsError, ValueError):
-    """One file is not a usable photograph; ``reason`` is a short, stable word."""
+    """One file is not a usable photograph; ``reason`` is a short, stable word, ``detail`` says more."""
 
     def __init__(self, reason: str, detail: str) -> None:
         self.reason = reason
@@ -293,7 +302,7 @@ class UnusableImageError(DinoAssetsError, ValueError):
 
 
 class UnusableImageWarning(UserWarning):
-    """A picture was left out; ``image_id`` names it, ``reason`` is that of the UnusableImageError.
+    """A picture was left out; ``image_id`` names it, ``reason`` is the same word as in UnusableImageError.
 
     >>> import warnings
     >>> from dino_assets import UnusableImageWarning, embed
@@ -311,7 +320,10 @@ class UnusableImageWarning(UserWarning):
 
 
 class DiskFullError(DinoAssetsError, OSError):
-    """A disk of this machine has fewer free bytes (``free_bytes``) than needed (``needed_bytes``)."""
+    """A disk of this machine has too little free space.
+
+    ``needed_bytes`` and ``free_bytes`` are 0 if they are unknown.
+    """
 
     def __init__(self, message: str, *, needed_bytes: int = 0, free_bytes: int = 0) -> None:
         self.needed_bytes = needed_bytes
@@ -325,8 +337,9 @@ class DiskFullError(DinoAssetsError, OSError):
 class TargetError(DinoAssetsError, OSError):
     """An output file cannot be written.
 
-    ``path`` is its path. ``reason`` is a short, stable word: ``denied``, ``no-folder``, ``is-a-folder``,
-    ``occupied`` (a folder with other files), ``refused``.
+    ``path`` is its path. ``reason`` is a short, stable word: ``denied`` (no permission), ``no-folder`` (a
+    file is where a folder is expected), ``is-a-folder``, ``occupied`` (a folder with other files), or
+    ``refused`` (any other cause).
     """
 
     def __init__(self, message: str, *, path: str = "", reason: str = "") -> None:
@@ -337,13 +350,13 @@ class TargetError(DinoAssetsError, OSError):
 
 CheckpointFault = Literal[
     "missing",  # a file, a tensor, or all weights
-    "unreadable",  # damaged, truncated, or another format than its name says
+    "unreadable",  # damaged, truncated, or in another format than the file's name says
     "impossible",  # a value that no model can have
     "mismatch",  # files or values of different models
     "unsupported",  # another family, layout, dtype or kind of file
     "outside",  # refers to files outside of the folder
     "code",  # loading it could run code
-    "altered",  # other bytes than before
+    "altered",  # a file has other bytes than were recorded
 ]
 
 
@@ -373,7 +386,10 @@ class CheckpointNotFoundError(CheckpointError, FileNotFoundError):
 
 
 class AuthenticationError(CheckpointNotFoundError):
-    """The token is missing, rejected or without access to the model; ``has_token``: a token was sent."""
+    """The Hub's token is missing, rejected or without access to the model.
+
+    ``has_token`` is True if a token was sent.
+    """
 
     has_token = False
 
@@ -414,11 +430,14 @@ class ChecksumError(LocalEntryNotFoundError):
 
 
 class CheckpointChangedError(CheckpointError):
-    """The configured model has other weights than the stored ones, and the run may not accept them."""
+    """The configured model has other weights than are stored under its name.
+
+    The run was not allowed to accept the change.
+    """
 
 
 class InvalidCheckpointError(CheckpointError, ValueError):
-    """A checkpoint directory is incomplete or its files contradict each other."""
+    """A checkpoint is incomplete or unsupported, or its files contradict each other."""
 
 
 class InvalidModelFileError(DinoAssetsError, ValueError):

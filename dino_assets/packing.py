@@ -1,4 +1,4 @@
-"""Compressed lists of small records: a million records take some tens of megabytes."""
+"""Compressed lists of small dataclass records: a million records take some tens of megabytes."""
 
 import marshal
 import zlib
@@ -15,11 +15,12 @@ T = TypeVar("T", bound="DataclassInstance")
 
 
 class Packed(Sequence[T], Generic[T]):
-    """A compressed list of records of one class, fastest when it is read in order.
+    """A compressed list of dataclass records of one class, fastest when it is read in order.
 
-    Fields must be texts, numbers or None. Sorted paths have most letters in common: a block of 1,024 records
-    with such paths takes some 10 kB instead of 200. Reading makes new records, except in the last block,
-    which stays uncompressed until it is full.
+    The fields of a record must be texts, numbers or None. Every 1,024 records are compressed as one block.
+    Sorted paths have most letters in common, so a block of records with sorted paths takes some 10 kB instead
+    of 200 kB. The last block stays uncompressed until it is full. Records that are read from a compressed
+    block are new objects.
     """
 
     def __init__(self, kind: type[T], records: Iterable[T] = ()) -> None:

@@ -29,7 +29,7 @@ def memory_store() -> ObjectStore:
 def write_tiny_checkpoint(folder: Path) -> Path:
     """Write a tiny DINOv3 checkpoint with the same random weights at every call: 16 dims, 2 layers, 80 KB.
 
-    The folder is made if it is missing. Checkpoint files in it are replaced.
+    The folder is made if it is missing. Checkpoint files in it are replaced. Return the folder.
     """
     return write_demo_checkpoint(folder, dim=16, layers=2)
 
@@ -50,7 +50,7 @@ class RecordingWriter:
         self.batches.append(batch)
 
     def part(self, part: "Part") -> None:
-        """Keep the description of a part, without checking that it is stored."""
+        """Keep the description of a part (a stored object of the output), without checking the store."""
         self.parts.append(part)
 
     def file(self, name: str, data: bytes) -> None:
@@ -66,5 +66,5 @@ class RecordingWriter:
         self.all_facts.update(values)
 
     def spent(self, spent: "Spent") -> None:
-        """Keep a report of the seconds that a step took."""
+        """Keep a stage's report of the seconds that its work took."""
         self.all_spent.append(spent)

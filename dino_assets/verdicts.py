@@ -1,13 +1,14 @@
-"""Verdicts: results of checks of a drop or a table."""
+"""Verdicts: results of checks, for example of a drop or of the disk."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """The result of one check of a drop or a table, with its reason in a sentence.
+    """The result of one check, with the reason in a sentence.
 
-    ``warns``: the check passed, but its result is shown as a warning.
+    ``subject`` names what was checked, for example a drop. If a check passed and ``warns`` is True, the
+    result is shown as a warning.
     """
 
     subject: str

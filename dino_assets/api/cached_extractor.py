@@ -36,9 +36,10 @@ _LEFT_AFTER_S = 86_400
 class CachedExtractor(DINOv2Extractor):
     """An extractor that computes each picture's vector only once, even if the picture is renamed or moved.
 
-    A cached vector is found by the picture's bytes, the space, and the name of the method if a subclass
-    overrides ``extract_batch``. If one of these changes, the vector is computed again. Several processes may
-    share the folder; a killed process leaves no partial vector. The folder can be deleted at any time.
+    A cached vector is found by the picture's bytes and the space. In a subclass that overrides
+    ``extract_batch``, the name of that method counts too. If any of them changes, the vector is computed
+    again. Several processes may share the cache folder; a killed process leaves no partial vector. The folder
+    can be deleted at any time.
 
     >>> from dino_assets import CachedExtractor
     >>> extractor = CachedExtractor("out/cache", model_name="dinov2-small", progress=False)
@@ -50,7 +51,7 @@ class CachedExtractor(DINOv2Extractor):
     opens_first = False  # if all vectors are cached, no engine is needed
 
     def __init__(self, cache_dir: str | Path = "cache/", **kwargs: Any) -> None:
-        """Open or make the folder; ``kwargs`` are arguments of ``DINOv2Extractor``.
+        """Open the cache folder, or make it; ``kwargs`` are arguments of ``DINOv2Extractor``.
 
         Raises:
             TargetError: the folder cannot be written.
@@ -115,7 +116,7 @@ class CachedExtractor(DINOv2Extractor):
         return self.cache_dir / self._name_space() / key[:2] / f"{key}.npz"
 
     def _name_space(self) -> str:
-        """Hash everything that decides a vector, except the picture."""
+        """Hash everything that decides a vector, except the picture; return the hash."""
         function = getattr(self.extract_batch, "__func__", self.extract_batch)
         is_own = function is DINOv2Extractor.extract_batch
         by = "" if is_own else f"{function.__module__}.{function.__qualname__}"
@@ -135,7 +136,7 @@ class CachedExtractor(DINOv2Extractor):
         return vector if is_vector and np.isfinite(vector).all() else None
 
     def _clear_leftovers(self) -> None:
-        """Remove partial files of killed processes that are older than a day."""
+        """Remove the partial files that killed processes left more than a day ago."""
         with contextlib.suppress(OSError):
             for entry in os.scandir(self.cache_dir / _ASIDE):
                 with contextlib.suppress(OSError):

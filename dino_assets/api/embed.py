@@ -34,11 +34,12 @@ _READERS = 2
 
 @dataclass(frozen=True, eq=False)
 class EmbeddedTiles:
-    """Vectors of tiles, a row each, in the order of the pictures.
+    """Vectors of tiles, one row per tile, in the order of the pictures.
 
-    ``images`` names the picture of each row: its path, or its number if it has no path. ``windows`` are
-    x, y, width and height in the upright picture. ``tile_ids`` are the ids that the table ``tiles`` has for
-    these tiles. ``left_out`` maps each picture that has no row to the reason.
+    ``images`` names the picture of each row: its path, or its number if it has no path. ``windows`` are x, y,
+    width and height in the upright picture. For picture files, ``tile_ids`` are the ids that the table
+    ``tiles`` has for the same tiles. ``space`` is the id of the vectors' space. ``left_out`` maps each
+    picture that has no row to the reason.
 
     >>> import dino_assets as da
     >>> result = da.embed("photo.jpg", model="models/demo", progress=False)
@@ -65,7 +66,10 @@ class _Place:
 
 @dataclass(frozen=True, eq=False)
 class _Tile:
-    """A tile that is not yet cut out of its picture. If ``span_px`` is 0, the whole window is scaled."""
+    """A tile that is not yet cut out of its picture.
+
+    ``span_px`` is the side of the tile's window; 0 stands for the whole picture, scaled to a square.
+    """
 
     place: _Place
     pixels: NDArray[np.uint8]  # (H, W, 3), the picture's
@@ -95,8 +99,9 @@ def embed(
 
     ``images`` is a picture or several (paths, bytes, Pillow images, arrays, tensors), a folder, or a CSV or
     text list. A picture of more than 1024 px on a side gives several tiles, unless ``whole`` asks for one
-    vector per picture. ``column`` chooses the vector: the CLS token, or the mean of the patch tokens. A
-    picture that cannot be used is left out with an ``UnusableImageWarning``.
+    vector per picture. ``column`` chooses the vector: the CLS token, or the mean of the patch tokens.
+    ``device`` is auto, cpu, cuda, cuda:1 or mps; ``precision`` and ``progress`` are as for
+    ``DINOv2Extractor``. A picture that cannot be used is left out with an ``UnusableImageWarning``.
 
     >>> import dino_assets as da
     >>> result = da.embed("photo.jpg", model="models/demo", progress=False)
@@ -147,7 +152,7 @@ def embed(
 
 
 def _list_pictures(images: Any) -> list[tuple[str, Any]]:
-    """Name each picture by its path, or by its number."""
+    """Pair each picture with its name: its path, or its number if it has no path."""
     if isinstance(images, str | os.PathLike) or hasattr(images, "columns"):
         files = find_images(images)
         return list(zip(files.ids, files.paths, strict=True))
@@ -168,7 +173,7 @@ def _is_single(images: Any) -> bool:
 
 
 def _open_picture(named: tuple[str, Any], *, grid: TileGrid) -> _OpenedPicture:
-    """Decode a picture and list its tiles; a picture that cannot be used has a reason instead."""
+    """Decode a picture and list its tiles; if it cannot be used, give the reason instead."""
     name, image = named
     try:
         picture = to_picture(image)
@@ -199,7 +204,7 @@ def _list_tiles(
     left_out: dict[str, str],
     count: Callable[[], object],
 ) -> Iterator[_Tile]:
-    """Yield the tiles of all pictures; record each row's place and each picture that is left out."""
+    """Yield the tiles of all pictures; add their places to ``rows`` and unusable pictures to ``left_out``."""
     for picture in opened:
         if picture.refusal is not None:
             left_out[picture.name] = str(picture.refusal)

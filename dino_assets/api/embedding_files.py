@@ -97,7 +97,7 @@ def _to_array(matrix: "Tensor | NDArray[np.float32]") -> NDArray[np.float32]:
 
 
 def about_embeddings(model_name: str, metadata: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Make the facts that are saved with embeddings: model, time, metadata."""
+    """Make the facts that are saved with embeddings: model, present time, metadata."""
     return {
         "model_name": model_name,
         "timestamp": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -112,9 +112,10 @@ def write_parquet(
     dim: int,
     about: Mapping[str, Any],
 ) -> Path:
-    """Write embeddings and ids as Parquet, each piece as one row group.
+    """Write pieces of embeddings and ids into one Parquet file, a row group per piece; return its path.
 
-    The columns are ``image_id`` and ``embedding``.
+    The columns are ``image_id`` and ``embedding``. ``dim`` is the length of an embedding. ``about`` is saved
+    in the file's metadata.
 
     Raises:
         TargetError, DiskFullError: the file cannot be written; no partial file remains.
@@ -137,7 +138,7 @@ def write_parquet(
 
 
 def check_target(output_path: str | Path) -> Path:
-    """Check that a file can be written, before hours are spent on its content.
+    """Check that a file can be written, before hours are spent on its content; return its path.
 
     Raises:
         ConfigError: the ending is not .parquet, .pt or .npz.

@@ -37,10 +37,11 @@ class DINOv2Extractor:
     Each picture is scaled to ``image_size`` × ``image_size`` pixels. ``model_name`` is a checkpoint folder, a
     Hub repository or a short name (``dinov2-small``, ``dinov3-vitl16``). ``device`` is auto, cpu, cuda,
     cuda:1, mps, or a list of these. A GPU computes ``batch_size`` pictures at a time, each CPU core one.
-    ``num_workers`` threads read and decode pictures ahead.
+    ``num_workers`` threads read and decode the next pictures meanwhile.
 
     ``precision`` is fp32, or half for the fastest engine whose results agree with PyTorch's in float32.
-    ``progress``: True shows bars, False shows none, None shows bars on a terminal only.
+    ``progress``: True shows bars, False shows none, None shows bars on a terminal only. ``revision`` is a
+    branch, tag or commit of a Hub repository.
 
     A subclass may override ``extract_batch``. Then it receives every batch of ``batch_size`` pictures, in
     order and in the caller's thread.
@@ -98,7 +99,7 @@ class DINOv2Extractor:
 
     @property
     def space(self) -> str:
-        """The id of the space. Vectors of one space can be compared, including vectors of tiles."""
+        """The id of the space. Vectors of one space can be compared, whether of pictures or of tiles."""
         (compute, *_), checkpoint = self._computes, self._model.checkpoint
         return name_space(make_space(checkpoint, compute, side_px=self.image_size))
 
@@ -208,7 +209,7 @@ class DINOv2Extractor:
             return torch.from_numpy(self._engines().encode_all(tiles)["cls"])
 
     def extract_patches(self, batch: Any) -> "Tensor":
-        """Embed the patches of a batch of pictures; return (B, P, d), with the patches row by row.
+        """Embed the patches of a batch of pictures; return (B, P, d), a picture's patches row by row.
 
         CLS and register tokens are left out. ``batch`` is as for ``extract_batch``.
 
@@ -230,6 +231,9 @@ class DINOv2Extractor:
     ) -> Path:
         """Save embeddings and ids with the model's name, a timestamp and the facts of ``describe()``.
 
+        The ending of ``output_path`` chooses the format, as in ``dino_assets.save_embeddings``. Return the
+        path.
+
         Raises:
             ConfigError: the number of ids differs from the number of embeddings.
             TargetError, DiskFullError: the file cannot be written.
@@ -243,7 +247,7 @@ class DINOv2Extractor:
         )
 
     def describe(self) -> dict[str, Any]:
-        """Describe how embeddings are made, in plain values for ``metadata``."""
+        """Describe how embeddings are made, in plain values that ``save_embeddings`` saves as metadata."""
         checkpoint = self._model.checkpoint
         return {
             "dim": checkpoint.dim,
@@ -258,7 +262,10 @@ class DINOv2Extractor:
         }
 
     def showing_progress(self, total: int) -> AbstractContextManager[Callable[[], object]]:
-        """Show a progress bar; yield a function that counts one picture. A subclass may override this."""
+        """Show a progress bar; yield a function that counts one more picture.
+
+        A subclass may override this method.
+        """
         return showing_bar("embedding", total=total, unit="image", progress=self.progress)
 
     def leave_out(self, image_id: str, refusal: UnusableImageError) -> None:
@@ -335,7 +342,7 @@ class DINOv2Extractor:
             return Prepared(refusal=err)
 
     def _keep(self, embedded: PictureResult) -> None:
-        """Keep a vector for later calls; only CachedExtractor does, this class keeps none."""
+        """Do nothing. CachedExtractor overrides this method to keep the vector for later calls."""
 
     def _pass_through(self, tiles: NDArray[np.uint8]) -> Vectors:
         """Embed a batch through ``extract_batch``, which a subclass may override."""

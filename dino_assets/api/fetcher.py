@@ -19,7 +19,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class FetcherConfig:
-    """Settings of the teacher in a training's ``config.json``. Relative paths start at that file's folder."""
+    """Settings of the teacher from a training's ``config.json``.
+
+    A relative ``dino_root`` starts at that file's folder.
+    """
 
     dino_root: Path
     dino_model: str = DEFAULT_TEACHER
@@ -27,6 +30,8 @@ class FetcherConfig:
     @classmethod
     def read(cls, path: Path) -> "FetcherConfig":
         """Read ``dino_root`` and ``dino_model`` from the object ``train`` of a JSON file.
+
+        ``dino_model`` may be missing there; then it has its default.
 
         Raises:
             ConfigError: the file is missing or not JSON, or ``train.dino_root`` is missing or invalid.
@@ -73,9 +78,10 @@ def fetch_dinov3(
 ) -> Path:
     """Fetch a DINOv3 or DINOv2 checkpoint from the Hugging Face Hub into a folder; return the folder.
 
-    ``model_name`` is a repository, or a short name like ``dinov3-vitl16``. Complete files in the folder are
-    not fetched again. An interrupted download is continued. A new checkpoint replaces the old one in one
-    step, once it is complete. ``progress`` is called with the number of bytes so far and in all.
+    ``model_name`` is a repository, or a short name like ``dinov3-vitl16``. ``revision`` is a branch, tag or
+    commit of the repository. Complete files in the folder are not fetched again. An interrupted download is
+    continued. A new checkpoint replaces the old one in one step, once it is complete. ``progress`` is called
+    with the number of bytes so far and in all.
 
     >>> from dino_assets import fetch_dinov3
     >>> fetch_dinov3("out/teacher", "dinov3-vitl16").name
@@ -97,7 +103,7 @@ def fetch_dinov3(
 def validate_dinov3(dino_root: Path | str) -> bool:
     """Check whether a folder holds a complete, unchanged checkpoint; log the first fault.
 
-    The JSON files must be readable, the safetensors files must have their full length, and none may be
+    The JSON files must be readable, the safetensors files must have their full length, and no file may be
     missing. The tensors' shapes must fit the config. Files that were fetched or imported must be unchanged.
 
     >>> from dino_assets import validate_dinov3

@@ -46,7 +46,10 @@ class PictureVit(nn.Module):
             self.register_buffer(name, values.view(1, 3, 1, 1))
 
     def prepare(self, images: Tensor, *, is_normalized: bool) -> Tensor:
-        """Scale pictures to 0 … 1 and to the network's size, and normalise them, all in float32."""
+        """Resize pictures to the network's size and normalise them, all in float32.
+
+        uint8 values are divided by 255 first. With ``is_normalized``, pictures are not normalised again.
+        """
         # Contiguous: with AVX2, kernels for other layouts round the last bit differently.
         planes = images.to(torch.float32).contiguous()
         if images.dtype == torch.uint8:
@@ -60,7 +63,7 @@ class PictureVit(nn.Module):
     def forward(
         self, images: Tensor, outputs: Sequence[TokenName], *, is_normalized: bool = False
     ) -> tuple[Tensor, ...]:
-        """Compute the tokens in the order of ``outputs``."""
+        """Compute the tokens that ``outputs`` names, one tensor each."""
         return self.network.compute(self.prepare(images, is_normalized=is_normalized), outputs)
 
 
@@ -77,9 +80,9 @@ class FrozenSpec:
 class FrozenVit:
     """A network whose weights a training cannot change.
 
-    It is not an ``nn.Module``, so a module that holds it has none of its parameters: optimisers,
-    ``half()``, ``load_state_dict`` and gradients do not affect it. Deep copies share it. A pickle holds
-    the path of the weights; unpickling reads the weights again.
+    It is not an ``nn.Module``, so a module that holds it does not own its parameters. Therefore optimisers,
+    ``half()``, ``load_state_dict`` and gradients do not affect it. A deep copy of the module has the same
+    ``FrozenVit``. A pickle holds the path of the weights; unpickling reads the weights again.
     """
 
     def __init__(self, spec: FrozenSpec, vit: PictureVit, device: torch.device) -> None:
@@ -91,7 +94,7 @@ class FrozenVit:
 
     @classmethod
     def load(cls, spec: FrozenSpec, checkpoint: Checkpoint, device: torch.device) -> "FrozenVit":
-        """Read the weights.
+        """Build the network that ``spec`` describes on a device, with the weights from its folder.
 
         Raises:
             InvalidCheckpointError: a tensor is missing from the files.
@@ -122,7 +125,7 @@ class FrozenVit:
     def compute(
         self, images: Tensor | NDArray[Any], outputs: Sequence[TokenName], *, is_normalized: bool
     ) -> tuple[Tensor, ...]:
-        """Compute the tokens in the order of ``outputs``, in the network's own precision.
+        """Compute the tokens that ``outputs`` names, one tensor each, in the network's own precision.
 
         Images on another GPU are computed on that GPU, by a copy of the network that is made once. So
         ``DataParallel`` works, which sends each GPU its part of the batch.
@@ -152,7 +155,7 @@ class FrozenVit:
         return self._copies[device]
 
     def _check_range(self, images: Tensor) -> None:
-        """Warn once about float pictures from 0 to 255; nothing else would show this mistake."""
+        """Warn once about float pictures with values up to 255; nothing else would show this mistake."""
         self._is_range_checked = True
         if images.dtype == torch.uint8 or not images.numel():
             return

@@ -50,7 +50,9 @@ def to_picture(image: Any) -> Picture:
 
 
 def check_batch(batch: Any) -> None:
-    """Check that a value is a batch, not a single picture, each row of which would count as a picture.
+    """Check that ``batch`` is a batch of pictures, not a single picture.
+
+    Each row of a single picture would otherwise be taken for a picture.
 
     Raises:
         ConfigError: ``batch`` is a single picture, or holds no pictures.
@@ -70,7 +72,9 @@ def check_batch(batch: Any) -> None:
 
 
 def to_tiles(batch: Any) -> NDArray[np.uint8] | None:
-    """Convert a tensor (N, 3, H, W) or an array (N, H, W, 3) to (N, H, W, 3); None for anything else.
+    """Convert a tensor (N, 3, H, W) or an array (N, H, W, 3) to a uint8 array (N, H, W, 3).
+
+    Return None for anything else.
 
     Raises:
         UnusableImageError: ``batch`` has floats outside 0 … 1.
@@ -98,7 +102,7 @@ def _read_open_file(file: Any) -> bytes:
 
 
 def _read_pillow(image: Image.Image) -> NDArray[np.uint8]:
-    """Convert a Pillow image to the pixels that a file with its content would give."""
+    """Convert a Pillow image to the pixels that the same picture would give if it was read from a file."""
     turned = ImageOps.exif_transpose(image)
     if turned.mode.startswith("I;16"):
         return _to_rgb(_to_bytes(np.asarray(turned).astype(np.uint16)))

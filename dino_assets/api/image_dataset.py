@@ -62,7 +62,7 @@ class ImageDataset(Dataset[tuple[Any, str]]):
         return len(self._files)
 
     def __getitem__(self, index: int) -> tuple[Any, str]:
-        """Read a picture.
+        """Read the picture at ``index``; return it with its id.
 
         Raises:
             UnusableImageError: the file is not a usable picture; the message names it.

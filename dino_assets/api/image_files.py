@@ -85,7 +85,7 @@ def name_paths(image_paths: Iterable[str | os.PathLike[str]]) -> ImageFiles:
 
 
 def take_column(table: Any, image_col: str) -> ImageFiles:
-    """List the pictures in a DataFrame's column.
+    """List the pictures in a DataFrame's column; entries that are not paths are left out.
 
     Raises:
         ConfigError: the table lacks the column.
@@ -198,7 +198,11 @@ def _walk(folder: Path, shown: str) -> Iterator[str]:
 
 
 def _matches(path: str, pattern: str) -> bool:
-    """Check whether a case-folded path matches; ``**`` in a pattern with slashes is any number of folders."""
+    """Check whether a path matches a pattern, both in lower case.
+
+    A pattern without a slash is compared with the file's name. In a pattern with slashes, ``**`` stands for
+    any number of folders.
+    """
     if "/" not in pattern:
         return fnmatchcase(path.rpartition("/")[2], pattern)
     return _match_parts(path.split("/"), pattern.split("/"))

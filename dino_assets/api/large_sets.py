@@ -31,7 +31,7 @@ def extract_embeddings(images: Any, **options: Any) -> "Tensor":
     """Compute patch embeddings (N, P, d) of a batch of pictures; ``.mean(dim=1)`` pools them.
 
     ``images`` is as for ``DINOv2Extractor.extract_batch``; ``options`` are the extractor's arguments. The
-    extractor is kept for the next call. CLS and registers are left out; there are no gradients.
+    extractor is kept for the next call. CLS and register tokens are left out, and no gradients are computed.
 
     >>> from dino_assets import extract_embeddings
     >>> patches = extract_embeddings(["photo.jpg"], model_name="dinov2-small", progress=False)
@@ -83,8 +83,9 @@ def process_large_dataset(
 ) -> "Tensor":
     """Embed all pictures below a folder; return embeddings (N, d) in the order of the paths.
 
-    Only a few pictures are in memory at a time. Unusable pictures are left out with a warning. To keep the
-    ids, or if the embeddings do not fit into memory, use ``write_embeddings`` with a ``.parquet`` file.
+    ``options`` are arguments of ``DINOv2Extractor``. Only a few pictures are in memory at a time. Unusable
+    pictures are left out with a warning. To keep the ids, or if the embeddings do not fit into memory, use
+    ``write_embeddings`` with a ``.parquet`` file.
 
     >>> from dino_assets import process_large_dataset
     >>> len(process_large_dataset("path/to/photos", model_name="dinov2-small", progress=False))
@@ -108,11 +109,13 @@ def write_embeddings(
     extractor: DINOv2Extractor | None = None,
     **options: Any,
 ) -> int:
-    """Embed any number of pictures into a file; return their number. After an error no partial file remains.
+    """Embed any number of pictures into a file; return the number of embeddings in it.
 
-    ``images`` is as for ``extract_in_chunks``. A ``.parquet`` file has the columns ``image_id`` and
-    ``embedding`` and is written in pieces. For ``.pt`` and ``.npz``, all embeddings are collected in memory,
-    then saved by ``save_embeddings``. After an interrupted call, a CachedExtractor computes only the rest.
+    ``images`` is as for ``DINOv2Extractor.extract_in_chunks``. Without an ``extractor``, one is made from
+    ``options``. A ``.parquet`` file has the columns ``image_id`` and ``embedding`` and is written in pieces.
+    For ``.pt`` and ``.npz``, all embeddings are collected in memory, then saved by ``save_embeddings``. After
+    an error no partial file remains. If ``extractor`` is a CachedExtractor, repeating an interrupted call
+    computes only the missing vectors.
 
     >>> from dino_assets import write_embeddings
     >>> options = {"model_name": "dinov2-small", "progress": False}
@@ -170,7 +173,8 @@ def parallel_extract(
 ) -> "tuple[Tensor, list[str]]":
     """Embed pictures on up to ``n_workers`` GPUs; return embeddings (N, d) and the paths, in order.
 
-    A device that becomes free takes the next batch. On a CPU, one extractor already uses all cores.
+    A GPU that becomes free takes the next batch. Without a GPU, the pictures are embedded on all cores of the
+    CPU. ``options`` are arguments of ``DINOv2Extractor``.
 
     >>> from dino_assets import parallel_extract
     >>> embeddings, paths = parallel_extract(["photo.jpg"], model_name="dinov2-small", progress=False)

@@ -84,10 +84,11 @@ def find_model(model_name: str, *, revision: str | None = None, progress: Progre
 def resolve_devices(
     device: object, *, precision: PrecisionClass, batch_size: int
 ) -> tuple[ComputeSettings, ...]:
-    """Resolve device names (``cuda``, ``cuda:1``, ``cpu``, ``mps``, ``auto``, None, or a list) to settings.
+    """Resolve a device's name, or a list of names, to compute settings, one per device.
 
-    On a CPU the batch is 1, whatever ``batch_size`` is: every core computes one tile at a time. Measured at
-    224 px, larger batches are not faster, and a single picture needs no padding to a full batch.
+    A name is ``cuda``, ``cuda:1``, ``cpu``, ``mps`` or ``auto``; None means ``auto``. On a CPU every core
+    computes one tile at a time, so the batch is 1, whatever ``batch_size`` is. Measured at 224 px, larger
+    batches are not faster, and a single picture needs no padding to a full batch.
 
     Raises:
         DeviceUnavailableError: this machine does not have a device.
@@ -120,7 +121,7 @@ def resolve_devices(
 
 
 class Engines:
-    """Encoders of one model for tiles of one side, one encoder per device; opened on first use."""
+    """Encoders of one model for tiles of one size, one encoder per device; opened on first use."""
 
     def __init__(
         self,
@@ -170,7 +171,10 @@ class Engines:
         return ", ".join(dict.fromkeys(name_engine(each.encoder.spec) for each in self._ready))
 
     def encode(self, tiles: NDArray[np.uint8]) -> Tokens:
-        """Embed tiles in one call on a free device; ``threads`` threads may call it at the same time."""
+        """Embed tiles in one call on a free device.
+
+        As many threads as the attribute ``threads`` says may call this method at the same time.
+        """
         self.open()
         ready = self._free.get()
         try:

@@ -24,7 +24,10 @@ Debias = References | Sequence[str | Path]
 
 
 class BiasFinder:
-    """Measurement of position bias. The last result is kept, since pictures of a flight share one grid."""
+    """Measurement of position bias: the part of patch features that depends only on a patch's position.
+
+    The last result is kept, since the pictures of a flight share one grid.
+    """
 
     def __init__(self, reader: PatchReader, read: Callable[[str | Path], Photo]) -> None:
         self._reader = reader

@@ -84,7 +84,9 @@ class PatchVisualizer:
         self._bias_finder = BiasFinder(self._reader, self._read)
 
     def attention(self, image_path: ImagePath, layer: int = -1) -> Attention:
-        """Compute the attention of the CLS token to patches (heads, rows, columns), registers and itself.
+        """Compute the attention of the CLS token to the patches, to the registers and to itself.
+
+        The attention to the patches has the shape (heads, rows, columns).
 
         Raises:
             SourceError, UnusableImageError: the picture cannot be read or used.
@@ -98,8 +100,8 @@ class PatchVisualizer:
         """Compute patch features (rows, columns, D) of any layer, with the model's last norm applied.
 
         ``debias`` removes the part of the features that depends only on a patch's position. This part is
-        measured on drawn pictures (``"noise"`` or ``"blank"``) or on your own: a list of some dozens of
-        paths, of all kinds of pictures.
+        measured on drawn pictures (``"noise"`` or ``"blank"``), or on your own pictures. For these, give a
+        list of paths: some dozens, of all kinds of pictures.
 
         Raises:
             SourceError, UnusableImageError: a picture cannot be read or used.
@@ -117,9 +119,10 @@ class PatchVisualizer:
     ) -> Vectors:
         """Compute the cosine similarity (rows, columns) of all patches to the one at a point (x, y).
 
-        The point is in pixels of the upright picture.
+        The point is in pixels of the upright picture. ``debias`` is as for ``patch_features``.
 
         Raises:
+            SourceError, UnusableImageError: a picture cannot be read or used.
             ConfigError: the point is outside the picture, or the layer does not exist.
         """
         photo = self._read(image_path)
@@ -134,7 +137,7 @@ class PatchVisualizer:
         layer: int = -1,
         head: int | None = None,
     ) -> PatchView:
-        """Draw the attention of one head, or the mean of all heads, over the picture.
+        """Draw the attention of one ``head`` over the picture; without ``head``, the mean of all heads.
 
         Raises:
             ConfigError: the layer or head does not exist, or the ending is not a picture's.
@@ -182,8 +185,8 @@ class PatchVisualizer:
         All pictures share the same components. ``foreground`` keeps only the patches above or below the mean
         of the first component, as the DINOv2 paper does. The sign of a component is arbitrary, so ``"auto"``
         guesses the side; ``"above"`` and ``"below"`` set it. Unreadable pictures are left out with a warning
-        each, if at least one is readable; ``left_out`` of the facts lists them. ``progress`` is called with
-        the number of pictures so far and in all.
+        each, if at least one is readable; ``facts["left_out"]`` lists them. ``debias`` is as for
+        ``patch_features``. ``progress`` is called with the number of pictures so far and in all.
 
         Raises:
             ConfigError: there are no pictures, the layer does not exist, or the ending is not a picture's.
@@ -232,9 +235,9 @@ class PatchVisualizer:
     ) -> PatchView:
         """Write a page that shows patches similar to a clicked one, or a picture for one ``point`` (x, y).
 
-        The ending of ``output_path`` decides. An ``.html`` page is one file that needs no network; it starts
-        with ``point`` if that is given. A picture needs a ``point``. Both say whether the position bias was
-        removed.
+        The ending of ``output_path`` decides between page and picture. An ``.html`` page is one file that
+        needs no network; it starts with ``point`` if that is given. A picture needs a ``point``. Page and
+        picture say whether the position bias was removed. ``debias`` is as for ``patch_features``.
 
         Raises:
             ConfigError: the ending is unknown, the layer does not exist, or the point is outside the picture
@@ -275,6 +278,8 @@ class PatchVisualizer:
     ) -> PatchView:
         """Save patch features (rows, columns, D) and facts about them as ``.npz`` or ``.pt``.
 
+        ``debias`` is as for ``patch_features``.
+
         Raises:
             ConfigError: the layer does not exist, or the ending is unknown.
             SourceError, UnusableImageError: a picture cannot be read or used.
@@ -300,7 +305,7 @@ class PatchVisualizer:
     def _read_features(
         self, photo: Photo, layer: int, debias: Debias | None
     ) -> tuple[Vectors, str | None]:
-        """Compute features; also return a description of the pictures that the bias was measured on."""
+        """Compute features; also return which pictures the bias was measured on, None without ``debias``."""
         pixels = scale_to_grid(photo.pixels, photo.grid)
         features = self._reader.read_features(pixels, layer=layer)
         if debias is None:

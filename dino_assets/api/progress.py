@@ -1,4 +1,4 @@
-"""Progress bars of the Python API: shown on a terminal, unless switched on or off."""
+"""Progress bars of the Python API, by default shown on a terminal only."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,7 +8,10 @@ from contextlib import contextmanager
 def showing_bar(
     what: str, *, total: int, unit: str, progress: bool | None
 ) -> Iterator[Callable[[], object]]:
-    """Show a bar (if ``progress`` is None: on a terminal only); yield a function that counts one more."""
+    """Show a progress bar up to ``total``; yield a function that counts one more.
+
+    ``progress``: True shows the bar, False shows none, None shows it on a terminal only.
+    """
     from tqdm import tqdm
 
     is_off = None if progress is None else not progress
@@ -18,7 +21,10 @@ def showing_bar(
 
 @contextmanager
 def showing_download(what: str, *, progress: bool | None) -> Iterator[Callable[[int, int], None]]:
-    """Yield a function that takes the bytes so far and in all; its first call shows the bar."""
+    """Show the progress of a download; yield a function that takes the bytes so far and in all.
+
+    The function's first call shows the bar. ``progress`` is as for ``showing_bar``.
+    """
     from tqdm import tqdm
 
     bars: list[tqdm[None]] = []

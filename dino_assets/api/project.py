@@ -72,7 +72,8 @@ class Project:
         ('my-flight',)
 
         Raises:
-            ConfigError: the asset does not exist, or it has several spaces and ``space`` is missing.
+            ConfigError: no table has this name. Or ``space`` is unknown, is given for an asset without
+                spaces, or is missing although there are several.
         """
         if asset not in _TABLES:
             raise ConfigError(
@@ -102,7 +103,7 @@ class Project:
     def vectors(
         self, *drops: str, column: "EmbeddingColumn" = "cls", space: str | None = None
     ) -> TileVectors:
-        """Read the vectors of some drops, or of all, into one matrix.
+        """Read the vectors of the named drops into one matrix; without names, those of all drops.
 
         >>> import dino_assets as da
         >>> da.open_project().vectors("my-flight").matrix.shape
@@ -110,8 +111,8 @@ class Project:
 
         Raises:
             NotCommittedError: a named drop has no embeddings in this space.
-            ConfigError: the drop was embedded without that column, or there are several spaces and
-                ``space`` is missing.
+            ConfigError: a drop was embedded without that column, or ``space`` is unknown, or it is missing
+                although there are several spaces.
         """
         from dino_assets.embeddings.stage.pool import read_pool
 
@@ -194,7 +195,7 @@ class Project:
 
 
 def open_project(root: str | Path | None = None) -> Project:
-    """Open the project in a folder or above it, by default the current folder. Nothing is written.
+    """Open the project that contains the folder ``root``, by default the current folder. Nothing is written.
 
     >>> import dino_assets as da
     >>> da.open_project().drops

@@ -60,9 +60,10 @@ class DiverseImageSelector:
     ) -> np.ndarray:
         """Choose ``n_samples`` rows of embeddings (N, D); return their indices (n,) in order of choice.
 
-        Equal embeddings and ``random_state`` give equal indices in every call. ``n_clusters`` is lowered if
-        it exceeds the number of samples. ``fps_ratio`` is the share of farthest points in a cluster, for
-        ``hybrid``.
+        Equal embeddings and ``random_state`` give equal indices in every call. If there are fewer rows than
+        ``n_samples``, all are chosen with a ``FewerThanAskedWarning``. ``n_clusters`` is lowered if
+        ``n_samples`` is too small for so many clusters. For ``hybrid``, ``fps_ratio`` is the share of each
+        cluster's choices that are farthest points.
 
         Raises:
             ConfigError: a number is outside its range.
@@ -82,8 +83,8 @@ class DiverseImageSelector:
     def compute_diversity(self, embeddings: Any) -> np.ndarray:
         """Compute each row's distance to its nearest other row; return (N,) float64, from 0 to 2.
 
-        The rows of embeddings (N, D) are scaled to length 1 first. A copy of another row gets 0, a row that
-        is orthogonal to all others √2.
+        The rows of embeddings (N, D) are scaled to length 1 first. A copy of another row gets 0. A row that
+        is orthogonal to all others gets √2. A single row gets 0.
         """
         points = _scale(embeddings)
         if len(points) < 2:

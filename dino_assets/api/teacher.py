@@ -1,6 +1,7 @@
 """``DinoV3Teacher``: a frozen DINOv3 or DINOv2 as the teacher in a distillation.
 
-This module imports torch. ``dino_assets`` imports this module when one of its names is first used.
+This module imports torch. ``import dino_assets`` does not import this module; the first use of
+``DinoV3Teacher`` or ``DinoV3Config`` does.
 """
 
 from collections.abc import Callable
@@ -29,9 +30,9 @@ class DinoV3Config:
     """Settings of a teacher: folder, input size, precision.
 
     ``root`` is a checkpoint folder in the Hugging Face layout. Pictures are resized to squares of ``side``
-    pixels, or to ``size`` (height, width), else to the size in the folder's
+    pixels, or to ``size`` (height, width). If neither is given, the size is that in the folder's
     ``preprocessor_config.json``. The size is rounded down to whole patches. ``dtype`` is ``"fp32"``,
-    ``"bf16"``, ``"fp16"``, or a torch dtype.
+    ``"bf16"``, ``"fp16"``, or the torch dtype of one of them.
 
     >>> from dino_assets import DinoV3Config
     >>> DinoV3Config("models/demo", side=224).side
@@ -93,8 +94,8 @@ class DinoV3Teacher(nn.Module):
 
     A module that contains the teacher can neither train nor change it. The teacher has no parameters, is
     always in eval mode, computes no gradients, and keeps its precision under ``half()`` and autocast. It
-    follows ``to(device)``. Its weights are in no ``state_dict``, so a student's checkpoint holds only the
-    student. Deep copies share the weights; a pickle stores only the path of their folder.
+    moves with the module's ``to(device)``. Its weights are in no ``state_dict``, so a student's checkpoint
+    holds only the student. Deep copies share the weights; a pickle stores only the path of their folder.
 
     >>> import torch
     >>> from dino_assets import DinoV3Config, DinoV3Teacher
@@ -187,7 +188,7 @@ class DinoV3Teacher(nn.Module):
         return super().train(False)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Follow ``to(device)`` of this module or of one that contains it; keep precision and values."""
+        """Move to another device with ``to(device)`` of this or a containing module; change nothing else."""
         device = fn(torch.empty(1, device=self.device)).device
         if device not in (self.device, torch.device("meta")):
             self._frozen = self._frozen.moved_to(device)
@@ -226,7 +227,7 @@ def _find_size(config: DinoV3Config, checkpoint: Checkpoint) -> tuple[int, int]:
 
 
 def _find_device(device: torch.device | str) -> torch.device:
-    """Resolve a device's name; a GPU gets its number.
+    """Resolve a device's name to a torch device; ``cuda`` gets its number, for example ``cuda:0``.
 
     Raises:
         DeviceUnavailableError: this machine does not have the device.

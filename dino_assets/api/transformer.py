@@ -81,7 +81,7 @@ class DINOv2Transformer(
         return _open_extractor(self.model_name, self.device, self.batch_size, self.num_workers)
 
     def __sklearn_tags__(self) -> Any:
-        """Declare the input: strings in one dimension, without fitting."""
+        """Declare to scikit-learn that the input is one column of strings, and that no fitting is needed."""
         tags = super().__sklearn_tags__()
         tags.input_tags.one_d_array = True
         tags.input_tags.string = True

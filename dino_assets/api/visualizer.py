@@ -129,7 +129,7 @@ class UMAPVisualizer:
         dpi: int = 150,
         figsize: tuple[float, float] = (12, 10),
     ) -> Path:
-        """Draw the map as a PNG, coloured by clusters if there are any; return its path.
+        """Draw the map as a PNG, coloured by cluster if ``cluster`` was called; return its path.
 
         ``dot_size`` is an area in square points, as in matplotlib; if there are many dots, they are drawn
         smaller. If the map has more than two components, the first two are drawn.

@@ -42,18 +42,18 @@ class Alert:
 
 @dataclass(frozen=True)
 class AlertCursor:
-    """The sensor's cursor: the last failure that was read, and the alerts waiting to be posted."""
+    """What the sensor keeps between ticks: the last failure that was read, and the alerts not posted yet."""
 
     after: int
     waiting: tuple[Alert, ...] = ()
 
     def dump(self) -> str:
-        """Write the cursor as JSON."""
+        """Write the cursor as JSON, in which Dagster keeps it."""
         return json.dumps(asdict(self), sort_keys=True)
 
     @classmethod
     def load(cls, cursor: str | None) -> "AlertCursor | None":
-        """Read a cursor; return None if there is none.
+        """Read a cursor from its JSON; return None if there is none or it is not valid.
 
         Cursors of Dagster's run failure sensor, which earlier versions used, are accepted too.
         """
@@ -75,8 +75,9 @@ def report_failures(
 ) -> str:
     """Post the failures since the last tick and the waiting alerts; return the tick's message.
 
+    If ``url`` is None, nothing is posted, and the failures since the last tick are not posted later either.
     An alert that the receiver refuses is tried again for a day, at growing intervals. Alerts with fewer
-    attempts come first, so one bad alert does not delay the others.
+    attempts come first, so one bad alert does not delay the other alerts.
     """
     progress = AlertCursor.load(context.cursor)
     if progress is None:
@@ -138,7 +139,10 @@ def _find_last(instance: dg.DagsterInstance) -> int:
 
 
 def _find_new(instance: dg.DagsterInstance, after: int) -> tuple[int, list[Alert]]:
-    """List the failures after a storage id, without runs of other projects on this instance."""
+    """List an alert for each run that failed after the storage id ``after``; also return the last id read.
+
+    Runs of other projects on this instance, and runs that the daemon retries, have no alert.
+    """
     asked = dg.RunStatusChangeRecordsFilter(dg.DagsterEventType.RUN_FAILURE, after_storage_id=after)
     alerts = []
     for record in instance.fetch_run_status_changes(asked, MAX_NEW, ascending=True).records:

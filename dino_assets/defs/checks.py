@@ -55,7 +55,7 @@ from dino_assets.weights.stage import load_checkpoint
 def flights_are_recent(
     context: dg.AssetCheckExecutionContext, inbox: InboxResource
 ) -> dg.AssetCheckResult:
-    """Check when the drops' sources changed last."""
+    """Check that the source of some drop has changed within the configured number of days."""
     keys = context.instance.get_dynamic_partitions("drops")
     changed_s = find_changes(context.instance, keys)
     return to_result(
@@ -118,7 +118,7 @@ def images_are_usable(
 def images_are_complete(
     context: dg.AssetCheckExecutionContext, storage: StorageResource
 ) -> Evaluations:
-    """Check the rows of each drop's table."""
+    """Check each drop's rows: paths are unique, and usable images have an id and a size."""
     table = open_for_run(context, storage, "images")
     return judge_drops(context, table, lambda drop: judge_images(table, drop))
 
@@ -147,7 +147,7 @@ def images_look_right(
 def tiles_cover_images(
     context: dg.AssetCheckExecutionContext, storage: StorageResource
 ) -> Evaluations:
-    """Compare the tiles with the images, pixel by pixel."""
+    """Check that the tiles of each drop cover every pixel of its usable images."""
     tiles = open_for_run(context, storage, "tiles")
     images = open_table(storage.open(), "images", drops=tiles.drops)
     return judge_drops(context, tiles, lambda drop: judge_tiles(images, tiles, drop))
@@ -213,7 +213,10 @@ def embeddings_are_familiar(
 def projections_are_complete(
     context: dg.AssetCheckExecutionContext, storage: StorageResource
 ) -> dg.AssetCheckResult:
-    """Compare the map that this run made with the embeddings of its space; without one, compare every map."""
+    """Compare the map that this run made with the embeddings of its space.
+
+    If the run made no map, compare the maps of all spaces.
+    """
     store = storage.open()
 
     def judge(maps: CommittedTable, output: OutputId) -> Verdict:
@@ -262,7 +265,7 @@ def map_is_current(
 def selections_are_sound(
     context: dg.AssetCheckExecutionContext, storage: StorageResource
 ) -> dg.AssetCheckResult:
-    """Judge the round that this run made; without one, judge every round of every space."""
+    """Judge the round that this run made; if it made none, judge every round of every space."""
     store = storage.open()
 
     def judge(rounds: CommittedTable, output: OutputId) -> Verdict:
@@ -284,7 +287,10 @@ def selections_are_sound(
 def deployments_are_whole(
     context: dg.AssetCheckExecutionContext, storage: StorageResource
 ) -> dg.AssetCheckResult:
-    """Read the exported files of every space and compare their hashes."""
+    """Read the files that this run exported, and compare their hashes with the recorded ones.
+
+    If the run exported nothing, read the exported files of every space.
+    """
     store = storage.open()
 
     def judge(exports: CommittedTable, output: OutputId) -> Verdict:

@@ -40,8 +40,8 @@ def _type_of(setting: Setting) -> Any:
 def list_of(choices: Any) -> Any:
     """Make the type of a config field that is a list of a ``Literal``'s values.
 
-    Dagster accepts a ``Literal`` as a field's type, but only an enum in a list. Its error message prints
-    the enum's name, so the name lists the values.
+    Dagster accepts a ``Literal`` as a field's type, but not as the type of a list's entries. There it accepts
+    an enum. Its error message prints the enum's name, so the name lists the values.
     """
     name = str(choices).removeprefix("typing.")
     return list[StrEnum(name, {word: word for word in get_args(choices)})]  # type: ignore[misc]

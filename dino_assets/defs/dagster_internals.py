@@ -77,8 +77,8 @@ __all__ = [
 def given_origin(instance: dg.DagsterInstance, *, job: str, folder: Path) -> Iterator[None]:
     """Give runs that are created in the block the same origin as runs of the UI.
 
-    The UI needs the origin to show a run in its timeline and to execute it again. Otherwise, a run that this
-    process executes has no origin.
+    The origin names the job and how to load it. The UI needs it to show a run in its timeline and to execute
+    the run again. Dagster gives no origin to a run that this process executes.
     """
     target = LoadableTargetOrigin(module_name=LOCATION, working_directory=str(folder))
     location = ManagedGrpcPythonEnvCodeLocationOrigin(target, LOCATION)
@@ -113,7 +113,8 @@ def call_before_runs(hook: Callable[[dg.DagsterInstance, dg.DagsterRun], None]) 
 def ask_in_monitoring(has_ended: Callable[[dg.DagsterInstance, dg.DagsterRun], bool]) -> None:
     """Make run monitoring call ``has_ended`` for runs that are starting or being cancelled.
 
-    Dagster asks the launcher about started runs only. For the others it waits for a timeout of some minutes.
+    ``has_ended`` returns True for a run whose end it has recorded. Dagster itself asks the launcher about
+    started runs only. For starting and cancelled runs it waits for a timeout of some minutes.
     """
     monitoring = import_module("dagster._daemon.monitoring.run_monitoring")
     for name in ("monitor_starting_run", "monitor_canceling_run"):
@@ -157,7 +158,7 @@ def find_launch(instance: dg.DagsterInstance, run_id: str) -> LaunchState:
 
 
 def find_code_server(context: LaunchRunContext) -> list[tuple[str, str]]:
-    """Find the command line options that identify a run's code server, if it is on this machine."""
+    """Find the command line options that identify a run's code server; none if it is on another machine."""
     origin = context.dagster_run.remote_job_origin
     if context.workspace is None or origin is None:
         return []
@@ -203,7 +204,8 @@ def find_materialisation(
 ) -> tuple[str, dict[str, dg.MetadataValue]] | None:
     """Find the latest event of a data version whose metadata ``is_wanted``; return its run id and metadata.
 
-    The latest 25 events are read, since events of other spaces and rounds may come after it.
+    The latest 25 events are read, since events of other spaces and rounds may come after the wanted one.
+    Return None if it is not among them.
     """
     wanted = dg.AssetRecordsFilter(
         context.asset_key, asset_partitions=None if partition is None else [partition]
@@ -298,8 +300,9 @@ def evaluate_partition(
 ) -> dg.AssetCheckEvaluation:
     """Make the check evaluation of one partition; Dagster does so only in a run of one partition.
 
-    If a blocking check fails, it ends a run of one partition. In a run of several partitions it would stop
-    all of them, so the metadata ``blocks`` marks the failed partition instead.
+    A blocking check that fails ends the run if the run has only this partition (``is_alone``). In a run of
+    several partitions it would stop all of them, so the metadata ``blocks`` marks the failed partition
+    instead.
     """
     (spec,) = context.check_specs
     is_blocking = bool(spec.blocking and not result.passed)
@@ -325,7 +328,7 @@ def evaluate_partition(
 def _find_target(
     context: dg.AssetCheckExecutionContext, asset: dg.AssetKey, partition: str
 ) -> AssetCheckEvaluationTargetMaterializationData | None:
-    """Find the materialisation that a check judges: the partition's latest one."""
+    """Find the materialisation that a check judges: the partition's latest one, None if there is none."""
     wanted = dg.AssetRecordsFilter(asset, asset_partitions=[partition])
     records = context.instance.fetch_materializations(wanted, limit=1).records
     if not records:

@@ -70,13 +70,13 @@ def explain_launch_death(
 
 
 def _load_process(run: dg.DagsterRun, tag: str) -> RunProcess | None:
-    """Read the process in a run's tag; None if the tag was copied from the parent run."""
+    """Read the process in a run's tag; None without a valid tag, or if it was copied from the parent run."""
     process = RunProcess.load(run.tags.get(tag, ""))
     return process if process and process.run == run.run_id else None
 
 
 def end_run(instance: dg.DagsterInstance, run: dg.DagsterRun, why: str) -> bool:
-    """Record the end of a dead run, unless its status has changed meanwhile; return whether that was done."""
+    """Record the end of a dead run, unless its status has changed meanwhile; return whether it was done."""
     now = instance.get_run_by_id(run.run_id)
     if now is None or now.status != run.status:
         return False
@@ -91,7 +91,7 @@ def end_run(instance: dg.DagsterInstance, run: dg.DagsterRun, why: str) -> bool:
 def end_dead_runs(
     instance: dg.DagsterInstance, drop: str | None, *, proc: Path = PROC
 ) -> Iterator[tuple[dg.DagsterRun, str]]:
-    """Mark the dead runs of a drop (or of no drop) as failed; yield each with the reason.
+    """Mark the dead runs of a drop (for None: those without a drop) as failed; yield each with the reason.
 
     The caller does the work of these runs in a new run, so the daemon must not retry them.
     """
@@ -104,6 +104,6 @@ def end_dead_runs(
 
 
 def find_runs_of(instance: dg.DagsterInstance, drop: str | None) -> list[dg.DagsterRun]:
-    """Find the runs of a drop, or of no drop, that are recorded as queued or in progress."""
+    """Find the runs of a drop that are recorded as queued or in progress; for None, those without a drop."""
     in_flight = instance.get_runs(dg.RunsFilter(statuses=IN_FLIGHT))
     return [run for run in in_flight if run.tags.get(PARTITION_TAG) == drop]

@@ -42,7 +42,7 @@ class RunEnd:
     materialised: tuple[dg.AssetMaterialization, ...] = ()
 
     def list_assets(self) -> list[str]:
-        """List the assets that are committed."""
+        """List the names of the assets that the run made or reused."""
         return [event.asset_key.to_user_string() for event in self.materialised]
 
 
@@ -188,7 +188,7 @@ def is_interruption(event: dg.DagsterEvent) -> bool:
 def _end(
     instance: dg.DagsterInstance, run_id: str, report: Callable[[dg.DagsterRun], object]
 ) -> None:
-    """Record that the run has ended. If that fails, as on a full disk, it stays recorded as in progress."""
+    """Record that a run has ended. If that fails, as on a full disk, the run stays shown as in progress."""
     with suppress(Exception):
         run = instance.get_run_by_id(run_id)
         if run is not None and not run.is_finished:

@@ -29,7 +29,7 @@ _UNEXPECTED = "This error was not expected: run again with --debug, and report w
 
 @dataclass(frozen=True)
 class Failure:
-    """One reason why a run failed; ``step`` is an asset, a check, or empty."""
+    """One reason why a run failed; ``step`` names the asset or check, or is empty if no step failed."""
 
     step: str
     sentence: str

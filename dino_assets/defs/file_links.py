@@ -38,7 +38,10 @@ def link_to(output: OutputId, part: Part) -> str | None:
 
 
 def find_key(*segments: str) -> str | None:
-    """Find the key of the part that a link names, from its segments after the root; None if it is no link."""
+    """Find the key in the store of the file that a link names; None if the link is not valid.
+
+    ``segments`` are the link's names between slashes, after ``ROOT``.
+    """
     if len(segments) != 4:
         return None
     asset, drop, sha256, name = segments

@@ -142,7 +142,7 @@ def _tag_space(context: dg.OutputContext, made: Committed) -> None:
 def _find_read(
     context: dg.OutputContext, drop: str, made: Committed
 ) -> dict[dg.AssetKey, dg.EventLogRecord]:
-    """Find the observation of the drop's source from which an output was made, if there is one."""
+    """Find the observation of the drop's source from which an output was made; empty if there is none."""
     version = made.manifest.recipe.inputs.get("source")
     instance = context.step_context.instance
     record = find_observation(instance, drop, version) if version else None

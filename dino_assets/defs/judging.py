@@ -27,7 +27,10 @@ Evaluations = Iterator[dg.AssetCheckEvaluation | dg.AssetCheckResult | dg.Output
 def drop_check(
     **options: Any,
 ) -> Callable[[Callable[..., Evaluations]], dg.AssetChecksDefinition]:
-    """Decorate a check that yields one evaluation per drop; Dagster's types allow one result only."""
+    """Make a decorator for a check that yields one evaluation per drop.
+
+    ``options`` are those of Dagster's ``asset_check``, whose types allow one result only.
+    """
     decorate: Any = dg.asset_check(partitions_def=drops, **options)
     return lambda judge: decorate(tried_again(judge))
 
@@ -41,7 +44,8 @@ def to_result(
 ) -> dg.AssetCheckResult:
     """Join verdicts to one result: an error if one failed, else a warning if one warns.
 
-    The sentences are also logged, because Dagster's output of a run names a failed check but not the reason.
+    Unless ``can_block``, the UI shows an error as a warning. The sentences are also logged, because Dagster's
+    output of a run names a failed check but not the reason.
     """
     failed = [v for v in verdicts if not v.passed]
     warned = [v for v in verdicts if v.passed and v.warns]
@@ -97,7 +101,7 @@ def judge_outputs(
 ) -> list[Verdict]:
     """Judge the outputs of an asset that this run made; if it made none, judge all outputs in every space.
 
-    So outputs of earlier runs do not stop a run, and its check does not become slower with their number.
+    So outputs of earlier runs do not stop this run, and the check does not become slower with their number.
     """
     tables = [open_table(store, asset, space=space) for space in list_spaces(store, asset)]
     outputs = [(table, manifest.recipe.output) for table in tables for manifest in table.manifests]
@@ -131,9 +135,10 @@ def judge_drops(
 ) -> Evaluations:
     """Judge each drop of the run separately; its verdict stays until the drop is judged again.
 
-    A drop that is not committed fails. In a run of one drop, an error of a blocking check ends the run. In a
-    run of several drops, it stops only the failed drop: later assets and checks leave that drop out. Once the
-    other drops are made and judged, the run ends with an error.
+    ``show`` returns the tables that the UI shows with a drop's verdict. A drop that is not committed fails.
+    In a run of one drop, an error of a blocking check ends the run. In a run of several drops, it stops only
+    the failed drop: later assets and checks leave that drop out. Once the other drops are made and judged,
+    the run ends with an error.
 
     Raises:
         DropsFailedError: an earlier check stopped some drops of the run, and this check is the last.

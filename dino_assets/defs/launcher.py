@@ -46,7 +46,7 @@ class WatchfulRunLauncher(DefaultRunLauncher):
         ask_in_monitoring(end_if_dead)
 
     def launch_run(self, context: LaunchRunContext) -> None:
-        """Launch a run; if this process sees the code server's, record this process in the run's tags."""
+        """Launch a run, and record this process in the run's tags if it can see the code server's process."""
         run = context.dagster_run
         here = describe_self(run.run_id, proc=self.proc)
         if here and has_argument(*find_code_server(context), proc=self.proc):

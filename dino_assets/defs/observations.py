@@ -65,12 +65,12 @@ def observe_drop(
     root: Path,
     write: Callable[[dg.AssetObservation], object] | None = None,
 ) -> FolderState:
-    """List a drop's source and record its state.
+    """List a drop's source, record the source's state, and return it.
 
     Raises:
         SourceError: the source cannot be listed.
-        ConfigError: its address is not valid.
-        StoreError: its bucket refuses access.
+        ConfigError: the source's address is not valid.
+        StoreError: the source's bucket refuses access.
     """
     state = read_folder_state(drop.source, root=root)
     record_observation(
@@ -98,7 +98,7 @@ def list_observations(
 def find_observation(
     instance: dg.DagsterInstance, drop: str, version: str
 ) -> dg.EventLogRecord | None:
-    """Find the latest observation of a drop's source with this version."""
+    """Find the latest observation of a drop's source with this version; None if there is none."""
     return next((r for r in list_observations(instance, drop) if find_version(r) == version), None)
 
 
@@ -125,13 +125,13 @@ def find_changes(instance: dg.DagsterInstance, drops: Collection[str]) -> dict[s
 
 
 def find_version(record: dg.EventLogRecord) -> str:
-    """Read the version of the source in an observation."""
+    """Read from an observation the version of the drop's source; empty if it has none."""
     event = record.asset_observation
     return str((event.tags or {}).get(DATA_VERSION_TAG, "")) if event else ""
 
 
 def find_changed_s(record: dg.EventLogRecord) -> float:
-    """Read from an observation when its version was first seen."""
+    """Read from an observation when the version of the source in it was first seen."""
     event = record.asset_observation
     value = event.metadata[LAST_CHANGED].value if event and LAST_CHANGED in event.metadata else None
     return float(value) if isinstance(value, int | float) else record.timestamp

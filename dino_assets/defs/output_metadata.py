@@ -94,7 +94,7 @@ def metadata_of(store: ObjectStore, committed: Committed, *, run_id: str | None)
 
 
 def _split_seconds(committed: Committed) -> dict[str, float]:
-    """Split an output's seconds into the work itself and the wait before it, for device and engine."""
+    """Split an output's seconds into the work itself and the time before it until the engine was ready."""
     took_s = committed.metadata.get("took_s")
     if took_s is None:
         return {"seconds": round(committed.seconds, 3)}
@@ -111,8 +111,9 @@ def find_manifest_key(metadata: Mapping[str, Any]) -> str:
 def carry_over(run_id: str, made: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
     """Add to the metadata of a reused output how it was made, from an earlier event.
 
-    So every event of an output has all of its numbers, and a plot over time has no gaps. Values that belong
-    to one run only are not copied.
+    So every event of an output has all of its numbers, and a plot over time has no gaps. ``run_id`` and
+    ``made`` are the run and the metadata of the earlier event, ``values`` is the metadata of this run. Values
+    that belong to one run only are not copied.
     """
     carried = {name: value for name, value in made.items() if name not in OF_ONE_RUN}
     if run_id and not made["was_reused"].value:  # an event of a command has no run id
@@ -169,7 +170,8 @@ def _list_links(manifest: Manifest) -> dict[str, dg.MetadataValue]:
 def _show_pictures(manifest: Manifest) -> dg.MetadataValue | None:
     """Show the pictures of an output inline; each links to the page or picture that it is from.
 
-    They are shown by link, since the UI hides values of more than some hundred letters behind a button.
+    The metadata has links instead of the pictures' bytes, since the UI hides values of more than some hundred
+    letters behind a button. Return None if the output has no pictures.
     """
     named = {part.name: part for part in manifest.parts}
     output = manifest.recipe.output

@@ -28,6 +28,9 @@ def plan_runs(drops: Sequence[str], assets: Collection[str]) -> list[PlannedRun]
     One run over a range of partitions would also include every drop that was registered between the first and
     the last one. In such a run, a failed drop would end the run before the other drops are done. In a run of
     ``lineage``, a failed drop would mark map and round as failed, although the committed ones stay valid.
+
+    Raises:
+        ValueError: one of the assets is made drop by drop, and ``drops`` is empty.
     """
     if needs_drops(assets) and not drops:
         raise ValueError(

@@ -18,7 +18,7 @@ def record_processes() -> None:
 
 
 def record_process(instance: dg.DagsterInstance, run: dg.DagsterRun, *, proc: Path = PROC) -> None:
-    """Record this process as the process of a run, unless the kernel does not identify it."""
+    """Record this process in the run's tags, if the kernel identifies the process."""
     process = None if instance.is_ephemeral else describe_self(run.run_id, proc=proc)
     if process:
         instance.add_run_tags(run.run_id, {PROCESS_TAG: process.dump()})

@@ -1,7 +1,7 @@
 """Identity of a run's process, recorded so that other processes can check whether it still exists.
 
 A process id is not enough: ids are reused, and in another container the same id is another process. The time
-of a clock does not help: clocks are adjusted, and containers may show other ones (lxcfs). The kernel
+of a clock does not help: clocks are adjusted, and a container may show another time (lxcfs). The kernel
 identifies a process by boot id, namespaces, process id and start time in ticks. Where these are not available
 (no Linux, or the ``/proc`` of another namespace), nothing is recorded, and no run counts as dead.
 """
@@ -23,7 +23,10 @@ UNKNOWN_START = -1  # for a process of which only the id is known
 
 @dataclass(frozen=True)
 class RunProcess:
-    """The process of one run. ``run`` is recorded since retried runs get copies of their parent's tags."""
+    """The process of one run.
+
+    ``run`` is the run's id. It is recorded since a retried run gets a copy of its parent's tags.
+    """
 
     run: str
     host: str
@@ -51,7 +54,7 @@ class RunProcess:
 
 
 def describe_self(run: str, *, proc: Path = PROC) -> RunProcess | None:
-    """Describe this process as the process of a run; None if the kernel does not identify it."""
+    """Describe this process as that of the run ``run`` (its id); None if the kernel does not identify it."""
     try:
         boot = (proc / "sys/kernel/random/boot_id").read_text().strip()
         spaces = str((proc / "self/ns/pid").readlink())
@@ -77,7 +80,7 @@ def explain_death(process: RunProcess, here: RunProcess, *, proc: Path = PROC) -
 
 
 def has_argument(*options: tuple[str, str], proc: Path = PROC) -> bool:
-    """Check whether a visible process was started with one of these options and its value."""
+    """Check whether a process that can be seen here was started with one of these options and its value."""
     wanted = [b"\0".join([b"", name.encode(), value.encode(), b""]) for name, value in options]
     for folder in proc.glob("[0-9]*") if wanted else ():
         try:

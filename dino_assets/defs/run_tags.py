@@ -21,7 +21,10 @@ def make_tags(drop: str | None, run_config: Mapping[str, Any] | None = None) -> 
 
 
 def tags_of_run(run: dg.DagsterRun) -> dict[str, str]:
-    """Make the tags of a run that was created elsewhere, such as in the UI; ranges as ``first...last``."""
+    """Make the tags of a run that was created elsewhere, such as in the UI.
+
+    The drops of a run over a range are written as ``first...last``.
+    """
     first, last = (run.tags.get(tag) for tag in RANGE_TAGS)
     span = f"{first}...{last}" if first and last and first != last else first
     return make_tags(run.tags.get(PARTITION_TAG) or span, run.run_config)

@@ -54,7 +54,9 @@ class InstanceRuns:
         self.in_flight = find_in_flight(instance)
 
     def past(self, drop: str, content: str) -> PastRuns:
-        """Sum up the finished runs for this content of a drop, of any job and from any launcher.
+        """Sum up the finished runs for a drop with these files, of any job and from any launcher.
+
+        ``content`` is the hash that stands for the files.
 
         Only a run that started counts as an attempt. A failed launch says nothing about the drop: the code
         server did not answer, or the run's process died at once.
@@ -106,7 +108,7 @@ def look_for_drops(
     *,
     clock: Callable[[], float],
 ) -> dg.SensorResult:
-    """Run one tick: survey the inbox, add partition keys, request runs, and report the rest.
+    """Run one tick: survey the inbox, request partition keys and runs, and record files that came late.
 
     Raises:
         StoreError: the store, or the bucket that is the inbox, cannot be reached.
@@ -181,7 +183,7 @@ def _new_keys(instance: dg.DagsterInstance, survey: Survey) -> list[dg.AddDynami
 def new_drops(
     context: dg.SensorEvaluationContext, storage: StorageResource, inbox: InboxResource
 ) -> dg.SensorResult:
-    """Look at the inbox now."""
+    """Look for new drops in the inbox, and request a run for each."""
     return look_for_drops(context, storage.open_briefly(), inbox, clock=time.time)
 
 

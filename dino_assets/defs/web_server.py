@@ -39,7 +39,7 @@ HEADERS = {
 
 
 def make_route(open_files: Callable[[], ObjectStore]) -> Route:
-    """Make the route that serves committed files by their hash: GET and HEAD only, no listing."""
+    """Make the route that serves committed files by their hash: GET and HEAD only, no lists of files."""
 
     def serve(request: Request) -> Response:
         # The raw path: an escaped character is never part of a valid key.
@@ -53,7 +53,7 @@ def make_route(open_files: Callable[[], ObjectStore]) -> Route:
 
 
 def serve_part(store: ObjectStore, key: str, *, is_small: bool = False) -> Response:
-    """Answer with a part, after its hash is verified; ``is_small`` reduces a picture."""
+    """Answer with the committed file at ``key`` if its hash is right; ``is_small`` reduces a picture."""
     name = PurePosixPath(key)
     try:
         if store.head(key).bytes > MAX_BYTES:
@@ -93,7 +93,7 @@ def _refuse(status: int, sentence: str) -> Response:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Run ``dagster dev``, or only its web server."""
+    """Run ``dagster dev`` if the first argument is ``dev``, otherwise only Dagster's web server."""
     if arguments[:1] == ["dev"]:
         run_dev(arguments[1:], web_server=__spec__.name)
     else:

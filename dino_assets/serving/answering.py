@@ -39,7 +39,7 @@ def running_of(request: Request) -> Running:
 
 
 def admit_asker(request: Request, scope: str) -> Asker:
-    """Identify the caller of a request, or refuse the request.
+    """Check that the caller of a request has the permission ``scope``; return the caller.
 
     Raises:
         Problem: key-needed, scope-lacking, this-machine-only, foreign-page.
@@ -64,7 +64,7 @@ async def work_for(request: Request, work: Coroutine[Any, Any, T]) -> T:
         ClientGoneError: the client closed the connection.
     """
     task = asyncio.ensure_future(work)
-    # The body has been read: the next message says that the client has left.
+    # The body has been read, so the next ASGI message can only say that the client has left.
     leaving = asyncio.ensure_future(request.receive())
     try:
         await asyncio.wait((task, leaving), return_when=asyncio.FIRST_COMPLETED)
@@ -106,7 +106,7 @@ def to_problem(err: Exception) -> Problem:
 
 
 async def answer_error(request: Request, err: Exception) -> Response:
-    """Answer an error with a problem."""
+    """Make the answer to an error: a problem, or an empty answer with status 499 if the client has left."""
     if isinstance(err, ClientGoneError):
         note(request, slug="client-gone")
         return Response(status_code=CLIENT_GONE)

@@ -227,7 +227,7 @@ _METRICS: dict[int | str, dict[str, Any]] = {
 
 
 def _complete(described: dict[str, Any]) -> dict[str, Any]:
-    """Add the schema of problems and the ways to send a key to OpenAPI."""
+    """Add the schema of problems and the ways to send an API key to the OpenAPI description."""
     components = described.setdefault("components", {})
     components.setdefault("schemas", {})["Problem"] = SCHEMA
     components["securitySchemes"] = schemas.SECURITY_SCHEMES

@@ -1,4 +1,4 @@
-"""Limits for the head of an HTTP request, since uvicorn limits neither its time nor its size."""
+"""Limits for the head of an HTTP request (all before its body), since uvicorn has none for time and size."""
 
 import asyncio
 import signal

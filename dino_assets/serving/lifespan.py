@@ -51,7 +51,10 @@ class Running:
     facts: dict[str, str] = field(default_factory=dict)
 
     def explain_unready(self) -> str | None:
-        """Return why uploads are not accepted: empty if they are, None until the store's first check ends."""
+        """Return why uploads are not accepted; an empty text if they are accepted.
+
+        Return None until the first check of the store has ended.
+        """
         if self.opening.is_closing:
             return "the service is being stopped"
         if self.opening.fault:
@@ -114,6 +117,9 @@ async def run_lifespan(
 ) -> AsyncIterator[dict[str, Running]]:
     """Read the settings, open the service in a background thread, and close it after the last answer.
 
+    ``settings``, ``store`` and ``open_it`` replace what is configured. ``is_open`` replaces the setting
+    ``DINO_SERVE_OPEN``.
+
     Raises:
         ConfigError: a setting is invalid; the server does not start.
     """
@@ -152,7 +158,8 @@ def keep_memory_flat() -> None:
 
     By default glibc raises the size from which a buffer counts as large. Buffers below that size come from
     heaps, which cannot shrink while they hold buffers of other threads. If only this size is fixed, glibc
-    shrinks its heaps to 128 KB after each tile, so that limit is set too. Other C libraries are not changed.
+    shrinks its heaps to 128 KB after each tile. So the number of bytes that a heap keeps is set too. Other C
+    libraries are not changed.
     """
     with contextlib.suppress(OSError, AttributeError):
         library = ctypes.CDLL(None)

@@ -41,7 +41,7 @@ class Metrics:
         self.ready = gauge("ready", "1 if /ready answers 200, else 0")
 
     def render(self, service: "Service | None", *, is_ready: bool) -> bytes:
-        """Format all metrics as text."""
+        """Format all metrics as text; ``service`` is None while the model is being opened."""
         from prometheus_client import generate_latest
 
         self.ready.set(is_ready)

@@ -162,7 +162,10 @@ RETRY_AFTER_S = {
 
 
 class Problem(Exception):
-    """An error answer to a request; ``more`` are further JSON members."""
+    """An error answer to a request; ``more`` are further JSON members.
+
+    Without ``detail``, the answer has the example text of the slug's kind.
+    """
 
     def __init__(
         self,

@@ -42,9 +42,9 @@ class StoreProbe:
         self._lock = threading.Lock()
 
     def look(self) -> str | None:
-        """Return why the store cannot be used: empty if it can, None until the first check ends.
+        """Return why the store cannot be used; empty if it can be used, None until the first check ends.
 
-        Starts a check if the last one is older than ``PROBE_EVERY_S``, and does not wait for it.
+        If the last check is older than ``PROBE_EVERY_S``, a new one is started and not waited for.
         """
         with self._lock:
             look = self._newest

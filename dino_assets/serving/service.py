@@ -173,7 +173,10 @@ class Service:
             tokens.close()
 
     def close(self) -> None:
-        """End all threads after the accepted work is done."""
+        """End all threads, after the last request was answered.
+
+        Calls for planning or storing that have not begun are cancelled.
+        """
         for pool in (self._planning, self._storing):
             pool.shutdown(wait=True, cancel_futures=True)
         self.decoding.close()

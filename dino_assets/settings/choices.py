@@ -25,7 +25,9 @@ def check_range(
     most: float | None = None,
     meaning: str = "",
 ) -> None:
-    """Check that a number is within its limits.
+    """Check that a number is at least ``least`` and at most ``most``; None stands for no limit.
+
+    The message of the error shows ``meaning``.
 
     Raises:
         ConfigError: the number is outside its limits, or NaN.

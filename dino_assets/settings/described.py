@@ -1,6 +1,6 @@
 """Records of settings: default, description and limits of each field, written once.
 
-One record gives the asset's config in Dagster, the command's flags, and the check of given values.
+The asset's config in Dagster, the command's flags and the check of given values are all made from one record.
 """
 
 from collections.abc import Iterator, Mapping
@@ -87,7 +87,7 @@ def _is_list(each: "Field[Any]") -> bool:
 
 
 def make_record(record: type[_Record], values: Mapping[str, Any]) -> _Record:
-    """Make a record of settings; lists become sorted tuples without repeated values."""
+    """Make a record of settings from values by field name; lists become sorted tuples without repetitions."""
     lists = {setting.name for setting in list_settings(record) if setting.is_list}
     return record(
         **{
@@ -113,7 +113,10 @@ def to_recipe(settings: Any) -> dict[str, Any]:
 
 
 def from_recipe(settings: _Record, config: Mapping[str, Any]) -> _Record:
-    """Read settings from a recipe. Missing values come from ``settings``, missing lists are the default."""
+    """Make settings from ``config``, the values in a recipe.
+
+    A value that the recipe lacks is copied from ``settings``. A list that it lacks has the field's default.
+    """
     values: dict[str, Any] = {}
     for setting in list_settings(type(settings)):
         fallback = setting.default if setting.is_list else getattr(settings, setting.name)

@@ -14,7 +14,9 @@ _SECRET = re.compile("KEY|SECRET|TOKEN|PASSWORD|CONNECTION_STRING|WEBHOOK")
 
 
 def refuse_interpolation(file: Path, variables: Collection[str]) -> None:
-    """Refuse a ``.env`` in which one of ``variables`` has a value with ``${…}``, which would be replaced.
+    """Refuse a ``.env`` in which one of ``variables`` has a value with ``${…}``.
+
+    Programs that read the file would replace ``${…}`` by the value of another variable.
 
     Raises:
         ConfigError: a variable has such a value.
@@ -78,7 +80,10 @@ def _show(name: str, value: str) -> str:
 
 
 def _environment_at_start(now: Mapping[str, str]) -> dict[str, str]:
-    """Read the environment that the process was started with, before Dagster loaded ``.env`` into it."""
+    """Read the environment that the process was started with, before Dagster loaded ``.env`` into it.
+
+    The result is empty on systems without ``/proc``.
+    """
     try:
         pairs = Path("/proc/self/environ").read_bytes().decode(errors="replace").split("\0")
     except OSError:

@@ -189,7 +189,10 @@ def list_secrets(root: Path | None = None) -> list[str]:
 
 
 def _web_address(name: str, value: str | None) -> str | None:
-    """Check that a value is a web address; messages do not show the value, because it may be secret."""
+    """Check that a value is a web address, and return it; None stays None.
+
+    Messages do not show the value, because it may be secret.
+    """
     if value is None:
         return None
     try:
@@ -208,7 +211,10 @@ def _web_address(name: str, value: str | None) -> str | None:
 
 
 def _image_roots(text: str, root: Path) -> tuple[Path, ...]:
-    """Parse folders, separated as in ``PATH``. A missing folder is refused only by a list that uses it."""
+    """Parse folders, separated as in ``PATH``.
+
+    A folder that does not exist is accepted here, and refused when a list names a file in it.
+    """
     try:
         folders = [expand_path(each.strip()) for each in text.split(os.pathsep) if each.strip()]
     except ConfigError as err:
@@ -257,7 +263,10 @@ def _variables() -> set[str]:
 
 
 def _storage(env: Environment, root: Path, *, url: str | None = None) -> StorageSettings:
-    """Make the storage settings for an address. One with credentials is refused: Dagster may show it."""
+    """Make the settings of the store at ``url`` (None: the configured one).
+
+    An address with credentials is refused, because Dagster may show the address.
+    """
     where = url or env.DINO_STORAGE or _implied_url(env)
     name = parse_url(where).scheme
     scheme = SCHEMES.get(name)

@@ -8,6 +8,8 @@ from dino_assets.settings.urls import expand_path
 def check_project(settings: Settings) -> None:
     """Check that the store's folder exists already, or would be made in a project's folder.
 
+    A bucket and a folder with an absolute path are not checked.
+
     Raises:
         ConfigError: there is neither a project nor a store here.
     """

@@ -43,7 +43,7 @@ class StorageSettings:
 
 @dataclass(frozen=True)
 class ApiKey:
-    """An API key of the service: a name for logs, the sha256 of the key, and its permissions."""
+    """An API key of the service: a name for logs, the sha256 of the key, and its permissions (scopes)."""
 
     name: str
     sha256: bytes = field(repr=False)
@@ -101,4 +101,4 @@ class HubSettings:
     cache: Path
     is_offline: bool
     token: str | None = field(repr=False)
-    token_file: Path | None = None  # where a token was looked for; None if in no file
+    token_file: Path | None = None  # the file in which a token was looked for; None if in no file

@@ -37,7 +37,7 @@ SCHEMES = {
 
 
 def find_scheme(url: str) -> Scheme | None:
-    """Find the row of ``SCHEMES`` for an address; None for a folder, a file and unknown schemes."""
+    """Find the entry of ``SCHEMES`` for an address; None for a folder, a file and unknown schemes."""
     name, mark, _ = url.partition("://")
     return SCHEMES.get(name) if mark else None
 
@@ -110,7 +110,9 @@ def parse_url(url: str, *, what: str = "storage") -> StoreUrl:
 
 
 def checked_endpoint(endpoint: str | None, *, url: str) -> str | None:
-    """Check that an endpoint is an address; with any other value obstore crashes at the first request.
+    """Check that the endpoint of the store at ``url`` is an address, and return it; None stays None.
+
+    With any other value the library obstore would crash at the first request.
 
     Raises:
         ConfigError: the endpoint is not an address, or contains a password.

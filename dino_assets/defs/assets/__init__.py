@@ -1,1 +1,4 @@
-"""Dagster assets. Each calls a function of a stage, and returns the draft that the IO manager commits."""
+"""Dagster assets. Each calls a function of a stage and returns a draft: an output to be committed.
+
+The IO manager commits it.
+"""

@@ -54,7 +54,7 @@ class EmbeddingsConfig(dg.Config):
     )
 
     def options(self) -> EmbeddingOptions:
-        """Check the options and make the record that the stage takes.
+        """Check the options, and make the record of them that the stage ``embeddings`` takes.
 
         Raises:
             ConfigError: an option has a value that does not exist.

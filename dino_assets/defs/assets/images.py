@@ -58,7 +58,7 @@ def images(
     inbox: InboxResource,
     compute: ComputeResource,
 ) -> dg.Output[DropDrafts]:
-    """List, hash and check the drops of this run."""
+    """List, hash and check the photographs of this run's drops."""
     store = storage.open()
     threads = compute.count_threads()
     reading = ReadingOptions(config.max_pixels, config.ground_m)

@@ -25,7 +25,7 @@ from dino_assets.store.commits.catalogue import job_of
 )
 @tried_again
 def inbox(context: dg.OpExecutionContext, storage: StorageResource) -> dg.DataVersionsByPartition:
-    """List the source of every drop.
+    """List the files in every drop's source, and record the listing as an observation.
 
     A drop whose source cannot be listed keeps its last observation, and the log names the drop.
     """

@@ -45,7 +45,7 @@ class InboxResource(dg.ConfigurableResource):
         may_replace: bool = False,
         tags: Iterable[str] = (),
     ) -> tuple[Drop, bool]:
-        """Register a drop from ``source``.
+        """Register a drop from ``source``; return the drop, and whether anything changed.
 
         Without ``source``, list the drop's present source again or, for a new drop, its folder in the inbox.
         """

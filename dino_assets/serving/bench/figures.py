@@ -10,7 +10,7 @@ from dino_assets.serving.bench.flood import CUT_OFF, Answer
 
 @dataclass(frozen=True)
 class Figures:
-    """The results of one load.
+    """The results of one load: the uploads that several clients send for some seconds.
 
     Rates are counted up to the last embedded picture. Latencies are of embedded pictures only. Without any
     embedded picture, rates are 0 and latencies None.
@@ -34,7 +34,10 @@ class Figures:
 def summarise(
     answers: Sequence[Answer], *, clients: int, started: float, health: Sequence[float] = ()
 ) -> Figures:
-    """Compute the results of one load that began at ``started``."""
+    """Compute the results of one load that began at ``started``.
+
+    ``health`` has the seconds of each request to /health, infinite for a request without an answer.
+    """
     embedded = [each for each in answers if each.status == 200]
     seconds = max((each.at_s for each in embedded), default=started) - started
     tiles = sum(each.tiles for each in embedded)

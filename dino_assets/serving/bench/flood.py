@@ -23,7 +23,10 @@ CUT_OFF = "cut-off"  # still open when the load ended
 
 @dataclass(frozen=True, eq=False)
 class LoadPicture:
-    """A picture that clients send; ``share`` is its weight among a client's pictures."""
+    """A picture that clients send, with further ``fields`` of the form.
+
+    ``share`` is its weight when a client draws the next picture to send.
+    """
 
     name: str
     data: bytes
@@ -43,7 +46,7 @@ class Answer:
     """The result of one upload."""
 
     picture: str
-    at_s: float  # of time.monotonic
+    at_s: float  # when the answer came, by time.monotonic
     took_s: float
     status: int  # 0 without an answer
     slug: str = ""
@@ -60,7 +63,7 @@ class Answer:
 
 
 class Flood:
-    """A load that runs for some seconds; ``clients`` lists the pictures of each client."""
+    """A load that begins at once and runs for some seconds; ``clients`` lists the pictures of each client."""
 
     def __init__(
         self,
@@ -89,7 +92,7 @@ class Flood:
             thread.start()
 
     def wait(self, *, grace_s: float = 600.0) -> list[Answer]:
-        """Wait for the last answers, at most ``grace_s`` after the end; return all answers."""
+        """Wait for the last answers, at most ``grace_s`` seconds after the load's end; return all answers."""
         while not self.is_done and time.monotonic() < self._end + grace_s:
             self.join(0.2)  # short waits let Ctrl-C interrupt
         self.stop()
@@ -107,7 +110,7 @@ class Flood:
             thread.join(max(0.0, deadline - time.monotonic()))
 
     def stop(self, *, grace_s: float = 0.0) -> None:
-        """Send no more uploads, and wait at most ``grace_s`` for answers."""
+        """Send no more uploads, wait at most ``grace_s`` seconds for answers, and end the connections."""
         self._stopping.set()
         self.join(grace_s)
         self._cutting.set()
@@ -187,7 +190,8 @@ def ask_health(
 ) -> list[tuple[float, float]]:
     """Request /health again and again until ``stopping`` is set or ``seconds`` have passed.
 
-    Return, for each request, the time at its end and the seconds that it took; infinite without an answer.
+    Return, for each request, the time at its end and the seconds that it took. Without an answer, the seconds
+    are infinite.
     """
     connection, looks, end = (
         Connection(url, timeout_s=30),

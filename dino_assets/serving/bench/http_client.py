@@ -124,7 +124,7 @@ class Connection:
 
 
 def make_form(data: bytes, *, filename: str, fields: dict[str, str]) -> bytes:
-    """Make a multipart form of type ``FORM_TYPE`` with one file."""
+    """Make a multipart form of type ``FORM_TYPE`` with one file and some text fields."""
     parts = [
         f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
         for name, value in fields.items()

@@ -26,10 +26,10 @@ Tick = Callable[[float, Sequence[Answer]], None]  # seconds since the start, ans
 
 
 def check_address(url: str, *, may_be_remote: bool) -> str:
-    """Return the full address, and refuse another machine's unless ``may_be_remote``.
+    """Check the address of a service; return it in full, with its scheme.
 
     Raises:
-        ConfigError: not an address, or another machine's.
+        ConfigError: ``url`` is not an address, or it is another machine's and ``may_be_remote`` is False.
     """
     address = parse_address(url)
     if not (may_be_remote or is_loopback(str(address.hostname))):
@@ -74,7 +74,7 @@ def try_upload(url: str, picture: LoadPicture, *, key: str = "") -> str:
     """Send one upload as a trial; return the id of its embedding.
 
     Raises:
-        ServiceError: the service refuses it; ``reason`` is the problem's slug.
+        ServiceError: the service refuses the upload (then ``reason`` is the problem's slug), or no answer.
     """
     upload = picture.make_upload(np.random.default_rng())
     with closing(Connection(url, key, timeout_s=600)) as connection:
@@ -105,7 +105,10 @@ def run_load(
     keep_id: Callable[[str], None] = lambda embedding_id: None,
     tick: Tick = lambda seconds, answers: None,
 ) -> Figures:
-    """Send pictures for some seconds from several clients at once, and measure /health meanwhile."""
+    """Send pictures for some seconds from several clients at once, and measure /health meanwhile.
+
+    ``keep_id`` is called with the id of each embedding, and ``tick`` again and again during the load.
+    """
     stopping, health = threading.Event(), list[float]()
 
     def look() -> None:
@@ -135,7 +138,7 @@ def run_load(
 def delete_embeddings(url: str, ids: Iterable[str], *, key: str = "") -> list[str]:
     """Delete embeddings; return the ids that could not be deleted.
 
-    Stops after a request without an answer, or with 401 or 403.
+    After a request that has no answer or is answered with 401 or 403, no further request is sent.
     """
     waiting, lock = list(ids), threading.Lock()
     left: list[str] = []

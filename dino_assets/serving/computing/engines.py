@@ -41,7 +41,7 @@ MIDDLE_SHAPE = 8
 
 
 class EngineSet:
-    """The engines of one model, one for each batch shape."""
+    """The engines of one model, one for each batch shape (the number of tiles per call)."""
 
     def __init__(self, encoders: Sequence[Encoder]) -> None:
         self._encoders = {each.spec.batch: each for each in encoders}
@@ -102,7 +102,9 @@ def name_model(settings: Settings) -> str:
 
 
 def open_engines(settings: Settings, store: ObjectStore) -> tuple[ServedModel, EngineSet]:
-    """Find the model and build its engines; each one has passed the numerics check.
+    """Find the model and build its engines.
+
+    Each engine has passed the numerics check: its results agree with PyTorch's in float32.
 
     Raises:
         CheckpointError: the model was not found or is damaged.
@@ -130,7 +132,7 @@ def open_engines(settings: Settings, store: ObjectStore) -> tuple[ServedModel, E
 
 
 def choose_shapes(device: str, checkpoint: Checkpoint, side_px: int) -> tuple[int, ...]:
-    """Choose the tiles per call, ascending: 1 on a CPU, else 1, ``MIDDLE_SHAPE`` and the most that fit."""
+    """Choose the batch shapes, ascending: 1 on a CPU, else 1, ``MIDDLE_SHAPE`` and the most that fit."""
     if device == "cpu":
         return (1,)
     most = fit_batch(checkpoint, side_px, tokens=DEVICE_TOKENS)

@@ -22,7 +22,7 @@ _DTYPES: dict[str, np.dtype[Any]] = {"fp16": np.dtype("<f2"), "fp32": np.dtype("
 
 
 class PictureTokens:
-    """Tokens of one picture's tiles: small arrays in memory, ``embeddings`` in a spool (a buffer)."""
+    """Tokens of one picture's tiles: small arrays in memory, the large ``embeddings`` in a spool."""
 
     def __init__(self, plan: UploadPlan, folder: Path) -> None:
         self.plan = plan
@@ -36,7 +36,7 @@ class PictureTokens:
         """Store one tile's tokens; may be called by several threads at once.
 
         Raises:
-            InvalidVectorsError: NaN, infinity, or a number outside the range of fp16.
+            InvalidVectorsError: a token has NaN, infinity, or a number outside the range of fp16.
         """
         self.cls[tile] = self._convert(tile, tokens["cls"])[0]
         self.mean[tile] = self._convert(tile, tokens["mean"])[0]
@@ -93,10 +93,10 @@ async def compute_picture(
     folder: Path,
     side_px: int,
 ) -> PictureTokens:
-    """Decode and compute one picture.
+    """Decode one picture, and compute and return the tokens of its tiles.
 
-    ``drop`` is called once the file's bytes are not needed any more. If this call is cancelled, queued work
-    is removed; a model call that runs is not interrupted.
+    ``drop`` is called as soon as the file's bytes are not needed any more. If this call is cancelled, queued
+    work is removed; a model call that runs is not interrupted.
 
     Raises:
         UnusableImageError: the pixels cannot be decoded.

@@ -89,7 +89,7 @@ class Scheduler:
             return max((now - since for since in self._calls.values()), default=0.0)
 
     def submit(self, job: PictureJob) -> None:
-        """Queue a job; its ``done`` future ends with the job, or with its error."""
+        """Queue a job; its future ``done`` ends when all tiles are computed, or has the job's error."""
         with self._changed:
             self._turns.append(job)
             self._changed.notify_all()
@@ -163,7 +163,7 @@ class Scheduler:
             self.tile_s = tile_s if not self.tile_s else 0.9 * self.tile_s + 0.1 * tile_s
 
     def _finish(self, job: PictureJob, fault: Exception | None) -> None:
-        """Count a tile; end the job when it was the last or when it failed."""
+        """Count a computed tile of a job; end the job if this was its last tile, or if ``fault`` is given."""
         is_last = False
         with self._changed:
             job.running -= 1

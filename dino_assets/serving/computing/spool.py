@@ -23,7 +23,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Spool:
-    """A buffer of equal rows: written in any order by several threads, read from first to last."""
+    """A buffer of rows of equal length: written in any order by several threads, read from first to last."""
 
     def __init__(
         self,

@@ -48,9 +48,10 @@ def stream_file(
     pieces: Iterable[bytes],
     about: Mapping[str, Any],
 ) -> Iterator[bytes]:
-    """Yield the file in pieces: ``small`` arrays, then ``embeddings`` from ``pieces`` in C order.
+    """Yield an ``.npz`` file in pieces: first the ``small`` arrays, then the array ``embeddings``.
 
-    ``about`` becomes the archive's comment, as JSON, so that a file copied elsewhere describes itself.
+    ``pieces`` are the bytes of ``embeddings`` in C order; ``shape`` and ``dtype`` describe it. ``about``
+    becomes the archive's comment, as JSON, so that a file copied elsewhere describes itself.
     """
     outlet = _Outlet()
     comment = json.dumps(about, sort_keys=True, ensure_ascii=True).encode()

@@ -60,7 +60,8 @@ class EmbeddingStore:
     def find(self, embedding_id: str) -> date | None:
         """Return the day on which an embedding expires; None if it is missing, expired or damaged.
 
-        This takes one HEAD request, and a few more until the audit record has been seen once.
+        This takes one HEAD request. Until the embedding's audit record has been seen once, it takes a few
+        more, and a missing audit record is written.
         """
         try:
             info = self.store.head(sidecar_key(embedding_id))
@@ -82,7 +83,7 @@ class EmbeddingStore:
         about: Mapping[str, Any],
         asker: Asker,
     ) -> Sidecar:
-        """Store a file, then its sidecar, then its audit record."""
+        """Store a file, then its sidecar, then its audit record; return the sidecar."""
         digest, sizes = hashlib.sha256(), [0]
 
         def watched() -> Iterator[bytes]:
@@ -130,7 +131,9 @@ class EmbeddingStore:
         self._record(sidecar, "read", asker, self._now())
 
     def read(self, sidecar: Sidecar, *, start: int, length: int) -> Iterator[bytes]:
-        """Yield bytes of the file in pieces; if all are read, check the sha256 before the last piece.
+        """Yield ``length`` bytes of the file from ``start``, in pieces.
+
+        If these are all bytes of the file, its sha256 is checked before the last piece is yielded.
 
         Raises:
             CorruptObjectError: the bytes differ from the committed ones.
@@ -151,7 +154,7 @@ class EmbeddingStore:
             yield piece
 
     def delete(self, embedding_id: str, asker: Asker) -> None:
-        """Write the audit record, then delete the sidecar, then the file.
+        """Delete an embedding: write the audit record, then delete the sidecar, then the file.
 
         Raises:
             Problem: no-embedding.
@@ -211,7 +214,10 @@ class EmbeddingStore:
         self.store.put(key, seal(sidecar.to_audit(action, asker, when)))
 
     def _read_sidecar(self, embedding_id: str, *, is_strict: bool = True) -> Sidecar | None:
-        """Read the sidecar; return None if it is missing, and also if it is damaged and not ``is_strict``."""
+        """Read an embedding's sidecar; return None if it is missing.
+
+        A damaged sidecar raises the problem ``damaged`` if ``is_strict``; otherwise it counts as missing.
+        """
         key = sidecar_key(embedding_id)
         try:
             body = read_again(lambda: unseal(self.store.get(key), store=self.store.url, key=key))

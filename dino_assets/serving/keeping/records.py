@@ -40,7 +40,10 @@ class Sidecar:
         return cls(**{name: body[name] for name in cls.__dataclass_fields__})
 
     def to_audit(self, action: Action, asker: Asker, now: datetime) -> dict[str, Any]:
-        """Make the audit record of an action, without the file's name: it may contain personal data."""
+        """Make the audit record of an action.
+
+        The name of the uploaded file is left out, because it may contain personal data.
+        """
         about = {key: value for key, value in self.about.items() if key != "metadata"}
         return {
             "action": action,
@@ -77,7 +80,7 @@ def find_uri(store: ObjectStore, embedding_id: str) -> str:
 
 
 def answer(plan: UploadPlan, model: ServedModel, *, uri: str, filename: str) -> dict[str, Any]:
-    """Make the answer of `/embed`: the published API's keys first, then further ones.
+    """Make the answer of `/embed`: first the members of the published API, then further members.
 
     All values follow from the upload, so a repeated upload is answered without reading the stored file.
     """

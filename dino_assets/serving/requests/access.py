@@ -15,7 +15,9 @@ _LOCAL_NAMES = ("localhost",)
 def find_asker(
     headers: Mapping[str, str], *, client: str, scope: str, settings: ServingSettings
 ) -> str:
-    """Check a request's API key and return the key's name; empty if no keys are configured.
+    """Check that a request may do what ``scope`` names; return its API key's name, empty without keys.
+
+    If no keys are configured, only requests from this machine are allowed, unless ``DINO_SERVE_OPEN`` is set.
 
     Raises:
         Problem: key-needed, scope-lacking, this-machine-only, foreign-page.
@@ -37,7 +39,7 @@ def find_asker(
 
 
 def is_loopback(host: str) -> bool:
-    """Check whether an address is this machine's own; an empty one (a Unix socket) counts as such."""
+    """Check whether an address is this machine's own; True also for an empty one, as a Unix socket has."""
     try:
         address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
@@ -57,7 +59,10 @@ def find_key(
     *,
     compare: Callable[[bytes, bytes], bool] = hmac.compare_digest,
 ) -> ApiKey | None:
-    """Find the configured key equal to ``given``; all keys are compared, so the time reveals nothing."""
+    """Find the configured key that is equal to ``given``; None if there is none.
+
+    All keys are compared, so the time that this takes reveals nothing.
+    """
     hashed = hash_key(given)
     matching = [key for key in keys if compare(key.sha256, hashed)]
     return matching[0] if matching else None

@@ -2,8 +2,8 @@
 
 Work is counted in seconds: waiting tiles times the measured seconds of a tile, plus pixels to decode. Above
 the limit, uploads are refused until the work has fallen to half of the limit. Each refusal says when that
-will be. If uploads were accepted just below the limit, one could come at any moment, and no forecast would be
-right.
+will be. If uploads were accepted again just below the limit, new work could come at any moment, and no
+forecast would be right.
 """
 
 import contextlib
@@ -89,7 +89,7 @@ class Admission:
 
     @contextlib.contextmanager
     def admit(self, plan: UploadPlan) -> Iterator["Share"]:
-        """Count a picture until the block ends.
+        """Accept a picture and count its work until the block ends; yield its share of the load.
 
         Raises:
             Problem: busy, disk-full.
@@ -149,5 +149,5 @@ class Share:
 
 
 def forecast_wait(waiting_s: float, queue_s: float) -> int:
-    """Forecast the whole seconds until half of the limit is free again."""
+    """Forecast the whole seconds until the waiting work has fallen to half of the limit."""
     return max(1, min(MOST_WAIT_S, math.ceil(waiting_s - queue_s / 2)))

@@ -39,7 +39,7 @@ class UploadRoom:
 
     @contextlib.contextmanager
     def hold(self) -> Iterator["Upload"]:
-        """Count an upload's bytes until it is dropped or the block ends."""
+        """Yield an empty upload; its bytes are counted until it is dropped or the block ends."""
         upload = Upload(self)
         try:
             yield upload
@@ -90,6 +90,8 @@ async def read_form(
     check_open: Callable[[], None] = lambda: None,
 ) -> None:
     """Read a form into an upload; ``check_open`` raises if the service is being stopped.
+
+    ``declared_bytes`` is the body's length according to its header, None if the header does not say it.
 
     Raises:
         Problem: not-a-form, malformed-body, body-too-large, body-timeout, no-file, unknown-field, busy.

@@ -12,7 +12,7 @@ TokenChoice = Literal["patches", "mean", "cls"]
 
 @dataclass(frozen=True)
 class EmbedOptions:
-    """The content of ``embeddings`` in the file."""
+    """What the array ``embeddings`` of the file contains: which tokens, and the type of their numbers."""
 
     tokens: TokenChoice = "patches"
     dtype: VectorType = "fp16"

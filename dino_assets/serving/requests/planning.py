@@ -39,7 +39,7 @@ class ServedModel:
 
 @dataclass(frozen=True, eq=False)
 class UploadPlan:
-    """The plan of one upload's embedding."""
+    """The plan of one upload's embedding: all that is known of it before the picture is decoded."""
 
     id: str
     image_id: str
