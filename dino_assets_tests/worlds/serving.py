@@ -203,7 +203,7 @@ def serving(
         wait_until(lambda: server.started or not thread.is_alive())
         port = server.servers[0].sockets[0].getsockname()[1]
         url = f"http://{HOST}:{port}"
-        with httpx.Client(base_url=url, timeout=60) as client:
+        with httpx.Client(base_url=url, timeout=60, verify=False) as client:
             served = Served(url, client, app, server)
             if wait:
                 wait_until(lambda: served.running.opening.service is not None)
