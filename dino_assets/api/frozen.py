@@ -230,7 +230,8 @@ def _check_images(images: Tensor, *, is_normalized: bool) -> None:
         )
     if is_normalized and images.dtype == torch.uint8:
         raise ConfigError(
-            "uint8 images cannot be normalised; give floats, or leave normalized=True out",
+            "normalized=True is for images that are already normalised, and uint8 images cannot be; give "
+            "floats, or leave normalized=True out",
             setting="normalized",
             value=True,
         )

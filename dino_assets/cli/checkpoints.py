@@ -178,7 +178,7 @@ def _read_path(options: argparse.Namespace, name: str) -> Path:
 
 
 def _straighten(path: Path) -> Path:
-    """Resolve ``..`` and links in a path that contains ``..``; return another path unchanged."""
+    """Resolve ``..`` and links in a path that contains ``..``; return any other path unchanged."""
     return resolve_path(path) if ".." in path.parts else path
 
 

@@ -213,7 +213,7 @@ def refuse_sources(store: "ObjectStore", target: Path) -> None:
         if folder.is_dir() and place.is_relative_to(folder):
             raise ConfigError(
                 f"{str(target)!r} is in the folder of drop {name!r}: the drop's next run would read the "
-                "exported files as photographs. Name another folder, such as out.",
+                "exported files as photographs. Write to a folder outside it, for example 'out'.",
                 setting="to",
                 value=str(target),
                 reason="in-a-drop",

@@ -53,8 +53,8 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         type=_read_clients,
         default=(1, 8),
         metavar="N,N",
-        help=f"numbers of clients to measure with, one after the other; at most {MOST_CLIENTS} each "
-        "(default: 1,8)",
+        help="numbers of clients that send at the same time; each number is measured in turn, and is "
+        f"at most {MOST_CLIENTS} (default: 1,8)",
     )
     bench.add_argument(
         "--picture",

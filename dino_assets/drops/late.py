@@ -27,8 +27,8 @@ MAX_SHARE = 0.02
 class LateFiles:
     """Late files of one finished drop.
 
-    ``is_settled`` is True in one survey only: when the source is listed a second time, and its files are the
-    same as at the first time.
+    ``is_settled`` is True in one tick of the sensor only: when the second listing of the source shows the
+    same files as the first.
     """
 
     folder: str

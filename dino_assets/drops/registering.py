@@ -208,9 +208,9 @@ def _check_may_move(
     *,
     may_replace: bool,
 ) -> None:
-    """Check that a drop may get another source: ``may_replace`` is set, and one of its pictures is there.
+    """Check that a drop may get another source: ``may_replace`` is set, and it has a picture of the drop.
 
-    If the drop has no images, or they cannot be read, its pictures are not looked for.
+    The pictures are not compared if no ``images`` of the drop are stored, or if these cannot be read.
 
     Raises:
         DropConflictError: ``may_replace`` is off, or the new source holds none of the drop's pictures.

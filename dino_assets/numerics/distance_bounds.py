@@ -88,7 +88,7 @@ class Bounds(NamedTuple):
             values[which] = given
 
     def lower(self, other: "Bounds") -> None:
-        """Lower the bounds by those to further centres; rows that were picked stay so."""
+        """Add centres, whose bounds are ``other``: the lower bounds remain; picked rows stay picked."""
         is_nearer = other.low < self.low
         others = np.where(
             is_nearer, np.minimum(self.low, other.others), np.minimum(self.others, other.low)

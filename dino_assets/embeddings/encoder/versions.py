@@ -1,4 +1,7 @@
-"""Library and processor versions that decide an engine's numbers, and the cache folder's name."""
+"""Versions of libraries, and the processor: they can change the vectors that an engine computes.
+
+The name of the engine's cache folder depends on them: another version or processor gets another folder.
+"""
 
 from dataclasses import asdict, replace
 from importlib.metadata import version as version_of

@@ -65,7 +65,7 @@ class EmbeddingJob:
     def __call__(self, device: str) -> Work:
         """Open the encoder on a device and return the function that computes shards with it.
 
-        The first message that this function yields is ``WorkerReady``: the encoder's facts and speed.
+        The first message that the returned function yields is ``WorkerReady``: the encoder's facts and speed.
         """
         try:
             ready = self._open(device)

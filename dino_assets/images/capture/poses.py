@@ -1,9 +1,9 @@
-"""Directions of cameras fixed to a wing: yaw, pitch and roll as Pix4D and senseFly write them.
+"""Directions of cameras without a gimbal: yaw, pitch and roll as Pix4D and senseFly write them.
 
-These angles turn the aircraft, not a gimbal. All 0 means straight down with the picture's top to the north. A
-pitch of 90 looks ahead, and a roll tilts the camera sideways. Pix4D describes this convention under "Yaw,
-Pitch, Roll and Omega, Phi, Kappa angles". senseFly uses the opposite sign for roll (OpenDroneMap found this
-from flights).
+The angles are those of the aircraft. If all are 0, the camera looks straight down, and the picture's top is
+north. At a pitch of 90 the camera looks ahead; a roll tilts it sideways. Pix4D describes this convention
+under "Yaw, Pitch, Roll and Omega, Phi, Kappa angles". senseFly uses the opposite sign for roll (OpenDroneMap
+found this from flights).
 """
 
 import math

@@ -174,7 +174,7 @@ def _write_labels(
     labels: Mapping[int, str],
     text_px: int,
 ) -> None:
-    """Write as many labels as fit beside rings, with a white edge."""
+    """Write labels beside the rings of chosen tiles, as many as fit; the letters have a white edge."""
     if not labels:
         return
     font, edge = load_font(max(10, round(text_px * 0.8))), 2

@@ -132,7 +132,7 @@ def make_row(pick: Pick, tile: TileRow, number: int) -> ChosenTile:
 def _cut_drop(
     drop: str, picks: Sequence[Pick], tiles: CommittedTable, open_source: Callable[[str], Source]
 ) -> Iterator[tuple[Pick, TileRow, Image.Image]]:
-    """Cut the pictures of a drop in the order of its photographs, not of ranks."""
+    """Cut the pictures of a drop's picks, sorted by photograph, not by rank."""
     grid = grid_of(tiles.manifest(drop))
     rows = _read_tiles(tiles, drop, {pick.tile_id for pick in picks})
     source = open_source(drop)

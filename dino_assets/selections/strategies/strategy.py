@@ -78,8 +78,8 @@ def make_pool(vectors: ArrayLike, chosen: ArrayLike) -> Pool:
     outside = rows[(rows < 0) | (rows >= len(points))]
     if len(outside):
         raise ConfigError(
-            f"chosen row {outside[0]} does not exist: the pool has rows 0 … {len(points) - 1}. Indices must "
-            "refer to the same vectors",
+            f"chosen row {outside[0]} does not exist: the pool has rows 0 … {len(points) - 1}. Chosen "
+            "rows must be indices into the given vectors",
             setting="chosen",
             value=int(outside[0]),
         )

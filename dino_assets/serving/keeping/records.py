@@ -82,7 +82,8 @@ def find_uri(store: ObjectStore, embedding_id: str) -> str:
 def answer(plan: UploadPlan, model: ServedModel, *, uri: str, filename: str) -> dict[str, Any]:
     """Make the answer of `/embed`: first the members of the published API, then further members.
 
-    All values follow from the upload, so a repeated upload is answered without reading the stored file.
+    All values can be derived from the upload and the model. So a repeated upload of a picture is answered
+    without reading its stored vectors.
     """
     shape = list(plan.shape)
     caveat = {"caveat": model.checkpoint.caveat} if model.checkpoint.caveat else {}

@@ -192,7 +192,7 @@ def _shorten(names: Iterable[str], model: str) -> tuple[dict[str, str], dict[str
     flat = {_CHUNKED.sub(r"blocks.\1.", name): full for name, full in short.items()}
     if len(flat) != len(short):
         raise InvalidCheckpointError(
-            f"{model!r} has several blocks of the same number. Fetch or copy it again.",
+            f"{model!r}: several transformer blocks have the same number. Fetch or copy it again.",
             file=model,
             key="blocks",
             reason="mismatch",

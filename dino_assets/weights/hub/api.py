@@ -60,7 +60,7 @@ def list_revision(
             raise Interrupted(f"HTTP {err.response.status_code}") from None
     except (ValueError, TypeError, KeyError):
         # Often the answer is a network's log-in page.
-        raise Interrupted("the answer is not a Hub's listing") from None
+        raise Interrupted("the answer does not list the repository's files") from None
     else:
         return _wanted(repo, str(info.sha), info.siblings or [])
     # Raised outside the handler: otherwise the client's error, with the request's headers, would be chained.

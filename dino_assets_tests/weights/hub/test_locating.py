@@ -430,7 +430,7 @@ def test_find_checkpoint__offline_and_partial(hub, find, monkeypatch):
     [
         ("503", "HTTP 503"),
         ("429", "HTTP 429"),
-        ("page", "the answer is not a Hub's listing"),
+        ("page", "the answer does not list the repository's files"),
         ("nobody", "ConnectError"),
     ],
 )
