@@ -17,6 +17,8 @@ from dino_assets.store.commits.manifests import content_hash
 from dino_assets.store.commits.protocol import Manifest, Recipe
 from dino_assets.store.commits.reading import CommittedTable
 
+_AHEAD_BYTES = 64 * 2**20  # of stored parts; the pool itself is in memory as a whole
+
 
 @dataclass(frozen=True, eq=False)
 class TilePool:
@@ -98,7 +100,7 @@ def read_pool(embeddings: CommittedTable, column: EmbeddingColumn) -> TilePool:
     columns = ["tile_id", "image_id", column, "thumb"]
     for manifest in embeddings.manifests:
         _check_column(manifest, column)
-    for manifest, part in embeddings.parts(columns):
+    for manifest, part in embeddings.parts(columns, ahead_bytes=_AHEAD_BYTES):
         _check_space(embeddings, manifest, part)
         drops += [str(manifest.recipe.output.drop)] * part.num_rows
         ids += part["tile_id"].to_pylist()

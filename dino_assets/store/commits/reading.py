@@ -5,10 +5,12 @@ manifests.
 """
 
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from dino_assets.compute.threads import map_ahead
 from dino_assets.errors import NotCommittedError
 from dino_assets.store.commits.manifests import list_manifests, manifest_key, read_manifests
 from dino_assets.store.commits.parts import read_part
@@ -17,6 +19,8 @@ from dino_assets.store.objects import ObjectStore
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+_READERS = 16
 
 
 @dataclass(frozen=True)
@@ -62,13 +66,29 @@ class CommittedTable:
             output=str(output),
         )
 
-    def parts(self, columns: list[str] | None = None) -> "Iterator[tuple[Manifest, pa.Table]]":
-        """Yield the rows as one verified table per stored part, each with the manifest of its drop."""
+    def parts(
+        self, columns: list[str] | None = None, *, ahead_bytes: int = 0
+    ) -> "Iterator[tuple[Manifest, pa.Table]]":
+        """Yield the rows as one verified table per stored part, each with the manifest of its drop.
+
+        A part is read when it is needed. With ``ahead_bytes``, up to that many bytes of further parts are
+        read before, several at the same time: every request to a bucket waits.
+        """
         from dino_assets.store.commits import tables
 
-        for manifest in self.manifests:
-            for part in _table_parts(manifest):
-                yield manifest, tables.decode(read_part(self.store, part), columns)
+        jobs = [(m, part) for m in self.manifests for part in _table_parts(m)]
+        largest = max((part.bytes for _, part in jobs), default=0)
+        threads = min(_READERS, ahead_bytes // max(2 * largest, 1))
+
+        def read(job: tuple[Manifest, Part]) -> tuple[Manifest, bytes]:
+            return job[0], read_part(self.store, job[1])
+
+        with ExitStack() as reading:
+            parts: Iterator[tuple[Manifest, bytes]] = map(read, jobs)
+            if threads > 1:
+                parts = reading.enter_context(closing(map_ahead(read, jobs, threads=threads)))
+            for manifest, data in parts:
+                yield manifest, tables.decode(data, columns)
 
     def read(self, drop: str | None = None, columns: list[str] | None = None) -> "pa.Table":
         """Read one drop's rows into memory, or without ``drop`` those of a table that covers all drops.

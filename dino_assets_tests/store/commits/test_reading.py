@@ -1,3 +1,4 @@
+import threading
 import tracemalloc
 
 import pyarrow as pa
@@ -140,6 +141,21 @@ def test_parts__read_lazily_one_at_a_time(store: ObjectStore):
     watched_read = len(gets)
     assert numbers(table.read("b")) == [5]
     assert len(gets) == watched_read + 1
+
+
+def test_parts__some_are_read_at_the_same_time(store: ObjectStore):
+    """Each read waits until another one has begun; the rows still come in their order."""
+    commit_drops(store, a=[1, 2, 3, 4], b=[5, 6, 7, 8])
+    two = threading.Barrier(2)
+
+    def meet(verb: str, key: str) -> None:
+        if verb == "get" and key.startswith("parts/"):
+            two.wait(20)
+
+    table = open_table(WatchedStore(store, before=meet), "things", space="space1")
+    parts = list(table.parts(ahead_bytes=2**20))
+    assert len(parts) == 4
+    assert [n for _, rows in parts for n in numbers(rows)] == [1, 2, 3, 4, 5, 6, 7, 8]
 
 
 def test_parts__needs_memory_for_one_part_only(local_store: ObjectStore):
