@@ -89,12 +89,12 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def migrations_read_once() -> Iterator[None]:
     """A cache of Dagster's migrations: without it, opening a database reads a hundred files."""
-    read, directories = ScriptDirectory.from_config, {}
+    read_directory, directories = ScriptDirectory.from_config, {}
 
     def read_once(config: Config) -> ScriptDirectory:
         place = config.get_main_option("script_location")
         if place not in directories:
-            directories[place] = read(config)
+            directories[place] = read_directory(config)
         return directories[place]
 
     with pytest.MonkeyPatch.context() as patch:

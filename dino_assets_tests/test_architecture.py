@@ -22,28 +22,28 @@ def test_architecture__is_one_page():
 def test_architecture__lists_every_room():
     table = ARCHITECTURE.read_text().split("## Rooms")[1].split("\n## ")[0]
     rooms = {path.stem for path in (REPOSITORY / "dino_assets").iterdir()} - NO_ROOMS
-    named = set(re.findall(r"`(\w+)(?:/|\.py)`", table))
-    assert rooms <= named
+    names = set(re.findall(r"`(\w+)(?:/|\.py)`", table))
+    assert rooms <= names
 
 
 def test_architecture__lists_every_dependency():
     table = ARCHITECTURE.read_text().split("## Dependencies")[1]
-    listed = set(
+    listed_names = set(
         re.findall(r"[a-z][a-z0-9-]+", " ".join(re.findall(r"^\| ([^|]+)\|", table, re.M)))
     )
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
-    wanted = [
+    requirements = [
         *project["dependencies"],
         *chain.from_iterable(project["optional-dependencies"].values()),
     ]
-    names = {re.match(r"[A-Za-z0-9-]+", each)[0] for each in wanted} - {"dino-assets"}
-    assert names - listed == set()
+    names = {re.match(r"[A-Za-z0-9-]+", each)[0] for each in requirements} - {"dino-assets"}
+    assert names - listed_names == set()
 
 
 def test_architecture__picture_names_every_asset():
     picture = (ARCHITECTURE.parent / "pictures" / "lineage.svg").read_text()
-    drawn = set(re.findall(r">(\w+)</text>", picture))
-    assert set(ASSETS) - {"deployments"} <= drawn
+    labels = set(re.findall(r">(\w+)</text>", picture))
+    assert set(ASSETS) - {"deployments"} <= labels
 
 
 def test_decisions__are_numbered_without_gaps():

@@ -89,8 +89,8 @@ def guide(hub: dict[str, str], prepared: Prepared, monkeypatch: pytest.MonkeyPat
 
     def prepare() -> None:
         make_clone(folder, make_photos())
-        done = run_script("dino-assets run my-flight --from path/to/photos", folder)
-        assert done.returncode == 0, done.stdout + done.stderr
+        process = run_script("dino-assets run my-flight --from path/to/photos", folder)
+        assert process.returncode == 0, process.stdout + process.stderr
 
     prepared.fill(prepare)
     return folder
@@ -99,19 +99,19 @@ def guide(hub: dict[str, str], prepared: Prepared, monkeypatch: pytest.MonkeyPat
 @pytest.mark.slow
 @pytest.mark.parametrize("page", WITH_COMMANDS, ids=lambda page: page.name)
 def test_page__commands_and_scripts_run(page: Page, guide: Path):
-    with contextlib.ExitStack() as leaving:
+    with contextlib.ExitStack() as stack:
         url = ""
         for language, text in page.blocks:
             if language not in RUN:
                 continue
             if path := SERVERS.get(text.strip()):
-                url = leaving.enter_context(_serve(text.strip(), path, guide))
+                url = stack.enter_context(_serve(text.strip(), path, guide))
                 continue
             script = text if language == "bash" else f"python - <<'END'\n{text}END"
-            done = run_script(
+            process = run_script(
                 script.replace("http://127.0.0.1:8000", url or "http://nowhere"), guide
             )
-            assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"
+            assert process.returncode == 0, f"{text}\n{process.stdout}\n{process.stderr}"
 
 
 @contextlib.contextmanager
@@ -163,26 +163,26 @@ def test_page__links_lead_somewhere(page: Page):
 
 
 def test_pages__are_all_reachable_from_the_readme():
-    seen: set[Path] = set()
+    reached_pages: set[Path] = set()
     waiting = [REPOSITORY / "README.md"]
     while waiting:
         path = waiting.pop()
-        if path in seen or path.suffix != ".md" or not path.exists():
+        if path in reached_pages or path.suffix != ".md" or not path.exists():
             continue
-        seen.add(path)
+        reached_pages.add(path)
         targets = (each.partition("#")[0] for each in LINK.findall(path.read_text()))
         waiting += [(path.parent / each).resolve() for each in targets if "://" not in each]
-    assert [page for page in PAGES if page not in seen] == []
+    assert [page for page in PAGES if page not in reached_pages] == []
 
 
 @pytest.mark.parametrize("page", ALL, ids=lambda page: page.name)
 def test_page__sentences_are_short(page: Page):
-    long = [
+    long_sentences = [
         sentence
         for sentence in split_sentences(BLOCK.sub("", page.text))
         if not sentence.startswith("|") and len(sentence.split()) > MOST_WORDS
     ]
-    assert long == []
+    assert long_sentences == []
 
 
 @pytest.mark.parametrize("page", ALL, ids=lambda page: page.name)
@@ -212,8 +212,8 @@ sys.exit(runner.summarize().failed)
 
 @pytest.mark.slow
 def test_public_names__have_examples_that_run(guide: Path):
-    done = run_script(f"python - <<'END'\n{EXAMPLES}END", guide)
-    assert done.returncode == 0, done.stdout + done.stderr
+    process = run_script(f"python - <<'END'\n{EXAMPLES}END", guide)
+    assert process.returncode == 0, process.stdout + process.stderr
 
 
 def test_readme__first_result(tmp_path: Path):
@@ -221,13 +221,14 @@ def test_readme__first_result(tmp_path: Path):
     folder = tmp_path / "clone"
     make_clone(folder, make_photos())
     (demo, flight), (script,) = (
-        [text for language, text in README.blocks if language == wanted] for wanted in RUN
+        [text for language, text in README.blocks if language == run_language]
+        for run_language in RUN
     )
     assert demo == "make demo\n"
-    done = run_script(f"{flight}\npython - <<'END'\n{script}END", folder)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert re.search(r"^my-flight +images 2 +tiles 48 ", done.stdout, re.MULTILINE)
-    assert done.stdout.splitlines()[-1].startswith("48 ['tile_id', ")
+    process = run_script(f"{flight}\npython - <<'END'\n{script}END", folder)
+    assert process.returncode == 0, process.stdout + process.stderr
+    assert re.search(r"^my-flight +images 2 +tiles 48 ", process.stdout, re.MULTILINE)
+    assert process.stdout.splitlines()[-1].startswith("48 ['tile_id', ")
     for path in ("map/map.html", "round-1/round-map.html", "round-1/contact-sheet.jpg"):
         assert (folder / "out" / path).is_file()
     # Only the round that `run` selected: a second one is a decision of the reader's.
@@ -247,16 +248,16 @@ def test_weights__make_runs_the_same_command(tmp_path: Path):
 @pytest.mark.slow
 def test_service__answers_as_the_page_shows(guide: Path):
     page = Page.read(DOCS / "how-to" / "service.md")
-    (shown,) = [json.loads(text) for language, text in page.blocks if language == "json"]
+    (example,) = [json.loads(text) for language, text in page.blocks if language == "json"]
     (guide / "photo.jpg").write_bytes(photo_bytes(2048, 1536, quality=30))
     (line,) = [text for _, text in page.blocks if text.startswith("curl -F file")]
     with _serve("dino-assets serve", "/ready", guide) as url:
-        done = run_script(line.replace("http://127.0.0.1:8000", url), guide)
-    answer = json.loads(done.stdout)
+        process = run_script(line.replace("http://127.0.0.1:8000", url), guide)
+    answer = json.loads(process.stdout)
     assert "random weights" in answer.pop("caveat")  # of the test's own model
-    assert list(answer) == list(shown)
-    assert list(answer["metadata"]) == list(shown["metadata"])
-    assert answer["metadata"]["original_size"] == shown["metadata"]["original_size"]
+    assert list(answer) == list(example)
+    assert list(answer["metadata"]) == list(example["metadata"])
+    assert answer["metadata"]["original_size"] == example["metadata"]["original_size"]
     assert (guide / answer["embedding_uri"]).is_file()
 
 
@@ -269,11 +270,11 @@ def test_dagster__its_own_commands_find_what_doctor_says(guide: Path):
 
 def test_configuration__is_what_settings_read():
     table = (DOCS / "configuration.md").read_text()
-    named = set(re.findall(r"`([A-Z][A-Z_]+)`", table))
+    names = set(re.findall(r"`([A-Z][A-Z_]+)`", table))
     settings = set(Environment.model_fields)
-    assert settings - named == set()
-    assert {name for name in named if not name.startswith(("HF_", "DINO_"))} <= settings
-    assert {name for name in named if name.startswith("DINO_")} - {"DINO_"} <= settings
+    assert settings - names == set()
+    assert {name for name in names if not name.startswith(("HF_", "DINO_"))} <= settings
+    assert {name for name in names if name.startswith("DINO_")} - {"DINO_"} <= settings
 
 
 def test_pages__name_make_targets_that_exist():

@@ -43,16 +43,16 @@ LEAVES = {n for n, c in CLASSES.items() if not any(o.__bases__[0] is c for o in 
 @pytest.mark.parametrize("name", sorted(LEAVES))
 def test_tree__every_leaf_is_raised_by_a_test(name: str):
     folder = Path(__file__).parent
-    mentions = [
+    paths = [
         path
         for path in folder.rglob("test_*.py")
         if path != Path(__file__) and re.search(rf"\b{name}\b", path.read_text())
     ]
-    assert mentions
+    assert paths
 
 
 def test_docs__name_existing_errors():
     pages = [REPOSITORY / "README.md", *(REPOSITORY / "docs").rglob("*.md")]
-    named = {name for page in pages for name in re.findall(r"\b[A-Z]\w+Error\b", page.read_text())}
-    assert named
-    assert named <= set(CLASSES)
+    names = {name for page in pages for name in re.findall(r"\b[A-Z]\w+Error\b", page.read_text())}
+    assert names
+    assert names <= set(CLASSES)

@@ -42,32 +42,32 @@ def run_distill(*arguments: object) -> subprocess.CompletedProcess[str]:
 def test_distill__halves_the_loss_on_held_out_pictures(tmp_path: Path, photos: Path, mask):
     """The teacher has patch 14, so the student's grid is resized to the teacher's."""
     root = write_sample(tmp_path / "teacher", "dinov2").folder
-    done = run_distill(
+    process = run_distill(
         "--root", root, "--photos", photos, "--side", 84, "--steps", 40, "--device", "cpu", *mask
     )
-    assert done.returncode == 0, done.stderr
-    before, after = map(float, LOSSES.search(done.stdout).groups())
-    assert after <= before / 2
-    assert done.stdout.splitlines()[-1].endswith("unchanged")
-    assert "10, 2 of them held out" in done.stdout
-    assert "broken.jpg" in done.stderr
+    assert process.returncode == 0, process.stderr
+    loss_before, loss_after = map(float, LOSSES.search(process.stdout).groups())
+    assert loss_after <= loss_before / 2
+    assert process.stdout.splitlines()[-1].endswith("unchanged")
+    assert "10, 2 of them held out" in process.stdout
+    assert "broken.jpg" in process.stderr
 
 
 @pytest.mark.slow
 def test_distill__refuses_missing_teacher_and_photographs(
     tmp_path: Path, photos: Path, checkpoint_dir: Path
 ):
-    done = run_distill("--root", tmp_path / "nowhere", "--photos", photos)
-    assert (done.returncode, "nowhere" in done.stderr) == (1, True)
-    assert "Traceback" not in done.stderr
-    done = run_distill("--root", checkpoint_dir, "--photos", tmp_path, "--device", "cpu")
-    assert (done.returncode, "0 photographs" in done.stderr) == (1, True)
+    process = run_distill("--root", tmp_path / "nowhere", "--photos", photos)
+    assert (process.returncode, "nowhere" in process.stderr) == (1, True)
+    assert "Traceback" not in process.stderr
+    process = run_distill("--root", checkpoint_dir, "--photos", tmp_path, "--device", "cpu")
+    assert (process.returncode, "0 photographs" in process.stderr) == (1, True)
 
 
 def test_distill__help_and_wrong_usage():
-    done = run_distill("--help")
-    assert done.returncode == 0
-    assert all(word in done.stdout for word in ("--root", "--photos", "--masked", "Exit codes"))
+    process = run_distill("--help")
+    assert process.returncode == 0
+    assert all(word in process.stdout for word in ("--root", "--photos", "--masked", "Exit codes"))
     assert run_distill().returncode == 2
 
 

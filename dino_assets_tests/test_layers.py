@@ -66,10 +66,10 @@ def tree(tmp_path: Path) -> Path:
 
 
 def run(tree: Path, *command: str) -> tuple[int, str]:
-    done = subprocess.run(
+    process = subprocess.run(
         [str(BIN / command[0]), *command[1:]], cwd=tree, capture_output=True, text=True
     )
-    return done.returncode, done.stdout + done.stderr
+    return process.returncode, process.stdout + process.stderr
 
 
 @pytest.mark.parametrize(("contract", "file", "line"), PLANTS)
@@ -78,17 +78,17 @@ def test_layers__rule_catches_a_violation(tree: Path, contract: str, file: str, 
     path.write_text((path.read_text() if path.exists() else "") + f"\n{line}\n")
     code, output = run(tree, "lint-imports", "--no-cache")
     assert code == 1
-    broken = [text for text in output.splitlines() if text.endswith("BROKEN")]
+    broken_contracts = [text for text in output.splitlines() if text.endswith("BROKEN")]
     if file.endswith("unplaced.py"):
         assert "unplaced" in output
     else:
-        assert any(text.startswith(contract) for text in broken), output
+        assert any(text.startswith(contract) for text in broken_contracts), output
 
 
 def test_layers__every_module_of_a_room_is_pure_or_joining():
     rules = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["importlinter"]
     (contract,) = [each for each in rules["contracts"] if each["name"].startswith(PURE)]
-    pure = set(contract["source_modules"])
+    pure_modules = set(contract["source_modules"])
     for noun in (
         "weights",
         "drops",
@@ -101,7 +101,7 @@ def test_layers__every_module_of_a_room_is_pure_or_joining():
     ):
         rooms = {path.stem for path in (REPOSITORY / "dino_assets" / noun).glob("*[!_]*")}
         rooms -= {"__init__", "__pycache__"} | JOINING.get(noun, {"stage"})
-        assert {f"dino_assets.{noun}.{room}" for room in rooms} <= pure
+        assert {f"dino_assets.{noun}.{room}" for room in rooms} <= pure_modules
 
 
 def test_layers__no_violation(tree: Path):

@@ -25,10 +25,10 @@ def make(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
 
 
 def test_make__prints_help_without_a_target(folder: Path):
-    done = make(folder)
-    assert done.returncode == 0
-    listed = [line.split()[0] for line in done.stdout.splitlines()]
-    assert listed == [
+    process = make(folder)
+    assert process.returncode == 0
+    targets = [line.split()[0] for line in process.stdout.splitlines()]
+    assert targets == [
         "help",
         "install",
         "demo",
@@ -47,24 +47,26 @@ def test_make__prints_help_without_a_target(folder: Path):
 
 
 def test_make__no_python(folder: Path):
-    done = make(folder, "check", "PYTHON=no-such-python")
-    assert done.returncode != 0
-    assert "No 'no-such-python' here. Install Python 3.11" in done.stdout
+    process = make(folder, "check", "PYTHON=no-such-python")
+    assert process.returncode != 0
+    assert "No 'no-such-python' here. Install Python 3.11" in process.stdout
 
 
 def test_make__old_python(folder: Path):
-    old = folder / "old-python"
-    old.write_text('#!/bin/sh\n[ "$1" = --version ] && echo Python 3.8.1 && exit 0\nexit 1\n')
-    old.chmod(0o755)
-    done = make(folder, "test", f"PYTHON={old}")
-    assert done.returncode != 0
-    assert "Python 3.8.1 is not 3.11, 3.12 or 3.13" in done.stdout
+    old_python = folder / "old-python"
+    old_python.write_text(
+        '#!/bin/sh\n[ "$1" = --version ] && echo Python 3.8.1 && exit 0\nexit 1\n'
+    )
+    old_python.chmod(0o755)
+    process = make(folder, "test", f"PYTHON={old_python}")
+    assert process.returncode != 0
+    assert "Python 3.8.1 is not 3.11, 3.12 or 3.13" in process.stdout
 
 
 def test_make__full_disk(folder: Path):
-    done = make(folder, "install", "MIN_FREE_MB=999999999")
-    assert done.returncode != 0
-    assert "MB free here, the set-up needs 999999999. Free some space" in done.stdout
+    process = make(folder, "install", "MIN_FREE_MB=999999999")
+    assert process.returncode != 0
+    assert "MB free here, the set-up needs 999999999. Free some space" in process.stdout
 
 
 def test_make__clean_can_be_repeated(folder: Path):

@@ -11,10 +11,10 @@ PYTHON = "Programming Language :: Python :: "
 
 
 def test_classifiers__supported_python_versions():
-    named = {c.removeprefix(PYTHON) for c in PROJECT["classifiers"] if c.startswith(PYTHON)}
-    wanted = SpecifierSet(PROJECT["requires-python"])
-    minors = {f"3.{minor}" for minor in range(20) if f"3.{minor}.1" in wanted}
-    assert named == {"3", *minors}
+    versions = {c.removeprefix(PYTHON) for c in PROJECT["classifiers"] if c.startswith(PYTHON)}
+    specifier = SpecifierSet(PROJECT["requires-python"])
+    minors = {f"3.{minor}" for minor in range(20) if f"3.{minor}.1" in specifier}
+    assert versions == {"3", *minors}
 
 
 def test_classifiers__sorted_and_the_licence_once():

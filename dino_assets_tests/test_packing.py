@@ -34,9 +34,9 @@ def test_packed__equals_the_list_of_records(count: int):
     assert [packed[n] for n in range(-count, count, 97)] == [
         records[n] for n in range(-count, count, 97)
     ]
-    for beyond in (count, -count - 1):
+    for index in (count, -count - 1):
         with pytest.raises(IndexError):
-            packed[beyond]
+            packed[index]
 
 
 def test_packed__append_between_two_readings():

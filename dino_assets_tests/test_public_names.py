@@ -42,10 +42,12 @@ def list_typed() -> dict[str, tuple[str, str]]:
 
 
 def test_public_names__same_modules_for_type_checkers_and_at_run_time():
-    typed = list_typed()
-    assert {"DINOv2Extractor", "CachedExtractor", "ImageDataset", "fetch_dinov3"} <= set(typed)
-    assert typed | {"lineage": ("dino_assets.definitions", "defs")} == dino_assets._LAZY
-    for name, (module, attribute) in typed.items():
+    typed_names = list_typed()
+    assert {"DINOv2Extractor", "CachedExtractor", "ImageDataset", "fetch_dinov3"} <= set(
+        typed_names
+    )
+    assert typed_names | {"lineage": ("dino_assets.definitions", "defs")} == dino_assets._LAZY
+    for name, (module, attribute) in typed_names.items():
         assert getattr(dino_assets, name) is getattr(import_module(module), attribute)
 
 
@@ -58,8 +60,8 @@ def test_public_names__listed_without_importing_torch():
         "{'name': 'facebook/dinov2-giant', 'dim': 1536, 'patch_size': 14};"
         "assert '.tif' in IMAGE_EXTENSIONS"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
 
 
 def test_public_names__imported_by_star():
@@ -67,22 +69,22 @@ def test_public_names__imported_by_star():
         "from dino_assets import *; DINOv2Extractor, extract_embeddings, IMAGE_SIZE;"
         "import sys; assert 'dagster' not in sys.modules"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
 
 
 @pytest.mark.slow
 def test_public_names__published_example_passes_mypy(tmp_path: Path):
     (tmp_path / "example.py").write_text(EXAMPLE)
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", "mypy", str(tmp_path / "example.py")],
         cwd=REPOSITORY,  # for its settings and its cache
         capture_output=True,
         text=True,
     )
-    lines = [line for line in done.stdout.splitlines() if "example.py:" in line]
-    revealed = [line.split('"')[1] for line in lines if "Revealed" in line]
+    lines = [line for line in process.stdout.splitlines() if "example.py:" in line]
+    revealed_types = [line.split('"')[1] for line in lines if "Revealed" in line]
     tensor = "torch._tensor.Tensor"
-    assert revealed == [tensor, "list[str]", tensor, tensor, "int"]
+    assert revealed_types == [tensor, "list[str]", tensor, tensor, "int"]
     (error,) = [line for line in lines if "error" in line]
     assert 'Unexpected keyword argument "model"' in error

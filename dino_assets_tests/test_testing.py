@@ -11,11 +11,11 @@ from dino_assets.weights.stage import draft_weights
 def test_recording_writer__records_what_a_commit_writes(tmp_path: Path):
     folder = write_tiny_checkpoint(tmp_path / "tiny")
     draft = draft_weights(folder, "tiny")
-    recorded = RecordingWriter()
-    draft.produce(recorded)
+    writer = RecordingWriter()
+    draft.produce(writer)
     manifest = commit(memory_store(), draft).manifest
-    assert [file.name for file in recorded.local_files] == [part.name for part in manifest.parts]
-    assert recorded.all_facts["dim"] == manifest.facts["dim"] == 16
+    assert [file.name for file in writer.local_files] == [part.name for part in manifest.parts]
+    assert writer.all_facts["dim"] == manifest.facts["dim"] == 16
 
 
 def test_write_tiny_checkpoint__can_be_read(tmp_path: Path):

@@ -65,8 +65,13 @@ def _judge_docstring(
     line = getattr(node, "lineno", 1)
     summary = text.split("\n\n")[0].split("\nRaises:")[0]
     is_function = isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
-    first = re.match(r"\W*(\w+)", summary)
-    if is_function and not _is_noun_by_nature(node) and first and first[1].lower() in NO_VERBS:
+    first_word = re.match(r"\W*(\w+)", summary)
+    if (
+        is_function
+        and not _is_noun_by_nature(node)
+        and first_word
+        and first_word[1].lower() in NO_VERBS
+    ):
         yield f"{line}: no verb first in {summary.splitlines()[0]!r}"
     for sentence in split_sentences(text):
         if (count := len(sentence.split())) > MOST_WORDS:
@@ -90,8 +95,8 @@ def split_sentences(text: str) -> Iterator[str]:
     """Split prose into sentences; code blocks, tables and lists' items stand alone."""
     text = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
     for paragraph in re.split(r"\n\s*\n|\n\s*(?=[-*|>#]|\d+\.\s|    )", text):
-        joined = " ".join(paragraph.split())
-        yield from re.split(r"(?<=[.!?:;])\s+", joined)
+        prose = " ".join(paragraph.split())
+        yield from re.split(r"(?<=[.!?:;])\s+", prose)
 
 
 ROOMS = sorted(p.name for p in PACKAGE.iterdir() if p.is_dir() and p.name[0] != "_")

@@ -29,11 +29,11 @@ def folder(tmp_path: Path) -> Path:
 def encoded(monkeypatch) -> list[int]:
     """The number of tiles in each call of an encoder."""
     sizes: list[int] = []
-    plain = Encoder.encode
+    original = Encoder.encode
 
     def encode(self: Encoder, tiles: np.ndarray) -> object:
         sizes.append(len(tiles))
-        return plain(self, tiles)
+        return original(self, tiles)
 
     monkeypatch.setattr(Encoder, "encode", encode)
     return sizes
@@ -58,10 +58,10 @@ def test_extract__second_call_computes_nothing(tiny, folder, tmp_path, encoded):
     assert sum(encoded) >= 4
     encoded.clear()
     extractor = make(tiny)
-    again = extractor.extract_from_directory(folder)
+    second = extractor.extract_from_directory(folder)
     assert (encoded, extractor.hits) == ([], 4)
-    assert again[1] == first[1]
-    assert torch.equal(again[0], first[0])
+    assert second[1] == first[1]
+    assert torch.equal(second[0], first[0])
     assert torch.equal(first[0], plainly(tiny, folder))
     assert len(vectors_in(tmp_path / "cache")) == 4
 
@@ -70,36 +70,36 @@ def test_extract__changed_content_of_the_same_name(tiny, folder, encoded):
     make(tiny).extract_from_directory(folder)
     encoded.clear()
     (folder / NAMES[0]).write_bytes(photo_bytes(300, 200, seed=99))
-    changed, _ = make(tiny).extract_from_directory(folder)
+    embeddings, _ = make(tiny).extract_from_directory(folder)
     assert encoded == [1]
-    assert torch.equal(changed, plainly(tiny, folder))
+    assert torch.equal(embeddings, plainly(tiny, folder))
 
 
 def test_extract__renamed_or_moved_pictures(tiny, folder, tmp_path, encoded):
     make(tiny).extract_from_directory(folder)
     encoded.clear()
-    other = tmp_path / "other" / "images"
-    shutil.copytree(folder, other)
-    (other / NAMES[0]).rename(other / "renamed.jpg")
-    moved, ids = make(tiny).extract_from_directory(other)
+    other_folder = tmp_path / "other" / "images"
+    shutil.copytree(folder, other_folder)
+    (other_folder / NAMES[0]).rename(other_folder / "renamed.jpg")
+    embeddings, ids = make(tiny).extract_from_directory(other_folder)
     assert (encoded, ids[-1]) == ([], "renamed.jpg")
-    assert torch.equal(moved, plainly(tiny, other))
+    assert torch.equal(embeddings, plainly(tiny, other_folder))
 
 
 def test_extract__other_weights_size_or_precision(tiny, folder, tmp_path, encoded):
     make(tiny).extract_from_directory(folder)
-    other = write_sample(tmp_path / "other", "dinov3_vit", seed=1)
+    other_sample = write_sample(tmp_path / "other", "dinov3_vit", seed=1)
     for sample, options in (
-        (other, {}),
+        (other_sample, {}),
         (tiny, {"image_size": 112}),
         (tiny, {"precision": "half"}),
     ):
         extractor = make(sample, **options)
         extractor.extract_from_directory(folder)
         assert extractor.hits == 0
-    copied = tmp_path / "copied"  # the same weights in another folder
-    shutil.copytree(tiny.folder, copied)
-    extractor = make(Sample(copied, tiny.checkpoint))
+    copied_folder = tmp_path / "copied"  # the same weights in another folder
+    shutil.copytree(tiny.folder, copied_folder)
+    extractor = make(Sample(copied_folder, tiny.checkpoint))
     extractor.extract_from_directory(folder)
     assert extractor.hits == 4
 
@@ -113,9 +113,9 @@ def test_extract__subclass_with_another_extract_batch(tiny, folder):
     options = {"model_name": str(tiny.folder), "device": "cpu", "precision": "fp32"}
     for hits in (0, 4):
         extractor = Doubled(**options)
-        doubled, _ = extractor.extract_from_directory(folder)
+        embeddings, _ = extractor.extract_from_directory(folder)
         assert extractor.hits == hits
-        assert torch.equal(doubled, 2 * plainly(tiny, folder))
+        assert torch.equal(embeddings, 2 * plainly(tiny, folder))
 
 
 def test_extract_single__files_bytes_and_pixels(tiny, folder, encoded):
@@ -148,12 +148,12 @@ def test_extract__recomputes_damaged_vectors(tiny, folder, tmp_path, spoil):
         data[len(data) // 2] ^= 1
         path.write_bytes(data if spoil is None else spoil)
     extractor = make(tiny)
-    again, _ = extractor.extract_from_directory(folder)
+    embeddings, _ = extractor.extract_from_directory(folder)
     assert extractor.hits == 0
-    assert torch.equal(again, plainly(tiny, folder))
-    whole = make(tiny)
-    whole.extract_from_directory(folder)
-    assert whole.hits == 4
+    assert torch.equal(embeddings, plainly(tiny, folder))
+    second_extractor = make(tiny)
+    second_extractor.extract_from_directory(folder)
+    assert second_extractor.hits == 4
 
 
 def start(tiny: Sample, folder: Path, cache: Path) -> subprocess.Popen:
@@ -174,10 +174,10 @@ def test_extract__after_a_kill(tiny, tmp_path):
     process.send_signal(signal.SIGKILL)
     process.wait()
     process.stdout.close()
-    survived = len(vectors_in(cache))
+    count = len(vectors_in(cache))
     extractor = make(tiny, cache)
     embeddings, ids = extractor.extract_from_directory(folder)
-    assert extractor.hits == survived
+    assert extractor.hits == count
     assert len(ids) == 120
     assert torch.equal(embeddings, plainly(tiny, folder))
 

@@ -25,8 +25,8 @@ def test_embed__one_picture_however_it_is_given(tmp_path: Path, model: str):
     assert wanted.vectors.shape == (1, 48)
     assert wanted.windows.tolist() == [[0, 0, 640, 480]]
     assert wanted.images == (str(tmp_path / "a.png"),)
-    for given in (data, image, np.asarray(image), [np.asarray(image)]):
-        result = da.embed(given, model=model)
+    for picture in (data, image, np.asarray(image), [np.asarray(image)]):
+        result = da.embed(picture, model=model)
         np.testing.assert_array_equal(result.vectors, wanted.vectors)
         assert result.images == ("0",)
 
@@ -42,10 +42,10 @@ def test_embed__large_pictures_are_cut_unless_whole(model: str):
 
 def test_embed__rows_are_in_the_order_of_the_pictures(model: str):
     photos = [photo_bytes(1600, 1200, seed=1), photo_bytes(64, 48, seed=2)]
-    both = da.embed(photos, model=model)
-    assert both.images == ("0",) * 24 + ("1",)
+    result = da.embed(photos, model=model)
+    assert result.images == ("0",) * 24 + ("1",)
     each = [da.embed(photo, model=model).vectors for photo in photos]
-    np.testing.assert_allclose(both.vectors, np.concatenate(each), atol=1e-5)
+    np.testing.assert_allclose(result.vectors, np.concatenate(each), atol=1e-5)
 
 
 def test_embed__a_folder_and_a_picture_that_cannot_be_used(tmp_path: Path, model: str):

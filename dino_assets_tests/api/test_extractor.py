@@ -80,8 +80,8 @@ def test_extract_from_directory__equals_transformers(small, folder):
 
 
 def test_extract_from_directory__half_precision_within_the_numerics_check(small, folder):
-    half = DINOv2Extractor(str(small.folder), device="cpu")
-    embeddings, ids = half.extract_from_directory(str(folder))
+    half_extractor = DINOv2Extractor(str(small.folder), device="cpu")
+    embeddings, ids = half_extractor.extract_from_directory(str(folder))
     wanted = embed_plainly(small, [folder / each for each in ids])
     assert torch.cosine_similarity(embeddings, wanted).min() >= 0.999
 
@@ -91,12 +91,12 @@ def test_extract_from_directory__names_unusable_pictures(extractor, folder):
     (folder / "no.jpg").write_text("no picture")
     with pytest.warns(UnusableImageWarning) as caught:
         embeddings, ids = extractor.extract_from_directory(folder)
-    warned = {(each.message.image_id, each.message.reason) for each in caught}
-    assert warned == {("class1/cut.jpg", "truncated"), ("no.jpg", "not-an-image")}
+    reasons = {(each.message.image_id, each.message.reason) for each in caught}
+    assert reasons == {("class1/cut.jpg", "truncated"), ("no.jpg", "not-an-image")}
     assert all(each.message.image_id in str(each.message) for each in caught)
     assert ids == sorted(NAMES)
-    alone = torch.stack([extractor.extract_single(folder / each) for each in ids])
-    assert torch.equal(embeddings, alone)
+    singles = torch.stack([extractor.extract_single(folder / each) for each in ids])
+    assert torch.equal(embeddings, singles)
 
 
 def test_extract_from_list__warns_every_time_at_the_callers_line(extractor, tmp_path):
@@ -150,8 +150,8 @@ def test_extract_single__every_kind_of_picture(extractor, folder):
         wanted = extractor.extract_single(image)
     assert wanted.shape == (48,)
     tensor = torch.from_numpy(pixels.copy()).permute(2, 0, 1)
-    for same in (str(path), path, path.read_bytes(), pixels, tensor, tensor / 255, tensor[None]):
-        assert torch.equal(extractor.extract_single(same), wanted)
+    for picture in (str(path), path, path.read_bytes(), pixels, tensor, tensor / 255, tensor[None]):
+        assert torch.equal(extractor.extract_single(picture), wanted)
     with pytest.raises(UnusableImageError) as caught:
         extractor.extract_single(folder / "absent.jpg")
     assert caught.value.reason == "missing"
@@ -162,18 +162,18 @@ def test_extract_batch__every_kind_of_batch(extractor):
     batch = torch.from_numpy(pixels).permute(0, 3, 1, 2)
     wanted = extractor.extract_batch(batch)
     assert wanted.shape == (3, 48)
-    others = [
+    other_batches = [
         pixels,
         list(pixels),
         batch / 255,
         batch.contiguous(),
         [Image.fromarray(p) for p in pixels],
     ]
-    for same in others:
-        assert torch.equal(extractor.extract_batch(same), wanted)
+    for other_batch in other_batches:
+        assert torch.equal(extractor.extract_batch(other_batch), wanted)
     assert extractor.extract_batch(batch[:0]).shape == (0, 48)
-    larger = np.repeat(np.repeat(pixels, 2, axis=1), 2, axis=2)
-    assert extractor.extract_batch(larger).shape == (3, 48)
+    larger_pixels = np.repeat(np.repeat(pixels, 2, axis=1), 2, axis=2)
+    assert extractor.extract_batch(larger_pixels).shape == (3, 48)
     with pytest.raises(UnusableImageError) as caught:
         extractor.extract_batch(batch / 127 - 1)
     assert "leave normalisation out of your transform" in str(caught.value)
@@ -184,11 +184,11 @@ def test_extractor__subclass_gets_every_batch(tiny, folder, batch_size, capsys):
     """The published ``ProgressExtractor``, which also records its calls."""
     from tqdm import tqdm
 
-    seen = []
+    calls = []
 
     class ProgressExtractor(DINOv2Extractor):
         def extract_batch(self, batch):
-            seen.append((len(batch), threading.current_thread()))
+            calls.append((len(batch), threading.current_thread()))
             with tqdm(total=len(batch), desc="Extracting") as pbar:
                 features = super().extract_batch(batch)
                 pbar.update(len(batch))
@@ -199,14 +199,14 @@ def test_extractor__subclass_gets_every_batch(tiny, folder, batch_size, capsys):
     extractor = ProgressExtractor(str(tiny.folder), **options)
     with pytest.warns(UnusableImageWarning):
         embeddings, ids = extractor.extract_from_directory(folder)
-    assert sum(count for count, _ in seen) == len(ids) == 4
-    assert max(count for count, _ in seen) == min(4, batch_size)
-    assert {thread for _, thread in seen} == {threading.current_thread()}
+    assert sum(count for count, _ in calls) == len(ids) == 4
+    assert max(count for count, _ in calls) == min(4, batch_size)
+    assert {thread for _, thread in calls} == {threading.current_thread()}
     (folder / "no.jpg").unlink()
     assert torch.equal(embeddings, make(tiny).extract_from_directory(folder)[0])
-    seen.clear()
+    calls.clear()
     extractor.extract_single(folder / NAMES[0])
-    assert [count for count, _ in seen] == [1]
+    assert [count for count, _ in calls] == [1]
 
 
 def test_extractor__subclass_with_other_vectors(tiny, folder):
@@ -216,10 +216,10 @@ def test_extractor__subclass_with_other_vectors(tiny, folder):
             return torch.cat(sides, dim=1)
 
     embeddings, _ = Mirrored(str(tiny.folder), precision="fp32").extract_from_directory(folder)
-    plain, _ = make(tiny).extract_from_directory(folder)
+    plain_embeddings, _ = make(tiny).extract_from_directory(folder)
     assert embeddings.shape == (4, 96)
-    assert torch.equal(embeddings[:, :48], plain)
-    assert not torch.equal(embeddings[:, 48:], plain)
+    assert torch.equal(embeddings[:, :48], plain_embeddings)
+    assert not torch.equal(embeddings[:, 48:], plain_embeddings)
 
 
 def test_extractor__subclass_that_returns_too_few(tiny, folder):
@@ -240,14 +240,14 @@ def test_extract_in_chunks__equals_one_call(extractor, folder):
 
 
 def test_extractor__keeps_torchs_number_of_threads(extractor, folder):
-    before = torch.get_num_threads()
-    torch.set_num_threads(before + 1)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(threads + 1)
     try:
         extractor.extract_from_directory(folder)
         extractor.extract_batch(np.zeros((1, 224, 224, 3), np.uint8))
-        assert torch.get_num_threads() == before + 1
+        assert torch.get_num_threads() == threads + 1
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(threads)
 
 
 def test_one_torch_thread__torch_imported_inside_the_block(tiny):
@@ -269,18 +269,18 @@ with one_torch_thread():
 print(torch.get_num_threads())
 """
     environment = {**os.environ, "OMP_NUM_THREADS": "2"}
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", code], check=True, capture_output=True, text=True, env=environment
     )
-    assert done.stdout.strip() == "2"
+    assert process.stdout.strip() == "2"
 
 
 def test_extract_from_directory__refused_engine(tiny, folder, monkeypatch):
     """The engine is opened once, before a picture is read."""
-    asked = []
+    threads = []
 
     def refuse(*_: object, **__: object) -> None:
-        asked.append(threading.current_thread())
+        threads.append(threading.current_thread())
         raise EngineRefusedError("none")
 
     monkeypatch.setattr(models, "open_encoder", refuse)
@@ -288,16 +288,16 @@ def test_extract_from_directory__refused_engine(tiny, folder, monkeypatch):
     monkeypatch.setattr(extractor, "_prepare", lambda _: pytest.fail("it was read"))
     with pytest.raises(EngineRefusedError):
         extractor.extract_from_directory(folder)
-    assert asked == [threading.current_thread()]
+    assert threads == [threading.current_thread()]
 
 
 def test_extractor__uses_several_devices(tiny, folder):
-    one = make(tiny).extract_from_directory(folder)
+    wanted = make(tiny).extract_from_directory(folder)
     extractor = DINOv2Extractor(str(tiny.folder), device=["cpu", "cpu"], precision="fp32")
     assert extractor.device == "cpu,cpu"
-    several = extractor.extract_from_directory(folder)
-    assert several[1] == one[1]
-    assert torch.equal(several[0], one[0])
+    result = extractor.extract_from_directory(folder)
+    assert result[1] == wanted[1]
+    assert torch.equal(result[0], wanted[0])
 
 
 def test_extractor__progress_can_be_switched(tiny, folder, capsys):

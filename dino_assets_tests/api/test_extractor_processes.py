@@ -62,8 +62,8 @@ def test_extractor__pickle_holds_no_weights(small):
 def test_extractor__in_a_spawned_process(tiny, folder):
     extractor = make(DINOv2Extractor, tiny)
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        embedded = pool.apply_async(embed, (extractor, folder)).get(timeout=120)
-    assert embedded == embed(extractor, folder)
+        result = pool.apply_async(embed, (extractor, folder)).get(timeout=120)
+    assert result == embed(extractor, folder)
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # from Python 3.12 on

@@ -52,7 +52,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def test_fetch_dinov3__every_published_repository(hub, tmp_path, name, short):
     from transformers import AutoModel
 
-    written = write_one_layer(name, tmp_path / "published")
+    published_model = write_one_layer(name, tmp_path / "published")
     files = {path.name: path for path in (tmp_path / "published").iterdir()}
     is_sharded = PUBLISHED[name].dim >= LARGE_DIM
     assert (INDEX in files, WEIGHTS in files) == (is_sharded, not is_sharded)
@@ -61,12 +61,14 @@ def test_fetch_dinov3__every_published_repository(hub, tmp_path, name, short):
     folder = tmp_path / "dinov3"
     assert fetch_dinov3(folder, short) == folder
     assert validate_dinov3(folder)
-    loaded, report = AutoModel.from_pretrained(folder, output_loading_info=True)
+    loaded_model, report = AutoModel.from_pretrained(folder, output_loading_info=True)
     assert not any(report.values()), report
-    state = loaded.state_dict()
-    assert loaded.dtype == torch.float16
-    assert state.keys() == written.state_dict().keys()
-    assert all(torch.equal(state[key], parameter) for key, parameter in written.named_parameters())
+    state = loaded_model.state_dict()
+    assert loaded_model.dtype == torch.float16
+    assert state.keys() == published_model.state_dict().keys()
+    assert all(
+        torch.equal(state[key], parameter) for key, parameter in published_model.named_parameters()
+    )
 
     weights = sorted(path.name for path in folder.glob("*.safetensors"))
     assert len(weights) >= (2 if is_sharded else 1)
@@ -75,8 +77,8 @@ def test_fetch_dinov3__every_published_repository(hub, tmp_path, name, short):
         assert not validate_dinov3(folder)
         hub.asked.clear()
         fetch_dinov3(folder, name)
-        asked = {a.path.rsplit("/")[-1] for a in hub.asked}
-        assert asked == {"main", shard}
+        file_names = {a.path.rsplit("/")[-1] for a in hub.asked}
+        assert file_names == {"main", shard}
         assert validate_dinov3(folder)
     assert {path.name for path in folder.iterdir()} == {*files, RECORD}
 
@@ -84,18 +86,20 @@ def test_fetch_dinov3__every_published_repository(hub, tmp_path, name, short):
 def test_fetch_dinov3__default_model(hub, tmp_path, small):
     hub.add(DEFAULT_TEACHER, small)
     fetch_dinov3(str(tmp_path / "dinov3"))
-    assert {asked.path.split("/revision")[0] for asked in hub.asked[:1]} == {
+    assert {request.path.split("/revision")[0] for request in hub.asked[:1]} == {
         f"/api/models/{DEFAULT_TEACHER}"
     }
 
 
 def test_fetch_dinov3__progress_and_requests(hub, tmp_path, small):
     commit = hub.add("facebook/dinov2-small", small)
-    seen: list[tuple[int, int]] = []
-    fetch_dinov3(tmp_path / "d", "dinov2-small", progress=lambda *counts: seen.append(counts))
+    reports: list[tuple[int, int]] = []
+    fetch_dinov3(tmp_path / "d", "dinov2-small", progress=lambda *counts: reports.append(counts))
     total = sum(path.stat().st_size for path in small.values())
-    assert seen[-1] == (total, total)
-    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+    assert reports[-1] == (total, total)
+    assert [byte_count for byte_count, _ in reports] == sorted(
+        byte_count for byte_count, _ in reports
+    )
     hub.asked.clear()
     fetch_dinov3(tmp_path / "d", "dinov2-small", revision=commit)
     assert hub.asked == []
@@ -170,12 +174,14 @@ def test_fetch_dinov3__writes_the_token_nowhere(hub, tmp_path, small, monkeypatc
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     folder = fetch_dinov3(tmp_path / "d", "dinov2-small")
     assert validate_dinov3(folder)
-    assert {asked.token for asked in hub.asked if asked.host == "127.0.0.1"} == {f"Bearer {TOKEN}"}
-    assert not any(asked.token for asked in hub.asked if asked.host == "localhost")
+    assert {request.token for request in hub.asked if request.host == "127.0.0.1"} == {
+        f"Bearer {TOKEN}"
+    }
+    assert not any(request.token for request in hub.asked if request.host == "localhost")
     assert TOKEN not in caplog.text
-    written = [path for path in tmp_path.rglob("*") if path.is_file()]
-    assert folder / RECORD in written
-    assert not any(TOKEN.encode() in path.read_bytes() for path in written)
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert folder / RECORD in files
+    assert not any(TOKEN.encode() in path.read_bytes() for path in files)
 
 
 def test_fetch_dinov3__another_family_changes_nothing(hub, tmp_path, small):
@@ -344,8 +350,10 @@ def test_validate_dinov3__invalid_record(small, tmp_path, text):
 def test_validate_dinov3__a_billion_layers_need_no_memory(small, tmp_path):
     folder = copy(small, tmp_path / "d")
     for layers in (10**6, 10**9):
-        changed = json.loads((folder / "config.json").read_bytes()) | {"num_hidden_layers": layers}
-        (folder / "config.json").write_text(json.dumps(changed))
+        changed_config = json.loads((folder / "config.json").read_bytes()) | {
+            "num_hidden_layers": layers
+        }
+        (folder / "config.json").write_text(json.dumps(changed_config))
         assert not validate_dinov3(folder)
 
 
@@ -357,11 +365,11 @@ def config(tmp_path: Path, content: object) -> Path:
 
 
 def test_fetcher_config__paths_are_relative_to_the_file(tmp_path, monkeypatch):
-    whole = {
+    settings = {
         "paths": {"dataset_root": "photos"},
         "train": {"dino_root": "models/d", "dino_model": "dinov3-vits16"},
     }
-    path = config(tmp_path, whole)
+    path = config(tmp_path, settings)
     config_read = FetcherConfig.read(path)
     assert config_read == FetcherConfig(tmp_path / "sub" / "models" / "d", "dinov3-vits16")
     monkeypatch.chdir(path.parent)
@@ -421,5 +429,7 @@ def test_lazy_names():
 )
 def test_imports__stay_light(line, heavy):
     code = f"import sys; {line}; print([n for n in {heavy} if n in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    process = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert process.stdout.strip() == "[]"

@@ -46,8 +46,8 @@ def test_to_picture__arrays_and_tensors(given, wanted):
 
 
 def test_to_picture__floats_are_rounded():
-    given = np.full((2, 2, 3), [0.4 / 255, 0.6 / 255, 254.6 / 255])
-    assert to_picture(given)[0, 0].tolist() == [0, 1, 255]
+    floats = np.full((2, 2, 3), [0.4 / 255, 0.6 / 255, 254.6 / 255])
+    assert to_picture(floats)[0, 0].tolist() == [0, 1, 255]
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "1", "P", "RGBA", "CMYK", "I;16"])
@@ -100,11 +100,11 @@ def test_to_picture__refuses_other_values(given):
 def test_to_tiles__only_batches():
     batch = np.stack([PIXELS, PIXELS])
     tensor = torch.from_numpy(batch).permute(0, 3, 1, 2)
-    for same in (batch, batch / 255, tensor, tensor.float() / 255):
-        assert np.array_equal(to_tiles(same), batch)
+    for equal_batch in (batch, batch / 255, tensor, tensor.float() / 255):
+        assert np.array_equal(to_tiles(equal_batch), batch)
     assert np.shares_memory(to_tiles(tensor), batch)  # without a copy
-    for other in ([PIXELS], PIXELS, tensor[0], tensor[:, :1], batch[..., :1], None):
-        assert to_tiles(other) is None
+    for other_value in ([PIXELS], PIXELS, tensor[0], tensor[:, :1], batch[..., :1], None):
+        assert to_tiles(other_value) is None
 
 
 def test_to_picture__open_files_and_buffers(tmp_path):

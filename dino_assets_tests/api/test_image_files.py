@@ -91,11 +91,11 @@ def test_find_in_directory__links_litter_and_odd_names(tmp_path):
     (folder / "linked").symlink_to(tmp_path / "elsewhere")
     (folder / "linked.jpg").symlink_to(tmp_path / "elsewhere" / "e.jpg")
     (tmp_path / "elsewhere" / "round").symlink_to(folder)
-    odd = os.fsencode(folder) + b"/\xe9.jpg"
-    Path(os.fsdecode(odd)).touch()
+    odd_path = os.fsencode(folder) + b"/\xe9.jpg"
+    Path(os.fsdecode(odd_path)).touch()
     files = find_in_directory(folder, ["*.jpg"])
     assert files.ids == ["a.jpg", "linked.jpg", "linked/e.jpg", "\\xe9.jpg"]
-    assert os.fsencode(files.paths[-1]) == odd
+    assert os.fsencode(files.paths[-1]) == odd_path
     assert all(Path(each).exists() for each in files.paths)
 
 
@@ -103,13 +103,13 @@ def test_read_image_list__base_of_relative_paths(tmp_path, monkeypatch):
     touch(tmp_path / "lists", "near.jpg", "both.jpg")
     touch(tmp_path / "here", "far.jpg", "both.jpg")
     monkeypatch.chdir(tmp_path / "here")
-    listed = ["near.jpg", "far.jpg", "both.jpg", "absent.jpg", str(tmp_path / "abs.jpg")]
-    (tmp_path / "lists" / "a.txt").write_text("\n".join(listed) + "\n\n")
+    names = ["near.jpg", "far.jpg", "both.jpg", "absent.jpg", str(tmp_path / "abs.jpg")]
+    (tmp_path / "lists" / "a.txt").write_text("\n".join(names) + "\n\n")
     files = read_image_list(tmp_path / "lists" / "a.txt")
-    assert files.ids == listed
+    assert files.ids == names
     home = str(tmp_path / "lists")
     assert files.paths == [
-        f"{home}/near.jpg", "far.jpg", f"{home}/both.jpg", f"{home}/absent.jpg", listed[-1],
+        f"{home}/near.jpg", "far.jpg", f"{home}/both.jpg", f"{home}/absent.jpg", names[-1],
     ]  # fmt: skip
 
 

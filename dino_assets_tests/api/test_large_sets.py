@@ -68,8 +68,10 @@ def test_extract_multiscale_features__concatenates_three_sizes(tiny, folder, opt
     wanted = [embed_plainly(tiny, [path], side=side)[0] for side in (112, 224, 336)]
     assert_close(features, torch.cat(wanted))
     extractor = DINOv2Extractor(**options)
-    odd = extract_multiscale_features(str(path), [0.01, 0.52], extractor=extractor)
-    assert_close(odd, torch.cat([embed_plainly(tiny, [path], side=s)[0] for s in (16, 112)]))
+    odd_features = extract_multiscale_features(str(path), [0.01, 0.52], extractor=extractor)
+    assert_close(
+        odd_features, torch.cat([embed_plainly(tiny, [path], side=s)[0] for s in (16, 112)])
+    )
     assert extractor.image_size == 224
 
 
@@ -106,9 +108,9 @@ def test_write_embeddings__one_row_group_per_chunk(folder, options, tmp_path):
     wanted, ids = DINOv2Extractor(**options).extract_from_directory(folder, "img*")
     assert table["image_id"].to_pylist() == ids
     assert np.array_equal(np.stack(table["embedding"].to_numpy()), wanted.numpy())
-    about = json.loads(file.schema_arrow.metadata[b"dino_assets"])
-    assert about["model_name"] == options["model_name"]
-    assert about["metadata"]["image_size"] == 224
+    description = json.loads(file.schema_arrow.metadata[b"dino_assets"])
+    assert description["model_name"] == options["model_name"]
+    assert description["metadata"]["image_size"] == 224
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["e.parquet"]
 
 
@@ -156,9 +158,9 @@ def test_write_embeddings__every_ending_holds_the_same(folder, options, tmp_path
     for name in ("e.pt", "E.NPZ"):
         rows = write_embeddings(folder, tmp_path / name, chunk_size=3, extractor=extractor)
         assert rows == 4
-    saved = torch.load(tmp_path / "e.pt", weights_only=True)
-    assert torch.equal(saved["embeddings"], wanted)
-    assert saved["metadata"]["engine"].endswith(" fp32 on cpu")
+    content = torch.load(tmp_path / "e.pt", weights_only=True)
+    assert torch.equal(content["embeddings"], wanted)
+    assert content["metadata"]["engine"].endswith(" fp32 on cpu")
     with np.load(tmp_path / "E.NPZ", allow_pickle=False) as arrays:
         assert arrays["image_ids"].tolist() == ids
 
@@ -186,19 +188,19 @@ def test_save_embeddings__opens_without_code(folder, options, tmp_path):
     extractor = DINOv2Extractor(**options)
     embeddings, ids = extractor.extract_from_directory(folder)
     path = extractor.save_embeddings(embeddings, ids, str(tmp_path / "new" / "embeddings.pt"))
-    saved = torch.load(path, weights_only=True)
-    assert set(saved) == {"embeddings", "image_ids", "model_name", "timestamp", "metadata"}
-    assert torch.equal(saved["embeddings"], embeddings)
-    assert saved["image_ids"] == ids
-    assert saved["model_name"] == options["model_name"]
-    assert saved["timestamp"].startswith("20")
-    assert saved["metadata"] == extractor.describe()
-    assert saved["metadata"]["space"] == extractor.space
+    content = torch.load(path, weights_only=True)
+    assert set(content) == {"embeddings", "image_ids", "model_name", "timestamp", "metadata"}
+    assert torch.equal(content["embeddings"], embeddings)
+    assert content["image_ids"] == ids
+    assert content["model_name"] == options["model_name"]
+    assert content["timestamp"].startswith("20")
+    assert content["metadata"] == extractor.describe()
+    assert content["metadata"]["space"] == extractor.space
 
 
 def test_save_embeddings__writes_only_the_view(tmp_path):
-    whole = torch.zeros(10_000, 48)
-    save_embeddings(whole[:2], ["a", "b"], tmp_path / "e.pt")
+    tensor = torch.zeros(10_000, 48)
+    save_embeddings(tensor[:2], ["a", "b"], tmp_path / "e.pt")
     assert (tmp_path / "e.pt").stat().st_size < 10_000
 
 
@@ -206,11 +208,11 @@ def test_save_embeddings__arrays_and_tables(tmp_path):
     matrix = np.arange(6, dtype=np.float32).reshape(2, 3)
     for name in ("e.npz", "e.parquet"):
         save_embeddings(matrix, ["a", "ü/b"], tmp_path / name, model_name="m", metadata={"dim": 3})
-    with np.load(tmp_path / "e.npz", allow_pickle=False) as saved:
-        assert np.array_equal(saved["embeddings"], matrix)
-        assert saved["image_ids"].tolist() == ["a", "ü/b"]
-        assert str(saved["model_name"]) == "m"
-        assert json.loads(str(saved["metadata"])) == {"dim": 3}
+    with np.load(tmp_path / "e.npz", allow_pickle=False) as arrays:
+        assert np.array_equal(arrays["embeddings"], matrix)
+        assert arrays["image_ids"].tolist() == ["a", "ü/b"]
+        assert str(arrays["model_name"]) == "m"
+        assert json.loads(str(arrays["metadata"])) == {"dim": 3}
     table = pq.read_table(tmp_path / "e.parquet")
     assert table["image_id"].to_pylist() == ["a", "ü/b"]
     assert np.array_equal(np.stack(table["embedding"].to_numpy()), matrix)
@@ -220,9 +222,9 @@ def test_save_embeddings__arrays_and_tables(tmp_path):
 def test_save_embeddings__tensors_of_any_precision(kind, tmp_path):
     tensor = torch.arange(6).reshape(2, 3).to(kind)
     save_embeddings(tensor, ["a", "b"], tmp_path / "e.npz")
-    with np.load(tmp_path / "e.npz") as saved:
-        assert saved["embeddings"].dtype == np.float32
-        assert np.array_equal(saved["embeddings"], tensor.float().numpy())
+    with np.load(tmp_path / "e.npz") as arrays:
+        assert arrays["embeddings"].dtype == np.float32
+        assert np.array_equal(arrays["embeddings"], tensor.float().numpy())
     save_embeddings(tensor, ["a", "b"], tmp_path / "e.parquet")
     assert pq.read_table(tmp_path / "e.parquet").num_rows == 2
 

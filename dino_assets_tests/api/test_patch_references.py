@@ -37,12 +37,12 @@ def open_photo(path):
 
 def test_find__measures_an_equal_bias_once(reader):
     finder = BiasFinder(reader, open_photo)
-    grid, other = fit_grid(64, 32, patch_px=16), fit_grid(32, 64, patch_px=16)
+    grid, other_grid = fit_grid(64, 32, patch_px=16), fit_grid(32, 64, patch_px=16)
     first = finder.find(grid, 2, "noise")
     assert finder.find(grid, 2, "noise") is first
     assert reader.read == 8
     assert finder.find(grid, 1, "noise") is not first
-    assert finder.find(other, 1, "noise").offsets.shape == (4, 2, 3)
+    assert finder.find(other_grid, 1, "noise").offsets.shape == (4, 2, 3)
     assert reader.read == 24
 
 

@@ -102,16 +102,18 @@ def test_visualize_heads__writes_a_picture(visualizer, photo, tmp_path):
 
 
 def test_visualize_pca__of_one_and_of_several(visualizer, photo, tmp_path):
-    other = tmp_path / "other.png"
-    Image.new("RGB", (64, 200), (200, 10, 10)).save(other)
-    one = visualizer.visualize_pca(photo, tmp_path / "one.png")
-    two = visualizer.visualize_pca([photo, other], tmp_path / "two.png", foreground="auto")
-    with Image.open(one.path) as low, Image.open(two.path) as high:
-        assert high.height > low.height + 150
-    assert [each["image"] for each in two.facts["images"]] == ["photo.png", "other.png"]
-    assert one.facts["foreground"] is None
-    assert two.facts["foreground"] in ("above", "below")
-    assert 0 < sum(two.facts["variance"]) <= 1
+    other_photo = tmp_path / "other.png"
+    Image.new("RGB", (64, 200), (200, 10, 10)).save(other_photo)
+    one_view = visualizer.visualize_pca(photo, tmp_path / "one.png")
+    two_view = visualizer.visualize_pca(
+        [photo, other_photo], tmp_path / "two.png", foreground="auto"
+    )
+    with Image.open(one_view.path) as low_picture, Image.open(two_view.path) as high_picture:
+        assert high_picture.height > low_picture.height + 150
+    assert [each["image"] for each in two_view.facts["images"]] == ["photo.png", "other.png"]
+    assert one_view.facts["foreground"] is None
+    assert two_view.facts["foreground"] in ("above", "below")
+    assert 0 < sum(two_view.facts["variance"]) <= 1
     with pytest.raises(ConfigError):
         visualizer.visualize_pca([], tmp_path / "none.png")
 
@@ -133,18 +135,18 @@ def test_similarity__is_high_for_equal_squares(tiny, open_model, tmp_path, scale
             assert values.shape == (7, 11)
             assert values[row, column] == pytest.approx(1, abs=1e-5)
             brightest = np.argsort(values.ravel())[::-1][:5]
-            assert {divmod(int(at), 11) for at in brightest} == set(squares)
+            assert {divmod(int(index), 11) for index in brightest} == set(squares)
     # A pixel beside the square belongs to the background.
     values = visualizer.similarity(path, (cell, 0), debias="blank")
-    assert {divmod(int(at), 11) for at in np.argsort(values.ravel())[:5]} == set(squares)
+    assert {divmod(int(index), 11) for index in np.argsort(values.ravel())[:5]} == set(squares)
 
 
 def test_similarity__points_are_of_the_upright_picture(visualizer, tmp_path):
-    turned = Image.new("RGB", (96, 160), GROUND)
-    turned.paste((255, 250, 240), (80, 144, 96, 160))  # the lower right corner
+    turned_picture = Image.new("RGB", (96, 160), GROUND)
+    turned_picture.paste((255, 250, 240), (80, 144, 96, 160))  # the lower right corner
     exif = Image.Exif()
     exif[0x0112] = 6  # turned by 90° clockwise: then it is the lower left corner
-    turned.save(tmp_path / "turned.jpg", exif=exif, quality=95)
+    turned_picture.save(tmp_path / "turned.jpg", exif=exif, quality=95)
     values = visualizer.similarity(tmp_path / "turned.jpg", (3, 93), debias="blank")
     assert values.shape == (6, 10)
     assert values[5, 0] == pytest.approx(1, abs=1e-5)
@@ -158,8 +160,8 @@ def test_visualize_similarity__a_page_or_a_picture(visualizer, photo, tmp_path):
     assert page.facts["patch"] is None
     picture = visualizer.visualize_similarity(photo, tmp_path / "p.png", point=(143, 95))
     assert picture.facts["patch"] == (5, 8)
-    with Image.open(picture.path) as opened:
-        assert opened.width > 1400
+    with Image.open(picture.path) as image:
+        assert image.width > 1400
     with pytest.raises(ConfigError) as caught:
         visualizer.visualize_similarity(photo, tmp_path / "q.png")
     assert caught.value.setting == "point"
@@ -170,19 +172,19 @@ def test_visualize_similarity__a_page_or_a_picture(visualizer, photo, tmp_path):
 
 
 def test_debias__changes_the_features_and_is_reported(visualizer, photo, tmp_path):
-    plain = visualizer.patch_features(photo)
+    plain_features = visualizer.patch_features(photo)
     for debias, origin in [
         ("noise", "8 noise pictures"),
         ("blank", "a blank picture"),
         ([photo, photo], "2 reference pictures"),
     ]:
-        assert not np.allclose(visualizer.patch_features(photo, debias=debias), plain)
+        assert not np.allclose(visualizer.patch_features(photo, debias=debias), plain_features)
         view = visualizer.visualize_similarity(photo, tmp_path / "p.html", debias=debias)
         assert view.facts["debias"] == origin
         assert f"the position bias is subtracted, as measured on {origin}" in view.path.read_text()
     # With the picture itself as reference, only a part that is equal everywhere remains.
-    same = visualizer.patch_features(photo, debias=[photo])
-    assert np.allclose(same, plain.mean(axis=(0, 1)), atol=1e-4)
+    features = visualizer.patch_features(photo, debias=[photo])
+    assert np.allclose(features, plain_features.mean(axis=(0, 1)), atol=1e-4)
 
 
 @pytest.mark.parametrize("debias", ["colour", [], ""])
@@ -197,15 +199,15 @@ def test_save_patch_features__opens_without_code(visualizer, photo, tmp_path):
     for ending in ("npz", "pt"):
         view = visualizer.save_patch_features(photo, tmp_path / f"f.{ending}", layer=-2)
         if ending == "npz":
-            with np.load(view.path, allow_pickle=False) as opened:
-                saved = {name: opened[name] for name in opened.files}
-            assert np.array_equal(saved["features"], features)
-            saved = {n: each.item() if each.ndim == 0 else each for n, each in saved.items()}
+            with np.load(view.path, allow_pickle=False) as arrays:
+                content = {name: arrays[name] for name in arrays.files}
+            assert np.array_equal(content["features"], features)
+            content = {n: each.item() if each.ndim == 0 else each for n, each in content.items()}
         else:
-            saved = torch.load(view.path, weights_only=True)
-            assert np.array_equal(saved["features"].numpy(), features)
-        assert saved.pop("features").shape == (6, 9, 48)
-        assert saved == {
+            content = torch.load(view.path, weights_only=True)
+            assert np.array_equal(content["features"].numpy(), features)
+        assert content.pop("features").shape == (6, 9, 48)
+        assert content == {
             "model": visualizer.checkpoint.model,
             "revision": visualizer.checkpoint.revision,
             "layer": 1,
@@ -235,12 +237,12 @@ def test_max_px__limits_the_models_input(one_tiny, open_model, photo, max_px):
 
 
 def test_files__refusals_keep_older_files(visualizer, photo, tmp_path):
-    broken = tmp_path / "broken.jpg"
-    broken.write_bytes(b"no picture")
+    broken_photo = tmp_path / "broken.jpg"
+    broken_photo.write_bytes(b"no picture")
     target = tmp_path / "target.png"
     target.write_bytes(b"older")
     for error, image, options in [
-        (UnusableImageError, broken, {}),
+        (UnusableImageError, broken_photo, {}),
         (SourceError, tmp_path / "none.jpg", {}),
         (SourceError, tmp_path, {}),
         (ConfigError, photo, {"layer": 3}),
@@ -259,14 +261,14 @@ def test_files__refusals_keep_older_files(visualizer, photo, tmp_path):
 
 
 def test_files__never_overwrites_an_input_picture(visualizer, photo, monkeypatch):
-    before = photo.read_bytes()
+    photo_data = photo.read_bytes()
     (photo.parent / "link.png").symlink_to(photo)
     for target in (photo, "photo.png", photo.parent / "link.png"):
         for write in (visualizer.visualize_attention, visualizer.visualize_pca):
             with pytest.raises(ConfigError) as caught:
                 write(photo, target)
             assert caught.value.setting == "output_path"
-    assert photo.read_bytes() == before
+    assert photo.read_bytes() == photo_data
 
 
 @pytest.mark.parametrize(
@@ -316,5 +318,5 @@ def test_random_weights__are_reported(checkpoint_dir, photo, tmp_path, caplog):
         assert (np.asarray(picture) == RED).all(axis=2).any()
     page = visualizer.visualize_similarity(photo, tmp_path / "a.html")
     assert CAVEAT in page.path.read_text()
-    saved = visualizer.save_patch_features(photo, tmp_path / "a.npz")
-    assert str(np.load(saved.path)["caveat"]) == CAVEAT
+    features_view = visualizer.save_patch_features(photo, tmp_path / "a.npz")
+    assert str(np.load(features_view.path)["caveat"]) == CAVEAT

@@ -76,14 +76,14 @@ def test_open_project__from_a_folder_below_and_by_its_path(lineage: Lineage, mon
 
 def test_vectors__of_some_drops_with_their_ids(lineage: Lineage):
     project = da.open_project()
-    every, some = project.vectors(), project.vectors("b")
-    assert len(every.matrix) == 49
-    assert every.matrix.dtype == np.float32
-    assert len(every.tile_ids) == len(every.drops) == 49
-    assert set(some.drops) == {"b"}
-    rows = [row for row, drop in enumerate(every.drops) if drop == "b"]
-    np.testing.assert_array_equal(every.matrix[rows], some.matrix)
-    assert some.space == project.spaces()[0]
+    all_vectors, drop_vectors = project.vectors(), project.vectors("b")
+    assert len(all_vectors.matrix) == 49
+    assert all_vectors.matrix.dtype == np.float32
+    assert len(all_vectors.tile_ids) == len(all_vectors.drops) == 49
+    assert set(drop_vectors.drops) == {"b"}
+    rows = [row for row, drop in enumerate(all_vectors.drops) if drop == "b"]
+    np.testing.assert_array_equal(all_vectors.matrix[rows], drop_vectors.matrix)
+    assert drop_vectors.space == project.spaces()[0]
     with pytest.raises(NotCommittedError):
         project.table("embeddings").manifest("nowhere")
 
@@ -145,9 +145,9 @@ def test_embed__gives_the_lineages_vectors(lineage: Lineage, drop: str):
     photo = lineage.settings.root / "inbox" / drop / "DJI_0001.JPG"
     result = da.embed(photo, model=lineage.settings.model, progress=False)
     project = da.open_project()
-    stored = project.vectors(drop)
-    assert result.space == stored.space
-    assert result.tile_ids == stored.tile_ids
-    np.testing.assert_allclose(result.vectors, stored.matrix, atol=2e-3, rtol=2e-3)
+    vectors = project.vectors(drop)
+    assert result.space == vectors.space
+    assert result.tile_ids == vectors.tile_ids
+    np.testing.assert_allclose(result.vectors, vectors.matrix, atol=2e-3, rtol=2e-3)
     rows = project.table("tiles").read(drop, columns=["x", "y", "w", "h"])
     np.testing.assert_array_equal(result.windows, np.stack([rows[c] for c in "xywh"], axis=1))

@@ -76,11 +76,11 @@ def run(hub, small: Sample, tmp_path: Path):
 
     def run(script: str) -> subprocess.CompletedProcess[str]:
         (tmp_path / "example.py").write_text(script)
-        done = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "example.py"], cwd=tmp_path, capture_output=True, text=True
         )
-        assert done.returncode == 0, done.stderr
-        return done
+        assert process.returncode == 0, process.stderr
+        return process
 
     return run
 
@@ -91,9 +91,9 @@ def test_examples__whole_pipeline(run, tmp_path: Path):
 
 
 def test_examples__subclass_gets_every_batch(run):
-    done = run(CHAIN)
-    assert done.stdout.split() == ["12", "(12,", "2)", "4"]
-    assert done.stderr.count("Extracting:   0%") == 3
+    process = run(CHAIN)
+    assert process.stdout.split() == ["12", "(12,", "2)", "4"]
+    assert process.stderr.count("Extracting:   0%") == 3
 
 
 def test_examples__own_selector_and_incremental_map(run):

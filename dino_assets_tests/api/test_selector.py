@@ -18,27 +18,31 @@ POOL = RNG.normal(size=(60, 8)).astype(np.float32)
 
 
 def test_diverse_image_selector__published_defaults():
-    made = inspect.signature(DiverseImageSelector).parameters
-    assert {name: each.default for name, each in made.items()} == {
+    parameters = inspect.signature(DiverseImageSelector).parameters
+    assert {name: each.default for name, each in parameters.items()} == {
         "strategy": "hybrid",
         "random_state": 42,
     }
-    assert get_args(made["strategy"].annotation)[:4] == ("random", "cluster", "fps", "hybrid")
-    given = inspect.signature(DiverseImageSelector.select).parameters
+    assert get_args(parameters["strategy"].annotation)[:4] == ("random", "cluster", "fps", "hybrid")
+    select_parameters = inspect.signature(DiverseImageSelector.select).parameters
     defaults = {
-        name: each.default for name, each in given.items() if each.default is not each.empty
+        name: each.default
+        for name, each in select_parameters.items()
+        if each.default is not each.empty
     }
     assert defaults == {"n_clusters": 100, "fps_ratio": 0.5}
 
 
 @pytest.mark.parametrize("strategy", get_args(StrategyName))
 def test_select__different_rows_for_every_input_type(strategy: str):
-    chosen = DiverseImageSelector(strategy).select(POOL, n_samples=10)
-    assert len(set(chosen.tolist())) == 10
-    assert chosen.dtype == np.int64
-    for same in (POOL.tolist(), torch.tensor(POOL, requires_grad=True), POOL * 7):
-        again = DiverseImageSelector(strategy).select(same, 10, n_clusters=100, fps_ratio=0.5)
-        assert again.tolist() == chosen.tolist()
+    rows = DiverseImageSelector(strategy).select(POOL, n_samples=10)
+    assert len(set(rows.tolist())) == 10
+    assert rows.dtype == np.int64
+    for equal_pool in (POOL.tolist(), torch.tensor(POOL, requires_grad=True), POOL * 7):
+        other_rows = DiverseImageSelector(strategy).select(
+            equal_pool, 10, n_clusters=100, fps_ratio=0.5
+        )
+        assert other_rows.tolist() == rows.tolist()
 
 
 def test_select__depends_on_random_state_only():
@@ -50,8 +54,8 @@ def test_select__depends_on_random_state_only():
 
 def test_select__warns_if_there_are_too_few():
     with pytest.warns(FewerThanAskedWarning):
-        chosen = DiverseImageSelector().select(POOL[:7], n_samples=10)
-    assert sorted(chosen.tolist()) == list(range(7))
+        rows = DiverseImageSelector().select(POOL[:7], n_samples=10)
+    assert sorted(rows.tolist()) == list(range(7))
     assert DiverseImageSelector().select(POOL, n_samples=0).tolist() == []
 
 
@@ -72,21 +76,21 @@ def test_compute_diversity__by_hand():
 
 def naive_greedy(points: np.ndarray, uncertainties: np.ndarray, count: int) -> list[int]:
     unit = points.astype(np.float64) / np.linalg.norm(points, axis=1, keepdims=True)
-    chosen = [int(uncertainties.argmax())]
-    while len(chosen) < count:
-        nearest = np.linalg.norm(unit[:, None] - unit[chosen], axis=2).min(axis=1)
+    rows = [int(uncertainties.argmax())]
+    while len(rows) < count:
+        nearest = np.linalg.norm(unit[:, None] - unit[rows], axis=2).min(axis=1)
         scores = uncertainties * nearest
-        scores[chosen] = -1
-        chosen.append(int(scores.argmax()))
-    return chosen
+        scores[rows] = -1
+        rows.append(int(scores.argmax()))
+    return rows
 
 
 def test_uncertainty_selector__equals_the_greedy_product():
     uncertainties = RNG.uniform(size=60)
-    chosen = UncertaintySelector().select(POOL, uncertainties, 12)
-    assert chosen.tolist() == naive_greedy(POOL, uncertainties, 12)
+    rows = UncertaintySelector().select(POOL, uncertainties, 12)
+    assert rows.tolist() == naive_greedy(POOL, uncertainties, 12)
     # A larger selection begins with the smaller one.
-    assert UncertaintySelector().select(POOL, uncertainties, 5).tolist() == chosen[:5].tolist()
+    assert UncertaintySelector().select(POOL, uncertainties, 5).tolist() == rows[:5].tolist()
 
 
 def test_uncertainty_selector__greedy_takes_copies_last_and_topn_takes_both_of_a_pair():
@@ -102,9 +106,9 @@ def test_uncertainty_selector__greedy_takes_copies_last_and_topn_takes_both_of_a
 
 def test_uncertainty_selector__zero_uncertainties_and_invalid_ones():
     assert UncertaintySelector().select(POOL, np.zeros(60), 3).tolist() == [0, 1, 2]
-    for wrong in (np.zeros(59), np.full(60, np.nan), np.full(60, -1)):
+    for wrong_values in (np.zeros(59), np.full(60, np.nan), np.full(60, -1)):
         with raising(ConfigError, setting="uncertainties"):
-            UncertaintySelector().select(POOL, wrong, 3)
+            UncertaintySelector().select(POOL, wrong_values, 3)
     with raising(ConfigError, setting="method", value="best"):
         UncertaintySelector(method="best")
 

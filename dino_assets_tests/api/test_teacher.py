@@ -48,15 +48,15 @@ def teacher(sample_of: SampleOf) -> DinoV3Teacher:
 def assert_equals_transformers(sample: Sample, size: tuple[int, int], *, count: int) -> None:
     teacher = open_teacher(sample, size=size)
     pictures = draw_pictures(count, *size)
-    cls, mapped = compute_expected(sample, normalize(pictures / 255))
-    whole = teacher(pictures)
-    for seen, wanted in (
+    cls, feature_map = compute_expected(sample, normalize(pictures / 255))
+    features = teacher(pictures)
+    for output, wanted in (
         (teacher.extract_features(pictures), cls),
-        (teacher.extract_feature_map(pictures), mapped),
-        (whole.cls, cls),
-        (whole.map, mapped),
+        (teacher.extract_feature_map(pictures), feature_map),
+        (features.cls, cls),
+        (features.map, feature_map),
     ):
-        torch.testing.assert_close(seen, wanted, rtol=0, atol=1e-5)
+        torch.testing.assert_close(output, wanted, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -106,8 +106,8 @@ def test_teacher__rounds_the_size_down_before_resizing(sample_of: SampleOf):
     assert wanted.shape[2:] == (5, 5)
     for config in ({"side": 95}, {"size": (80, 95)}):
         assert torch.equal(open_teacher(sample, **config).extract_feature_map(pictures), wanted)
-    of_directory = copy_with_processor(sample, size={"height": 95, "width": 90})
-    assert torch.equal(open_teacher(of_directory).extract_feature_map(pictures), wanted)
+    directory_copy = copy_with_processor(sample, size={"height": 95, "width": 90})
+    assert torch.equal(open_teacher(directory_copy).extract_feature_map(pictures), wanted)
 
 
 @pytest.mark.parametrize(("height", "width"), [(60, 200), (31, 47), (80, 81)])
@@ -119,10 +119,10 @@ def test_teacher__resizes_as_pillow_does(sample_of: SampleOf, height: int, width
     resized = np.asarray(image.resize((80, 80), Image.Resampling.BILINEAR))
     planes = normalize(torch.tensor(resized).permute(2, 0, 1)[None] / 255)
     teacher = open_teacher(sample, side=80)
-    cls, mapped = compute_expected(sample, planes)
+    cls, feature_map = compute_expected(sample, planes)
     cosine = torch.nn.functional.cosine_similarity
     assert cosine(teacher.extract_features(pictures), cls).min() > 0.9999
-    assert cosine(teacher.extract_feature_map(pictures), mapped).min() > 0.999
+    assert cosine(teacher.extract_feature_map(pictures), feature_map).min() > 0.999
 
 
 def test_teacher__map_is_in_row_order(sample_of: SampleOf):
@@ -130,8 +130,8 @@ def test_teacher__map_is_in_row_order(sample_of: SampleOf):
     teacher = open_teacher(sample_of(), size=(48, 96))
     pictures = torch.full((2, 3, 48, 96), 90, dtype=torch.uint8)
     pictures[1, :, 16:32, 64:80] = 250
-    dark, bright = teacher.extract_feature_map(pictures)
-    assert int((dark - bright).norm(dim=0).argmax()) == 1 * 6 + 4
+    dark_map, bright_map = teacher.extract_feature_map(pictures)
+    assert int((dark_map - bright_map).norm(dim=0).argmax()) == 1 * 6 + 4
 
 
 def test_teacher__map_has_no_registers(sample_of: SampleOf):
@@ -141,9 +141,9 @@ def test_teacher__map_has_no_registers(sample_of: SampleOf):
         teacher = open_teacher(sample, side=70)
         pictures = draw_pictures(2, 70, 70)
         _, wanted = compute_expected(sample, normalize(pictures / 255))
-        seen = teacher.extract_feature_map(pictures)
-        assert seen.shape == (2, 48, 5, 5)
-        torch.testing.assert_close(seen, wanted, rtol=0, atol=1e-5)
+        feature_map = teacher.extract_feature_map(pictures)
+        assert feature_map.shape == (2, 48, 5, 5)
+        torch.testing.assert_close(feature_map, wanted, rtol=0, atol=1e-5)
 
 
 def test_teacher__other_spelling_of_registers(sample_of: SampleOf, tmp_path):
@@ -154,9 +154,11 @@ def test_teacher__other_spelling_of_registers(sample_of: SampleOf, tmp_path):
     config["num_registers"] = config.pop("num_register_tokens")
     (folder / "config.json").write_text(json.dumps(config))
     pictures = draw_pictures(2, 80, 80)
-    spelled = DinoV3Teacher(DinoV3Config(folder, side=80), "cpu")
+    spelled_teacher = DinoV3Teacher(DinoV3Config(folder, side=80), "cpu")
     wanted = open_teacher(sample, side=80)
-    assert torch.equal(spelled.extract_feature_map(pictures), wanted.extract_feature_map(pictures))
+    assert torch.equal(
+        spelled_teacher.extract_feature_map(pictures), wanted.extract_feature_map(pictures)
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16])
@@ -171,9 +173,9 @@ def test_teacher__arrays_equal_tensors(teacher: DinoV3Teacher):
     pictures = np.random.default_rng(5).integers(0, 256, (2, 3, 40, 50), np.uint8)
     pictures.flags.writeable = False  # as from image decoders
     wanted = teacher(torch.tensor(pictures))
-    for given in (pictures, (pictures / 255).astype(np.float32)):
-        assert torch.allclose(teacher.extract_features(given), wanted.cls, atol=1e-5)
-        assert torch.allclose(teacher.extract_feature_map(given), wanted.map, atol=1e-5)
+    for images in (pictures, (pictures / 255).astype(np.float32)):
+        assert torch.allclose(teacher.extract_features(images), wanted.cls, atol=1e-5)
+        assert torch.allclose(teacher.extract_feature_map(images), wanted.map, atol=1e-5)
 
 
 def test_teacher__uint8_and_floats_agree(teacher: DinoV3Teacher):
@@ -186,16 +188,16 @@ def test_teacher__uint8_and_floats_agree(teacher: DinoV3Teacher):
 def test_teacher__does_not_clip_values(sample_of: SampleOf):
     noise = torch.randn(2, 3, 80, 80)
     cls, _ = compute_expected(sample_of(), normalize(noise))
-    seen = open_teacher(sample_of(), side=80).extract_features(noise)
-    torch.testing.assert_close(seen, cls, rtol=0, atol=1e-5)
+    features = open_teacher(sample_of(), side=80).extract_features(noise)
+    torch.testing.assert_close(features, cls, rtol=0, atol=1e-5)
 
 
 def test_teacher__normalized(teacher: DinoV3Teacher):
     pictures = draw_pictures(2, 80, 80)
     planes = normalize(pictures / 255)
-    for ask in (teacher.extract_features, teacher.extract_feature_map, teacher.__call__):
-        wanted, seen = ask(pictures), ask(planes, normalized=True)
-        torch.testing.assert_close(seen, wanted, rtol=0, atol=1e-5)
+    for extract in (teacher.extract_features, teacher.extract_feature_map, teacher.__call__):
+        wanted, output = extract(pictures), extract(planes, normalized=True)
+        torch.testing.assert_close(output, wanted, rtol=0, atol=1e-5)
 
 
 def test_teacher__any_layout_in_memory(teacher: DinoV3Teacher):
@@ -210,12 +212,12 @@ def test_teacher__any_layout_in_memory(teacher: DinoV3Teacher):
 def test_teacher__bf16_is_close(sample_of: SampleOf):
     sample = sample_of("dinov2", **VIT_S, native_px=70)
     pictures = draw_pictures(4, 70, 70)
-    exact = open_teacher(sample, side=70)(pictures)
+    exact_features = open_teacher(sample, side=70)(pictures)
     for dtype in ("bf16", torch.bfloat16, "fp16"):
-        seen = open_teacher(sample, side=70, dtype=dtype)(pictures)
-        assert seen.cls.dtype == seen.map.dtype == torch.float32
-        assert not torch.equal(seen.map, exact.map)
-        cosine = torch.nn.functional.cosine_similarity(seen.map, exact.map)
+        features = open_teacher(sample, side=70, dtype=dtype)(pictures)
+        assert features.cls.dtype == features.map.dtype == torch.float32
+        assert not torch.equal(features.map, exact_features.map)
+        cosine = torch.nn.functional.cosine_similarity(features.map, exact_features.map)
         assert cosine.min() > 0.999
 
 
@@ -232,9 +234,9 @@ def test_teacher__bf16_is_close(sample_of: SampleOf):
     ],
 )
 def test_teacher__refuses_other_values(teacher: DinoV3Teacher, images, value):
-    for ask in (teacher.extract_features, teacher.extract_feature_map, teacher):
+    for extract in (teacher.extract_features, teacher.extract_feature_map, teacher):
         with pytest.raises(ConfigError) as caught:
-            ask(images)
+            extract(images)
         assert (caught.value.setting, caught.value.value) == ("images", value)
 
 

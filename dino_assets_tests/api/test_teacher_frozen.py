@@ -38,14 +38,14 @@ def images() -> Tensor:
 @pytest.fixture
 def unchanged(task: StudentTask, images: Tensor) -> Callable[[DinoV3Teacher], bool]:
     """Make a check whether a teacher equals the task's original one, to the bit."""
-    before, wanted = task.teacher.hash_weights(), task.teacher(images)
+    weights_hash, wanted = task.teacher.hash_weights(), task.teacher(images)
 
     def compare(teacher: DinoV3Teacher) -> bool:
-        seen = teacher(images)
+        features = teacher(images)
         return (
-            teacher.hash_weights() == before
-            and torch.equal(seen.cls, wanted.cls)
-            and torch.equal(seen.map, wanted.map)
+            teacher.hash_weights() == weights_hash
+            and torch.equal(features.cls, wanted.cls)
+            and torch.equal(features.map, wanted.map)
         )
 
     return compare
@@ -53,13 +53,13 @@ def unchanged(task: StudentTask, images: Tensor) -> Callable[[DinoV3Teacher], bo
 
 def test_hash_weights__detects_one_changed_number(sample: Sample):
     teacher = open_teacher(sample, side=80)
-    before = teacher.hash_weights()
-    assert before == open_teacher(sample, side=80).hash_weights()
-    assert before != open_teacher(sample, side=64).hash_weights()  # other positions
+    weights_hash = teacher.hash_weights()
+    assert weights_hash == open_teacher(sample, side=80).hash_weights()
+    assert weights_hash != open_teacher(sample, side=64).hash_weights()  # other positions
     vit = teacher._frozen._copies[teacher.device]
     with torch.no_grad():
         vit.network.norm.bias[0] += 1e-6
-    assert teacher.hash_weights() != before
+    assert teacher.hash_weights() != weights_hash
 
 
 @pytest.mark.parametrize("kind", [torch.optim.AdamW, torch.optim.SGD])
@@ -80,12 +80,12 @@ def test_training__does_not_change_the_teacher(task: StudentTask, images: Tensor
 
 def test_features__have_no_gradient_and_work_in_a_loss(task: StudentTask, images: Tensor):
     images.requires_grad_(True)
-    whole = task.teacher(images)
-    assert not whole.cls.requires_grad
-    assert not whole.map.requires_grad
+    features = task.teacher(images)
+    assert not features.cls.requires_grad
+    assert not features.map.requires_grad
     factor = torch.ones(48, requires_grad=True)
-    (factor * whole.cls).sum().backward()  # the backward pass uses the features
-    assert torch.equal(factor.grad, whole.cls.sum(dim=0))
+    (factor * features.cls).sum().backward()  # the backward pass uses the features
+    assert torch.equal(factor.grad, features.cls.sum(dim=0))
     task(images).backward()
     assert task.student.weight.grad is not None
     assert task.student.weight.grad.abs().sum() > 0
@@ -103,12 +103,12 @@ def test_parameters__are_only_the_students(task: StudentTask):
 
 def test_state_dict__is_only_the_students(task: StudentTask, sample: Sample, unchanged):
     """A student's state loads strictly, also with a teacher of another size."""
-    saved = task.state_dict()
-    assert set(saved) == STUDENT
-    other = StudentTask(open_teacher(sample, side=64))
-    other.load_state_dict(saved, strict=True)
-    assert torch.equal(other.student.weight, task.student.weight)
-    task.load_state_dict(other.state_dict(), strict=True)
+    state = task.state_dict()
+    assert set(state) == STUDENT
+    other_task = StudentTask(open_teacher(sample, side=64))
+    other_task.load_state_dict(state, strict=True)
+    assert torch.equal(other_task.student.weight, task.student.weight)
+    task.load_state_dict(other_task.state_dict(), strict=True)
     assert unchanged(task.teacher)
 
 
@@ -162,25 +162,30 @@ def test_deepcopy__shares_the_weights(task: StudentTask, unchanged):
 def test_moved_to__shares_no_tensors(task: StudentTask, unchanged):
     """A copy on another device leaves the original unchanged."""
     frozen = task.teacher._frozen
-    moved = frozen.moved_to(torch.device("cpu"))
-    copied, original = (each._copies[each.device] for each in (moved, frozen))
-    pairs = zip(copied.parameters(), original.parameters(), strict=True)
-    assert all(not one.requires_grad and one is not other for one, other in pairs)
-    assert moved.hash_tensors() == frozen.hash_tensors()
-    there = frozen._copy_for(torch.device("meta"))
-    assert {each.device.type for each in (*there.parameters(), *there.buffers())} == {"meta"}
+    moved_copy = frozen.moved_to(torch.device("cpu"))
+    copied_network, original_network = (each._copies[each.device] for each in (moved_copy, frozen))
+    pairs = zip(copied_network.parameters(), original_network.parameters(), strict=True)
+    assert all(
+        not copied_tensor.requires_grad and copied_tensor is not original_tensor
+        for copied_tensor, original_tensor in pairs
+    )
+    assert moved_copy.hash_tensors() == frozen.hash_tensors()
+    meta_copy = frozen._copy_for(torch.device("meta"))
+    assert {each.device.type for each in (*meta_copy.parameters(), *meta_copy.buffers())} == {
+        "meta"
+    }
     assert unchanged(task.teacher)
 
 
 @pytest.mark.parametrize("backend", ["eager", "aot_eager"])
 def test_compile__students_step(task: StudentTask, images: Tensor, unchanged, backend: str):
-    compiled = torch.compile(task, fullgraph=True, backend=backend)
+    compiled_task = torch.compile(task, fullgraph=True, backend=backend)
     optimizer = torch.optim.AdamW(task.parameters(), lr=0.05, weight_decay=0.1)
     wanted = task(images).item()
-    assert compiled(images).item() == pytest.approx(wanted, abs=1e-5)
+    assert compiled_task(images).item() == pytest.approx(wanted, abs=1e-5)
     for _ in range(5):
         optimizer.zero_grad()
-        compiled(images).backward()
+        compiled_task(images).backward()
         optimizer.step()
     assert task(images).item() < wanted
     assert unchanged(task.teacher)
@@ -191,13 +196,13 @@ def test_compile__students_step(task: StudentTask, images: Tensor, unchanged, ba
 @pytest.mark.parametrize("dtype", ["fp32", "bf16"])
 def test_compile__with_inductor(sample: Sample, images: Tensor, dtype: str):
     task = StudentTask(open_teacher(sample, side=80, dtype=dtype))
-    before = task.teacher.hash_weights()
-    compiled = torch.compile(task, fullgraph=True)
+    weights_hash = task.teacher.hash_weights()
+    compiled_task = torch.compile(task, fullgraph=True)
     wanted = task(images)
-    loss = compiled(images)
+    loss = compiled_task(images)
     loss.backward()
     assert loss.item() == pytest.approx(wanted.item(), abs=1e-5 if dtype == "fp32" else 1e-2)
-    assert task.teacher.hash_weights() == before
+    assert task.teacher.hash_weights() == weights_hash
 
 
 def test_data_parallel__does_not_change_the_teacher(task: StudentTask, images, unchanged):
@@ -216,22 +221,22 @@ def test_data_parallel__on_two_gpus(sample: Sample, images: Tensor):
     if torch.cuda.device_count() < 2:
         pytest.skip("needs two cards")
     task = StudentTask(open_teacher(sample, side=80)).to("cuda:0")
-    before = task.teacher.hash_weights()
-    whole = nn.DataParallel(task.teacher)(images.to("cuda:0"))
-    torch.testing.assert_close(whole.map, task.teacher(images).map, rtol=0, atol=1e-3)
-    assert task.teacher.hash_weights() == before
+    weights_hash = task.teacher.hash_weights()
+    features = nn.DataParallel(task.teacher)(images.to("cuda:0"))
+    torch.testing.assert_close(features.map, task.teacher(images).map, rtol=0, atol=1e-3)
+    assert task.teacher.hash_weights() == weights_hash
 
 
 @pytest.mark.gpu
 def test_module__follows_to_a_gpu(task: StudentTask, images: Tensor):
     if not torch.cuda.is_available():
         pytest.skip("needs a card")
-    before, wanted = task.teacher.hash_weights(), task.teacher(images)
+    weights_hash, wanted = task.teacher.hash_weights(), task.teacher(images)
     task.half().to("cuda")
-    seen = task.teacher(images)  # which are on the CPU
-    assert task.teacher.device == seen.map.device == torch.device("cuda:0")
-    torch.testing.assert_close(seen.map.cpu(), wanted.map, rtol=0, atol=1e-3)
-    assert task.teacher.hash_weights() == before
+    features = task.teacher(images)  # which are on the CPU
+    assert task.teacher.device == features.map.device == torch.device("cuda:0")
+    torch.testing.assert_close(features.map.cpu(), wanted.map, rtol=0, atol=1e-3)
+    assert task.teacher.hash_weights() == weights_hash
 
 
 def test_pickle__holds_no_weights(task: StudentTask, unchanged):
@@ -241,9 +246,9 @@ def test_pickle__holds_no_weights(task: StudentTask, unchanged):
     sink = io.BytesIO()
     torch.save(task, sink)  # a whole module, as some detectors are saved
     sink.seek(0)
-    again = torch.load(sink, weights_only=False)
-    assert unchanged(again.teacher)
-    assert torch.equal(again.student.weight, task.student.weight)
+    loaded_task = torch.load(sink, weights_only=False)
+    assert unchanged(loaded_task.teacher)
+    assert torch.equal(loaded_task.student.weight, task.student.weight)
 
 
 def test_pickle__refuses_other_weights(tmp_path: Path):

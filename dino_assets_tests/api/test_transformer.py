@@ -82,25 +82,25 @@ def test_transform__equals_the_extractor_for_every_input_type(
 ):
     extractor = DINOv2Extractor(str(tiny.folder), device="cpu", progress=False)
     wanted = extractor.extract_from_list(pictures)[0].numpy()
-    for given in (
+    for paths in (
         pictures,
         np.array(pictures),
         [Path(path) for path in pictures],
         pd.Series(pictures),
         pd.DataFrame({"image_path": pictures}),
     ):
-        embedded = transformer.fit_transform(given)
-        np.testing.assert_array_equal(embedded, wanted)
-        assert embedded.dtype == np.float32
+        embeddings = transformer.fit_transform(paths)
+        np.testing.assert_array_equal(embeddings, wanted)
+        assert embeddings.dtype == np.float32
     assert transformer.transform([]).shape == (0, 48)
 
 
 def test_transform__refuses_other_values(
     transformer: DINOv2Transformer, pictures: list[str], tmp_path: Path
 ):
-    for wrong in (pictures[0], 3, [1, 2], np.zeros((2, 2)), [None]):
+    for wrong_value in (pictures[0], 3, [1, 2], np.zeros((2, 2)), [None]):
         with raising(ConfigError, setting="X"):
-            transformer.transform(wrong)
+            transformer.transform(wrong_value)
     (tmp_path / "5.jpg").write_text("no picture")
     with pytest.warns(), pytest.raises(UnusableImageError, match=r"5\.jpg"):
         transformer.transform(pictures)
@@ -111,13 +111,13 @@ def test_transform__refuses_other_values(
 def test_transformer__clones_share_one_model(
     transformer: DINOv2Transformer, pictures: list[str], tmp_path: Path
 ):
-    before = transformer.transform(pictures)
+    vectors = transformer.transform(pictures)
     assert len(pickle.dumps(transformer)) < 1000
     joblib.dump(transformer, tmp_path / "transformer.joblib")
-    loaded = joblib.load(tmp_path / "transformer.joblib")
-    for other in (clone(transformer), loaded):
-        assert other._open() is transformer._open()
-        np.testing.assert_array_equal(other.transform(pictures), before)
+    loaded_transformer = joblib.load(tmp_path / "transformer.joblib")
+    for other_transformer in (clone(transformer), loaded_transformer):
+        assert other_transformer._open() is transformer._open()
+        np.testing.assert_array_equal(other_transformer.transform(pictures), vectors)
 
 
 def test_transformer__in_a_grid_search(transformer: DINOv2Transformer, pictures: list[str]):

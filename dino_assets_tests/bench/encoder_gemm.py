@@ -29,12 +29,12 @@ class Product:
 
     def measure(self) -> float:
         """Gflop per CPU second."""
-        started, calls, spent = time.process_time(), 0, 0.0
-        while spent < SUSTAINED_S:
+        start_s, calls, spent_s = time.process_time(), 0, 0.0
+        while spent_s < SUSTAINED_S:
             self.call()
             calls += 1
-            spent = time.process_time() - started
-        return calls * self.flops / spent / 1e9
+            spent_s = time.process_time() - start_s
+        return calls * self.flops / spent_s / 1e9
 
 
 def build_products(case: Case, checkpoint: Checkpoint, *, batch: int) -> dict[str, Product]:
@@ -100,11 +100,11 @@ def build_own_products(case: Case, checkpoint: Checkpoint, *, batch: int) -> Pro
     request = openvino.Core().compile_model(graph, "CPU", OPTIONS).create_infer_request()
     # Small enough that a product of products of keys and values neither grows nor dies away.
     scale = np.float32(heads[2] ** -0.25 * tokens**-0.25)
-    given = [rng.standard_normal((batch * tokens, dim), np.float32)]
-    given += [rng.standard_normal(heads, np.float32) * scale for _ in range(2)]
+    arrays = [rng.standard_normal((batch * tokens, dim), np.float32)]
+    arrays += [rng.standard_normal(heads, np.float32) * scale for _ in range(2)]
     block = batch * (24 * tokens * dim * dim + 4 * tokens * tokens * dim)
     product = Product(
-        lambda: request.infer(given, share_inputs=True), float(checkpoint.layers * block)
+        lambda: request.infer(arrays, share_inputs=True), float(checkpoint.layers * block)
     )
     product.call()
     return product

@@ -53,8 +53,8 @@ class PipelinePeer(PillowPeer):
         self._pipeline = pipeline("image-feature-extraction", model=str(checkpoint), device=-1)
 
     def embed(self, tiles: list[Image.Image]) -> np.ndarray:
-        found = self._pipeline(tiles, batch_size=self.batch, return_tensors=True)
-        return np.stack([each[0, 0].numpy() for each in found])
+        features = self._pipeline(tiles, batch_size=self.batch, return_tensors=True)
+        return np.stack([each[0, 0].numpy() for each in features])
 
 
 class AutoModelPeer(PillowPeer):
@@ -70,17 +70,17 @@ class AutoModelPeer(PillowPeer):
         self._model = AutoModel.from_pretrained(checkpoint, dtype=self._dtype).eval()
 
     def embed(self, tiles: list[Image.Image]) -> np.ndarray:
-        found, cpu_s, wall_s = [], 0.0, 0.0
+        vectors, cpu_s, wall_s = [], 0.0, 0.0
         with self._torch.inference_mode():
             for first in range(0, len(tiles), self.batch):
-                given = self._processor(tiles[first : first + self.batch], return_tensors="pt")
-                planes = given["pixel_values"].to(self._dtype)
+                inputs = self._processor(tiles[first : first + self.batch], return_tensors="pt")
+                planes = inputs["pixel_values"].to(self._dtype)
                 with Timer() as timer:
                     tokens = self._model(pixel_values=planes).last_hidden_state
-                found.append(tokens[:, 0].float().numpy())
+                vectors.append(tokens[:, 0].float().numpy())
                 cpu_s, wall_s = cpu_s + timer.spent.cpu_s, wall_s + timer.spent.wall_s
         self.model = Spent(cpu_s, wall_s)
-        return np.concatenate(found)
+        return np.concatenate(vectors)
 
 
 class ArrayPeer(Peer):
@@ -102,19 +102,22 @@ class EncoderPeer(ArrayPeer):
         self.batch = encoder.spec.batch
 
     def embed(self, tiles: np.ndarray) -> np.ndarray:
-        with Timer() as whole:
-            found = self.encoder.encode(tiles)["cls"]
-        with Timer() as before:
+        with Timer() as embed_timer:
+            vectors = self.encoder.encode(tiles)["cls"]
+        with Timer() as normalise_timer:
             for first in range(0, len(tiles), self.encoder.spec.batch):
                 normalise(
                     tiles[first : first + self.encoder.spec.batch], self.encoder.source.checkpoint
                 )
         # By subtraction, which needs no door into the engine; copies and Python stay the model's.
         self.model = Spent(
-            whole.spent.cpu_s - before.spent.cpu_s, whole.spent.wall_s - before.spent.wall_s
+            embed_timer.spent.cpu_s - normalise_timer.spent.cpu_s,
+            embed_timer.spent.wall_s - normalise_timer.spent.wall_s,
         )
-        self.extra = before.spent  # not part of embedding; whoever times ``embed`` takes it off
-        return found
+        self.extra = (
+            normalise_timer.spent
+        )  # not part of embedding; whoever times ``embed`` takes it off
+        return vectors
 
 
 class OnnxOpenVinoPeer(ArrayPeer):
@@ -124,19 +127,19 @@ class OnnxOpenVinoPeer(ArrayPeer):
         openvino = import_openvino()
         core = openvino.Core()
         options = {"INFERENCE_PRECISION_HINT": "bf16", "INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1}
-        compiled = core.compile_model(
+        compiled_model = core.compile_model(
             core.read_model(file), "CPU", options | {"ENABLE_CPU_PINNING": False}
         )
-        self._request = compiled.create_infer_request()
+        self._request = compiled_model.create_infer_request()
         self._source, self.batch = source, batch
 
     def embed(self, tiles: np.ndarray) -> np.ndarray:
-        found, cpu_s, wall_s = [], 0.0, 0.0
+        vectors, cpu_s, wall_s = [], 0.0, 0.0
         for first in range(0, len(tiles), self.batch):  # whole batches: the cases see to it
             planes = normalise(tiles[first : first + self.batch], self._source.checkpoint)
             with Timer() as timer:
                 self._request.infer([planes], share_inputs=True)
-                found.append(np.array(self._request.get_output_tensor(0).data))
+                vectors.append(np.array(self._request.get_output_tensor(0).data))
             cpu_s, wall_s = cpu_s + timer.spent.cpu_s, wall_s + timer.spent.wall_s
         self.model = Spent(cpu_s, wall_s)
-        return np.concatenate(found)
+        return np.concatenate(vectors)

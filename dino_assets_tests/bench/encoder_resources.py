@@ -39,7 +39,7 @@ def peak_mb() -> float:
 
 def start_one(folder: Path, given: dict) -> dict:
     """A process's seconds from its first line to the first vector, and what memory that takes."""
-    began = time.perf_counter()
+    start_s = time.perf_counter()
     case = CASES[given["case"]]
     weights = Path(given["weights"])
     windows = choose_windows(case.side_px, 1, number=0)
@@ -54,31 +54,31 @@ def start_one(folder: Path, given: dict) -> dict:
         spec = next(list_engines(settings, checkpoint, side_px=case.side_px))
         source = NetworkSource(weights, checkpoint, case.side_px)
         peer = EncoderPeer(build_engine(source, spec, cache_folder=folder / "kept" / "cls"))
-    found = peer.embed(peer.cut(peer.decode(path), windows))
-    assert np.isfinite(found).all()
-    return {"start_s": round(time.perf_counter() - began, 2), "peak_mb": round(peak_mb())}
+    vectors = peer.embed(peer.cut(peer.decode(path), windows))
+    assert np.isfinite(vectors).all()
+    return {"start_s": round(time.perf_counter() - start_s, 2), "peak_mb": round(peak_mb())}
 
 
 def read_tiles(photographs: list[Path], side_px: int, tiles: int) -> Iterator[np.ndarray]:
     """``tiles`` tiles in chunks; each photograph is decoded once and let go."""
-    left = tiles
+    remaining = tiles
     for path in cycle(photographs):
         pixels = decode_image(path.read_bytes())
         height, width, _ = pixels.shape
-        windows = cut_windows(width, height, make_grid(side_px))[:left]
+        windows = cut_windows(width, height, make_grid(side_px))[:remaining]
         for first in range(0, len(windows), CHUNK_TILES):
             piece = windows[first : first + CHUNK_TILES]
             yield cut_tiles(pixels, piece, side_px, span_px=side_px)
         del pixels  # before the next one is decoded
-        left -= len(windows)
-        if not left:
+        remaining -= len(windows)
+        if not remaining:
             return
 
 
 def embed_ahead(encoder: Encoder, chunks: Iterator[np.ndarray], *, threads: int) -> np.ndarray:
     """As the stage does it: several threads call one encoder, ahead of whoever writes."""
-    found = map_ahead(lambda tiles: encoder.encode(tiles)["cls"], chunks, threads=threads)
-    return np.concatenate(list(found))
+    results = map_ahead(lambda tiles: encoder.encode(tiles)["cls"], chunks, threads=threads)
+    return np.concatenate(list(results))
 
 
 def embed_many(folder: Path, given: dict) -> dict:
@@ -96,8 +96,8 @@ def embed_many(folder: Path, given: dict) -> dict:
     encoder = build_engine(source, spec, cache_folder=folder / "demo-network")
     chunks = read_tiles(find_or_draw_photographs(folder), side, given["tiles"])
     with Timer() as timer:
-        found = embed_ahead(encoder, chunks, threads=2)
-    assert found.shape == (given["tiles"], checkpoint.dim)
+        vectors = embed_ahead(encoder, chunks, threads=2)
+    assert vectors.shape == (given["tiles"], checkpoint.dim)
     rate = given["tiles"] / timer.spent.wall_s
     return {"peak_mb": round(peak_mb(), 1), "tiles_per_s": round(rate), "engine": str(spec)}
 
@@ -108,7 +108,7 @@ def compare_cores(folder: Path, given: dict) -> dict:
     weights = Path(given["weights"])
     checkpoint = find_or_write_checkpoint(weights, case)
     photographs = find_or_draw_photographs(folder)
-    everywhere = sorted(os.sched_getaffinity(0))
+    cpus = sorted(os.sched_getaffinity(0))
     encoders = {}
     for threads in (1, 2):
         settings = ComputeSettings("cpu", threads, "half", given.get("engine", "auto"))
@@ -128,21 +128,21 @@ def compare_cores(folder: Path, given: dict) -> dict:
 
     for threads, encoder in encoders.items():  # every thread makes its request
         embed_ahead(encoder, chunks(photographs[0]), threads=threads)
-    ratios, costs, foreign = [], [], []
+    ratios, costs, other_loads = [], [], []
     for number in range(CORE_ROUNDS):
         seconds, cpu_s = {}, {}
         for threads, encoder in encoders.items():
             # Threads that live already stay where they are: the pool's are made after this.
-            os.sched_setaffinity(0, everywhere[:threads])
-            busy, own = busy_cpu_s(), time.process_time()
+            os.sched_setaffinity(0, cpus[:threads])
+            busy_s, own_s = busy_cpu_s(), time.process_time()
             with Timer() as timer:
                 embed_ahead(
                     encoder, chunks(photographs[number % len(photographs)]), threads=threads
                 )
             seconds[threads], cpu_s[threads] = timer.spent.wall_s, timer.spent.cpu_s
-            others = busy_cpu_s() - busy - (time.process_time() - own)
-            foreign.append(max(0.0, others) / timer.spent.wall_s)
-        os.sched_setaffinity(0, everywhere)
+            others_s = busy_cpu_s() - busy_s - (time.process_time() - own_s)
+            other_loads.append(max(0.0, others_s) / timer.spent.wall_s)
+        os.sched_setaffinity(0, cpus)
         ratios.append(seconds[1] / seconds[2])
         costs.append(2 * cpu_s[1] / cpu_s[2])
     return {
@@ -150,7 +150,7 @@ def compare_cores(folder: Path, given: dict) -> dict:
         "ratios": [round(each, 3) for each in ratios],
         # What it would be if nobody else ran and both were busy to the end.
         "ratio_by_cpu_s": round(float(np.median(costs)), 3),
-        "others_cpus": round(max(foreign), 2),
+        "others_cpus": round(max(other_loads), 2),
         "tiles": tiles,
         "engine": str(encoders[2].spec),
     }
@@ -171,12 +171,12 @@ def embed_on_card(folder: Path, given: dict) -> dict:
     # Compiles, and gives every thread its stream and its pinned memory.
     embed_ahead(encoder, iter([tiles] * 4 * spec.threads), threads=spec.threads)
     with Timer() as timer:
-        found = embed_ahead(encoder, iter([tiles] * calls), threads=spec.threads)
-    assert np.isfinite(found).all()
+        vectors = embed_ahead(encoder, iter([tiles] * calls), threads=spec.threads)
+    assert np.isfinite(vectors).all()
     return {
         "name": torch.cuda.get_device_name(),
         "engine": str(spec),
-        "tiles_per_s": round(len(found) / timer.spent.wall_s),
+        "tiles_per_s": round(len(vectors) / timer.spent.wall_s),
         "peak_device_mb": round(torch.cuda.max_memory_allocated() / 1e6),
     }
 
@@ -185,9 +185,9 @@ JOBS = {"device": embed_on_card, "start": start_one, "many": embed_many, "cores"
 
 
 def main() -> None:
-    given = read_arguments()
-    found = JOBS[given["job"]](Path(given["folder"]), given)
-    Path(given["file"]).write_text(json.dumps(found))
+    arguments = read_arguments()
+    result = JOBS[arguments["job"]](Path(arguments["folder"]), arguments)
+    Path(arguments["file"]).write_text(json.dumps(result))
 
 
 if __name__ == "__main__":

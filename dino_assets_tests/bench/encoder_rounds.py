@@ -87,14 +87,14 @@ def name_builders(
         OURS: lambda: EncoderPeer(build_engine(cls, auto, cache_folder=work / "cls")),
         OURS_MEAN: lambda: EncoderPeer(build_engine(mean, auto, cache_folder=work / "mean")),
     }
-    kept = {
+    folders = {
         "onnxruntime fp32, cls": work / "onnx",
         "openvino bf16 by way of ONNX, cls": onnx.parent,
         "openvino fp32, cls": work / "fp32",
         OURS: work / "cls",
         OURS_MEAN: work / "mean",
     }
-    return builders, kept
+    return builders, folders
 
 
 def start(build: Builder, kept: Path | None, case: Case) -> tuple[Peer, dict[str, float]]:
@@ -127,15 +127,15 @@ def measure_round(peer: Peer, path: Path, windows: np.ndarray, *, per_photograph
         picture = peer.decode(path)
     with Timer() as embedding:
         tiles = peer.cut(picture, windows)
-        found = peer.embed(tiles)
+        vectors = peer.embed(tiles)
     extra = getattr(peer, "extra", None)
     seconds = {}
     for kind in ("cpu_s", "wall_s"):
-        own = getattr(embedding.spent, kind) - (getattr(extra, kind) if extra else 0)
-        seconds[kind] = own / len(windows) + getattr(decoding.spent, kind) / per_photograph
+        embedding_s = getattr(embedding.spent, kind) - (getattr(extra, kind) if extra else 0)
+        seconds[kind] = embedding_s / len(windows) + getattr(decoding.spent, kind) / per_photograph
     if peer.model is not None:
         seconds["model_cpu_s"] = peer.model.cpu_s / len(windows)
-    return {"seconds": seconds, "cls": found.astype(np.float64), "decode_s": decoding.spent.cpu_s}
+    return {"seconds": seconds, "cls": vectors.astype(np.float64), "decode_s": decoding.spent.cpu_s}
 
 
 def lowest_cosines(found: np.ndarray, wanted: np.ndarray) -> dict[str, float]:
@@ -156,13 +156,13 @@ def measure_case(case: Case, folder: Path, weights: Path) -> dict:
     """All peers of a case."""
     checkpoint = find_or_write_checkpoint(weights, case)
     photographs = find_or_draw_photographs(folder)
-    builders, kept = name_builders(case, checkpoint, weights, folder / "kept")
+    builders, folders = name_builders(case, checkpoint, weights, folder / "kept")
     peers, starts = {}, {}
     for name, build in builders.items():
-        peers[name], starts[name] = start(build, kept.get(name), case)
+        peers[name], starts[name] = start(build, folders.get(name), case)
     ours = peers[OURS]
     products = build_products(case, checkpoint, batch=ours.batch)
-    own = build_own_products(case, checkpoint, batch=ours.batch)
+    own_products = build_own_products(case, checkpoint, batch=ours.batch)
     rounds: list[dict[str, dict]] = []
     rates: list[dict[str, float]] = []
     per_photograph = len(all_windows(case.side_px))
@@ -175,7 +175,7 @@ def measure_case(case: Case, folder: Path, weights: Path) -> dict:
         ]
         assert (pixels[0] == pixels[1]).all(), "the peers are not given the same pixels"
         rates.append({each: product.measure() for each, product in products.items()})
-        rates[-1][OWN] = own.measure()
+        rates[-1][OWN] = own_products.measure()
         rounds.append(
             {
                 name: measure_round(peer, path, windows, per_photograph=per_photograph)
@@ -199,9 +199,9 @@ def summarise(case: Case, checkpoint: Checkpoint, rounds: list, rates: list, sta
     pipelines = [name for name in names if "pipeline" in name]
     best = min(pipelines, key=lambda name: middle(seconds(name, "cpu_s")))
     # The rate of a round is its best single product's, whoever computed it.
-    alone = [name for name in rates[0] if name != OWN]
+    single_names = [name for name in rates[0] if name != OWN]
     limits = {
-        "gemm": [max(each[name] for name in alone) * 1e9 for each in rates],
+        "gemm": [max(each[name] for name in single_names) * 1e9 for each in rates],
         "own": [each[OWN] * 1e9 for each in rates],
     }
     cls = {name: np.concatenate([each[name]["cls"] for each in rounds]) for name in names}
@@ -213,14 +213,14 @@ def summarise(case: Case, checkpoint: Checkpoint, rounds: list, rates: list, sta
         }
         for kind in ("cpu", "wall"):
             pairs = zip(seconds(best, f"{kind}_s"), seconds(name, f"{kind}_s"), strict=True)
-            row[f"{kind}_ratio"] = middle(theirs / own for theirs, own in pairs)
+            row[f"{kind}_ratio"] = middle(best_s / own_s for best_s, own_s in pairs)
         if "model_cpu_s" in rounds[0][name]["seconds"]:
             model = seconds(name, "model_cpu_s")
             flops = count_flops(checkpoint, case.side_px, is_cls_alone=name.endswith(", cls"))
             row["model_cpu_ms"] = middle(model) * 1e3
             for kind, limit in limits.items():
                 pairs = zip(model, limit, strict=True)
-                row[f"{kind}_share"] = middle(flops / spent / rate for spent, rate in pairs)
+                row[f"{kind}_share"] = middle(flops / cpu_s / rate for cpu_s, rate in pairs)
             row["computed_gflop"] = flops / 1e9
         row |= lowest_cosines(cls[name], cls[best]) | starts[name]
         row["decode_ms"] = middle(each[name]["decode_s"] for each in rounds) * 1e3
@@ -240,9 +240,11 @@ def summarise(case: Case, checkpoint: Checkpoint, rounds: list, rates: list, sta
 
 
 def main() -> None:
-    given = read_arguments()
-    found = measure_case(CASES[given["case"]], Path(given["folder"]), Path(given["weights"]))
-    Path(given["file"]).write_text(json.dumps(found))
+    arguments = read_arguments()
+    report = measure_case(
+        CASES[arguments["case"]], Path(arguments["folder"]), Path(arguments["weights"])
+    )
+    Path(arguments["file"]).write_text(json.dumps(report))
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ def format_case(found: dict) -> str:
         lines.append([name, *cells])
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     rates = dict(found["gemm_gflop_per_s"])
-    own = rates.pop(OWN)
+    own_rate = rates.pop(OWN)
     text = [
         f"{found['case']}: {found['rounds']} rounds × {found['tiles_per_round']} tiles of "
         f"{found['photographs']} photographs, × and cosines against {found['baseline']}",
@@ -46,7 +46,7 @@ def format_case(found: dict) -> str:
         ),
         f"GEMM: {found['gemm_limit_gflop_per_s']:.0f} Gflop/s, the best single bf16 product "
         f"({', '.join(f'{name} {rate:.0f}' for name, rate in rates.items())})",
-        f"own: {own:.0f} Gflop/s, this network's products with nothing between them; a tile has "
+        f"own: {own_rate:.0f} Gflop/s, this network's products with nothing between them; a tile has "
         f"{found['gflop_per_tile']:.1f} Gflop, with CLS alone {found['gflop_per_tile_cls']:.1f}",
     ]
     return "\n".join(text)

@@ -87,9 +87,9 @@ def find_or_write_checkpoint(folder: Path, case: Case) -> Checkpoint:
 
 def find_or_draw_photographs(folder: Path) -> list[Path]:
     """The six photographs of a real flight where they are; else as many drawn ones of their size."""
-    found = sorted(FLIGHT.glob("*.JPG"))
-    if found:
-        return found
+    photographs = sorted(FLIGHT.glob("*.JPG"))
+    if photographs:
+        return photographs
     for seed in range(6):
         (folder / f"{seed}.jpg").write_bytes(draw_photo(seed, width=WIDTH, height=HEIGHT))
     return sorted(folder.glob("*.jpg"))
@@ -116,9 +116,11 @@ def count_flops(checkpoint: Checkpoint, side_px: int, *, is_cls_alone: bool) -> 
     tokens = 1 + checkpoint.registers + patches
     square = 2 * dim * dim  # one token through one D × D matrix; the MLP's two are four each
     block = tokens * square * 12 + 4 * tokens * tokens * dim
-    last = tokens * square * 2 + square * 10 + 4 * tokens * dim if is_cls_alone else block
+    last_block = tokens * square * 2 + square * 10 + 4 * tokens * dim if is_cls_alone else block
     return float(
-        2 * patches * 3 * checkpoint.patch_px**2 * dim + (checkpoint.layers - 1) * block + last
+        2 * patches * 3 * checkpoint.patch_px**2 * dim
+        + (checkpoint.layers - 1) * block
+        + last_block
     )
 
 
@@ -145,16 +147,16 @@ def run_child(module: str, folder: Path, **arguments: object) -> dict:
     """Run a module of the bench as a process of its own; what it found."""
     file = folder / "found.json"
     file.unlink(missing_ok=True)
-    given = json.dumps(arguments | {"folder": str(folder), "file": str(file)}, default=str)
-    ended = subprocess.run(
-        [sys.executable, "-m", f"dino_assets_tests.bench.{module}", given],
+    argument = json.dumps(arguments | {"folder": str(folder), "file": str(file)}, default=str)
+    process = subprocess.run(
+        [sys.executable, "-m", f"dino_assets_tests.bench.{module}", argument],
         cwd=PROJECT,
         env=os.environ | ONE_THREAD,
         capture_output=True,
         text=True,
         check=False,
     )
-    assert ended.returncode == 0, ended.stderr[-4000:]
+    assert process.returncode == 0, process.stderr[-4000:]
     return json.loads(file.read_text())
 
 
@@ -162,11 +164,11 @@ def read_arguments() -> dict:
     """What ``run_child`` gave; one CPU and one thread, unless more are asked for."""
     import torch
 
-    given = json.loads(sys.argv[1])
+    arguments = json.loads(sys.argv[1])
     torch.set_num_threads(1)
-    if given.get("cpus", 1) == 1:
+    if arguments.get("cpus", 1) == 1:
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-    return given
+    return arguments
 
 
 def busy_cpu_s() -> float:

@@ -74,22 +74,22 @@ def open_in_openvino(file: Path, numerics: str) -> Run:
 
 def measure(run: Run, planes: NDArray[np.float32]) -> float:
     """CPU seconds of one call."""
-    started = time.process_time()
+    start_s = time.process_time()
     run(planes)
-    return time.process_time() - started
+    return time.process_time() - start_s
 
 
 def main() -> None:
-    given = read_arguments()
-    family, side_px = MODELS[given["model"]]
-    folder = Path(given["folder"]) / family
+    arguments = read_arguments()
+    family, side_px = MODELS[arguments["model"]]
+    folder = Path(arguments["folder"]) / family
     weights = folder / "weights"
     folder.mkdir()
     write_sample(weights, family, dim=384, layers=12, heads=6, native_px=side_px)
-    ours = folder / "ours"
-    ours.mkdir()
-    checkpoint = read_checkpoint(weights, model=given["model"])
-    export_onnx(weights, checkpoint, make_settings(side=side_px), ours)
+    our_folder = folder / "ours"
+    our_folder.mkdir()
+    checkpoint = read_checkpoint(weights, model=arguments["model"])
+    export_onnx(weights, checkpoint, make_settings(side=side_px), our_folder)
     export_plainly(weights, folder / "plain" / GRAPH, side_px=side_px)
     runtimes: dict[str, Callable[[Path], Run]] = {
         "ONNX Runtime float32": open_in_onnxruntime,
@@ -98,7 +98,7 @@ def main() -> None:
     if has_bf16():
         runtimes["OpenVINO bfloat16"] = lambda file: open_in_openvino(file, "bf16")
     planes = draw_planes(1, side_px)
-    found = {}
+    figures = {}
     for runtime, open_graph in runtimes.items():
         runs = {name: open_graph(folder / name / GRAPH) for name in ("ours", "plain")}
         outputs = {name: run(planes) for name, run in runs.items()}
@@ -109,9 +109,9 @@ def main() -> None:
         ]
         # Whatever else the machine does only adds: the least is the graph's own.
         best = {name: min(each[name] for each in rounds) for name in runs}
-        apart = float(np.abs(outputs["ours"] - outputs["plain"]).max())
-        found[runtime] = {**best, "ratio": best["plain"] / best["ours"], "apart": apart}
-    Path(given["file"]).write_text(json.dumps(found))
+        distance = float(np.abs(outputs["ours"] - outputs["plain"]).max())
+        figures[runtime] = {**best, "ratio": best["plain"] / best["ours"], "apart": distance}
+    Path(arguments["file"]).write_text(json.dumps(figures))
 
 
 if __name__ == "__main__":

@@ -108,5 +108,5 @@ def _draw_line(
 
 
 if __name__ == "__main__":
-    with np.load(sys.argv[1]) as saved:
-        draw_flood(saved["answers"], saved["watched"]).save(sys.argv[2], optimize=True)
+    with np.load(sys.argv[1]) as arrays:
+        draw_flood(arrays["answers"], arrays["watched"]).save(sys.argv[2], optimize=True)

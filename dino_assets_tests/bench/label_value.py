@@ -60,9 +60,9 @@ def choose(
 ) -> tuple[list[int], float]:
     """Rows of the pool, and the share of them that are not central."""
     rng = np.random.default_rng(seed)
-    picked = select(vectors, budget=budget, strategy=strategy, rng=rng, chosen=list(chosen))
-    outer = sum(reason.word in ("first", "farthest") for reason in picked.reasons)
-    return picked.indices.tolist(), outer / budget
+    selection = select(vectors, budget=budget, strategy=strategy, rng=rng, chosen=list(chosen))
+    outer_count = sum(reason.word in ("first", "farthest") for reason in selection.reasons)
+    return selection.indices.tolist(), outer_count / budget
 
 
 class Case(NamedTuple):
@@ -76,11 +76,11 @@ class Case(NamedTuple):
 
 def read_cases(file: str) -> Iterator[Case]:
     """The aerial pictures, twice with good and twice with weak vectors, and the digits."""
-    stored = np.load(file)
-    classes = stored["classes"].astype(int)
+    arrays = np.load(file)
+    classes = arrays["classes"].astype(int)
     for name, is_tail in (("balanced", False), ("long tail", True)):
-        yield Case(name, _unit(stored["vectors"]), classes, is_tail)
-        yield Case(f"colours, {name}", _unit(stored["colours"]), classes, is_tail)
+        yield Case(name, _unit(arrays["vectors"]), classes, is_tail)
+        yield Case(f"colours, {name}", _unit(arrays["colours"]), classes, is_tail)
     digits = load_digits()
     yield Case("digits", _unit(digits.data), digits.target.astype(int), is_tail=False)
 
@@ -117,8 +117,8 @@ def show_one_round(cases: Sequence[Case], seeds: int) -> None:
         for strategy in STRATEGIES[1:]:
             cells = []
             for budget in BUDGETS:
-                more, half = compare(measure(case, strategy, budget, seeds), random[budget])
-                cells.append(f"{more:+.1f} ± {half:.1f}")
+                gain, margin = compare(measure(case, strategy, budget, seeds), random[budget])
+                cells.append(f"{gain:+.1f} ± {margin:.1f}")
             print(f"| {case.name} | {strategy} | {' | '.join(cells)} |")
 
 
@@ -133,14 +133,14 @@ def show_rounds(cases: Sequence[Case], seeds: int) -> None:
                 chosen: list[int] = []
                 for number in range(ROUNDS):
                     chosen += choose(case.vectors[pool], strategy, ROUND_BUDGET, seed, chosen)[0]
-                    found = probe(case.vectors, case.classes, pool[chosen], test)[0]
-                    accuracies[number] += found / seeds
+                    accuracy = probe(case.vectors, case.classes, pool[chosen], test)[0]
+                    accuracies[number] += accuracy / seeds
             values = " ".join(f"{value:.3f}" for value in accuracies)
             print(f"| {case.name} | {strategy} | {values} |")
 
 
 if __name__ == "__main__":
-    given = list(read_cases(sys.argv[1]))
+    all_cases = list(read_cases(sys.argv[1]))
     repeats = int(sys.argv[2]) if len(sys.argv) > 2 else 20
-    show_one_round(given, repeats)
-    show_rounds(given, repeats)
+    show_one_round(all_cases, repeats)
+    show_rounds(all_cases, repeats)

@@ -49,8 +49,8 @@ async def embed(file: UploadFile) -> dict[str, Any]:
     tokens = []
     with torch.inference_mode():
         for view in cut(picture):
-            given = processor(view, return_tensors="pt")
-            tokens.append(model(**given).last_hidden_state[:, 1:].numpy())
+            inputs = processor(view, return_tensors="pt")
+            tokens.append(model(**inputs).last_hidden_state[:, 1:].numpy())
     embeddings = np.concatenate(tokens)
     name = f"embed_{uuid.uuid4().hex}.npz"
     np.savez(FOLDER / name, embeddings=embeddings)

@@ -24,16 +24,16 @@ ROUNDS = 5
 
 
 def time_call(work: Callable[[], object], tiles: int = 1) -> float:
-    started = time.perf_counter()
+    start_s = time.perf_counter()
     work()
-    return (time.perf_counter() - started) / tiles
+    return (time.perf_counter() - start_s) / tiles
 
 
 def main() -> None:
-    given = json.loads(sys.argv[1])
-    weights, threads = Path(given["weights"]), given["threads"]
-    data = Path(given["picture"]).read_bytes()
-    encoder = open_served_engine(weights, Path(given["cache"]), threads=threads)
+    arguments = json.loads(sys.argv[1])
+    weights, threads = Path(arguments["weights"]), arguments["threads"]
+    data = Path(arguments["picture"]).read_bytes()
+    encoder = open_served_engine(weights, Path(arguments["cache"]), threads=threads)
     tile = cut_picture(data, encoder)
     assert len(tile) == 1, "one picture is to be one tile"
     processor = AutoImageProcessor.from_pretrained(weights)
@@ -62,8 +62,8 @@ def main() -> None:
     sys.stdout.flush()
     for _ in sys.stdin:
         rounds = [measure_round() for _ in range(ROUNDS)]
-        found = {name: statistics.median(each[name] for each in rounds) for name in rounds[0]}
-        sys.stdout.write(json.dumps(found) + "\n")
+        medians = {name: statistics.median(each[name] for each in rounds) for name in rounds[0]}
+        sys.stdout.write(json.dumps(medians) + "\n")
         sys.stdout.flush()
 
 

@@ -45,7 +45,7 @@ def is_odd(answer: Answer) -> bool:
 
 def watch(url: str, pid: int, stopping: threading.Event, *, every_s: float = 0.5) -> Seen:
     """Read figures and memory until told to stop."""
-    seen = Seen()
+    figures = Seen()
     with httpx.Client(base_url=url, timeout=30) as client:
         while not stopping.wait(every_s):
             text = client.get("/metrics").text
@@ -55,8 +55,8 @@ def watch(url: str, pid: int, stopping: threading.Event, *, every_s: float = 0.5
             tiles, waiting = (
                 float(values[f"dino_{n}"]) for n in ("tiles_computed", "waiting_tiles")
             )
-            seen.rows.append((time.monotonic(), tiles, waiting, rss_kb / 1024))
-    return seen
+            figures.rows.append((time.monotonic(), tiles, waiting, rss_kb / 1024))
+    return figures
 
 
 def judge_refusals(refusals: Sequence[Answer], seen: Seen) -> list[float]:
@@ -77,5 +77,5 @@ def judge_refusals(refusals: Sequence[Answer], seen: Seen) -> list[float]:
 
 
 if __name__ == "__main__":  # a process that does nothing else
-    found = ask_health(sys.argv[1], stopping=threading.Event(), seconds=float(sys.argv[2]))
-    sys.stdout.write(json.dumps(found))
+    answers = ask_health(sys.argv[1], stopping=threading.Event(), seconds=float(sys.argv[2]))
+    sys.stdout.write(json.dumps(answers))

@@ -20,7 +20,7 @@ from fastapi import File
 
 from dino_assets_tests.bench.serving_work import cut_picture, open_served_engine
 
-GIVEN = json.loads(sys.argv[1]) if len(sys.argv) > 1 else {}
+ARGUMENTS = json.loads(sys.argv[1]) if len(sys.argv) > 1 else {}
 
 
 class EmbeddingApi(litserve.LitAPI):
@@ -65,13 +65,13 @@ class EmbeddingApi(litserve.LitAPI):
                 "embeddings": tokens[name].astype(np.float16),
             }
 
-        flat = [(tile, name) for tiles, name, _ in asked for tile in tiles]
-        results = iter(list(self.pool.map(encode, flat)))
-        joined = []
+        named_tiles = [(tile, name) for tiles, name, _ in asked for tile in tiles]
+        results = iter(list(self.pool.map(encode, named_tiles)))
+        outputs = []
         for tiles, _, _ in asked:
             rows = list(itertools.islice(results, len(tiles)))
-            joined.append({key: np.concatenate([row[key] for row in rows]) for key in rows[0]})
-        return joined
+            outputs.append({key: np.concatenate([row[key] for row in rows]) for key in rows[0]})
+        return outputs
 
     def encode_response(self, output: dict[str, np.ndarray]) -> dict[str, Any]:
         name = f"embed_{os.getpid()}-{next(self.numbers)}.npz"
@@ -89,14 +89,14 @@ class EmbeddingApi(litserve.LitAPI):
 
 def main() -> None:
     server = litserve.LitServer(
-        EmbeddingApi(GIVEN),
+        EmbeddingApi(ARGUMENTS),
         accelerator="cpu",
         devices=1,
-        workers_per_device=GIVEN["workers"],
+        workers_per_device=ARGUMENTS["workers"],
         timeout=False,
     )
     server.run(
-        host="127.0.0.1", port=GIVEN["port"], generate_client_file=False, log_level="warning"
+        host="127.0.0.1", port=ARGUMENTS["port"], generate_client_file=False, log_level="warning"
     )
 
 

@@ -91,13 +91,13 @@ def measure_mixed(
 
 def measure_repeats(peer: Peer, picture: LoadPicture) -> list[float]:
     """Seconds of each repeat of the same bytes, once they are embedded."""
-    upload, took = picture.make_upload(np.random.default_rng(0)), []
+    upload, seconds = picture.make_upload(np.random.default_rng(0)), []
     with peer.awake() as url:
         connection = Connection(url)
         for _ in range(REPEATS + 1):
-            started = time.perf_counter()
+            start_s = time.perf_counter()
             reply = connection.ask("POST", "/embed", body=upload, content_type=FORM_TYPE)
-            took.append(time.perf_counter() - started)
+            seconds.append(time.perf_counter() - start_s)
             assert reply.status == 200, reply.body
         connection.close()
-    return took[1:]
+    return seconds[1:]

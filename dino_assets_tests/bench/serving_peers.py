@@ -48,7 +48,7 @@ def serve_ours(place: Place) -> Iterator["Peer"]:
 def serve_litserve(place: Place, packages: str, *, workers: int, batch: int) -> Iterator["Peer"]:
     """LitServe with so many workers, each with its part of the processors, and so large batches."""
     port = free_port()
-    given = {
+    options = {
         "port": port,
         "weights": str(place.weights),
         "cache": str(place.cache),
@@ -58,7 +58,7 @@ def serve_litserve(place: Place, packages: str, *, workers: int, batch: int) -> 
         "batch": batch,
     }
     module = "dino_assets_tests.bench.serving_litserve"
-    command = [sys.executable, "-m", module, json.dumps(given)]
+    command = [sys.executable, "-m", module, json.dumps(options)]
     env = make_environment(place, PYTHONPATH=packages)
     with _serve(place, f"litserve-{workers}", command, port, env, ready="/health") as peer:
         yield peer
@@ -82,24 +82,24 @@ def serve_documents(place: Place) -> Iterator["Peer"]:
 @contextmanager
 def measure_engine(place: Place, picture: Path) -> Iterator["EngineProcess"]:
     """A process that measures the machine whenever it is asked."""
-    given = {
+    options = {
         "weights": str(place.weights),
         "cache": str(place.cache),
         "picture": str(picture),
         "threads": CPUS,
     }
     module = "dino_assets_tests.bench.serving_engine"
-    with ExitStack() as leaving:
-        process = leaving.enter_context(
+    with ExitStack() as stack:
+        process = stack.enter_context(
             subprocess.Popen(
-                [sys.executable, "-m", module, json.dumps(given)],
+                [sys.executable, "-m", module, json.dumps(options)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 env=make_environment(place),
                 text=True,
             )
         )
-        leaving.callback(process.kill)
+        stack.callback(process.kill)
         yield EngineProcess(process, json.loads(_read_line(process))["engine"])
 
 

@@ -37,9 +37,9 @@ class Place:
         dim, heads = SIZES[self.size]
         write_sample(self.weights, "dinov2", dim=dim, layers=12, heads=heads, native_px=518)
         file = self.weights / "preprocessor_config.json"
-        more = {"image_processor_type": "BitImageProcessor"}
-        more |= {"do_resize": False, "do_center_crop": False}
-        file.write_text(json.dumps(json.loads(file.read_text()) | more))
+        settings = {"image_processor_type": "BitImageProcessor"}
+        settings |= {"do_resize": False, "do_center_crop": False}
+        file.write_text(json.dumps(json.loads(file.read_text()) | settings))
 
 
 def make_environment(place: Place, **more: str) -> dict[str, str]:

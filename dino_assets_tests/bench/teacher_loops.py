@@ -95,19 +95,19 @@ def compare_rates(folder: Path, given: dict) -> dict:
     """All loops in one process, in turn; CPU seconds of one thread count."""
     side, batch = given["side"], given["batch"]
     loops = {name: open_loop(name, folder, side) for name in LOOPS}
-    spent: dict[str, list[float]] = {name: [] for name in LOOPS}
-    maps = {name: ask(draw_batch(batch, seed=0)) for name, ask in loops.items()}  # warms them up
+    cpu_s: dict[str, list[float]] = {name: [] for name in LOOPS}
+    maps = {name: loop(draw_batch(batch, seed=0)) for name, loop in loops.items()}  # warms them up
     for number in range(ROUNDS):
         images = draw_batch(batch, seed=number)
-        for name, ask in loops.items():
+        for name, loop in loops.items():
             with Timer() as timer:
-                ask(images)
-            spent[name].append(timer.spent.cpu_s)
+                loop(images)
+            cpu_s[name].append(timer.spent.cpu_s)
     cosine = functional.cosine_similarity(maps["teacher bf16"], maps["plain fp32"])
     return {
-        "images_per_cpu_s": {n: round(batch / min(each), 2) for n, each in spent.items()},
+        "images_per_cpu_s": {n: round(batch / min(each), 2) for n, each in cpu_s.items()},
         "ratios": {
-            name: round(float(np.median(np.divide(spent[other], spent[name]))), 2)
+            name: round(float(np.median(np.divide(cpu_s[other], cpu_s[name]))), 2)
             for name, other in (
                 ("teacher fp32", "plain fp32"),
                 ("teacher bf16", "plain fp32"),
@@ -115,7 +115,7 @@ def compare_rates(folder: Path, given: dict) -> dict:
             )
         },
         "bf16_ratio": round(
-            float(np.median(np.divide(spent["plain bf16"], spent["teacher bf16"]))), 2
+            float(np.median(np.divide(cpu_s["plain bf16"], cpu_s["teacher bf16"]))), 2
         ),
         "apart": float((maps["teacher fp32"] - maps["plain fp32"]).abs().max()),
         "bf16_cosine": round(float(cosine.min()), 5),
@@ -124,18 +124,18 @@ def compare_rates(folder: Path, given: dict) -> dict:
 
 def measure_memory(folder: Path, given: dict) -> dict:
     """Peak memory of a process with one loop."""
-    ask = open_loop(given["loop"], folder, given["side"])
+    loop = open_loop(given["loop"], folder, given["side"])
     for seed in range(2):
-        ask(draw_batch(given["batch"], seed=seed))
+        loop(draw_batch(given["batch"], seed=seed))
     return {"peak_mb": round(peak_mb())}
 
 
 def main() -> None:
-    given = read_arguments()
-    job = {"rates": compare_rates, "memory": measure_memory}[given["job"]]
-    weights = Path(given["weights"])
-    find_or_write_checkpoint(weights, SIZES[given["size"]])
-    Path(given["file"]).write_text(json.dumps(job(weights, given)))
+    arguments = read_arguments()
+    job = {"rates": compare_rates, "memory": measure_memory}[arguments["job"]]
+    weights = Path(arguments["weights"])
+    find_or_write_checkpoint(weights, SIZES[arguments["size"]])
+    Path(arguments["file"]).write_text(json.dumps(job(weights, arguments)))
 
 
 if __name__ == "__main__":

@@ -39,30 +39,30 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def report() -> Iterator[dict]:
     """What the tests found, written down when they are through, whether goals were met or not."""
-    found: dict = {"cases": {}}
-    yield found
-    print(f"\nwritten: {write_report(found)}")
+    figures: dict = {"cases": {}}
+    yield figures
+    print(f"\nwritten: {write_report(figures)}")
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_encoder__against_peers_on_one_core(name: str, folder: Path, report: dict):
     case, weights = CASES[name], folder / name
-    found = run_child("encoder_rounds", folder, case=name, weights=weights)
-    report["cases"][name] = found
+    figures = run_child("encoder_rounds", folder, case=name, weights=weights)
+    report["cases"][name] = figures
     for peer in ("pipeline", "auto"):
-        given = {"job": "start", "peer": peer, "case": name, "weights": weights}
-        found[f"process_{peer}"] = run_child("encoder_resources", folder, **given)
-    print(f"\n\n{format_case(found)}")
+        options = {"job": "start", "peer": peer, "case": name, "weights": weights}
+        figures[f"process_{peer}"] = run_child("encoder_resources", folder, **options)
+    print(f"\n\n{format_case(figures)}")
     print(
         "a process of its own, first line to first vector, and its peak memory: pipeline "
-        "{start_s} s, {peak_mb} MB; ".format(**found["process_pipeline"])
-        + "ours, cached, {start_s} s, {peak_mb} MB".format(**found["process_auto"])
+        "{start_s} s, {peak_mb} MB; ".format(**figures["process_pipeline"])
+        + "ours, cached, {start_s} s, {peak_mb} MB".format(**figures["process_auto"])
     )
-    if "bf16" not in found["engines"][OURS]:
+    if "bf16" not in figures["engines"][OURS]:
         pytest.skip(
             "this CPU has no bfloat16 products, or no OpenVINO: the goals are not meant for it"
         )
-    ours, mean, fallback = (found["peers"][each] for each in (OURS, OURS_MEAN, FALLBACK))
+    ours, mean, fallback = (figures["peers"][each] for each in (OURS, OURS_MEAN, FALLBACK))
     goals = {
         f"{OURS} against the pipeline": (ours["cpu_ratio"], case.goal),
         f"{FALLBACK} against the pipeline": (fallback["cpu_ratio"], FALLBACK_FASTER),
@@ -72,8 +72,8 @@ def test_encoder__against_peers_on_one_core(name: str, folder: Path, report: dic
         "share of the GEMM rate": (max(ours["gemm_share"], mean["gemm_share"]), GEMM_SHARE),
     }
     missed = [
-        f"{what} is {value:.4f}, goal {goal}"
-        for what, (value, goal) in goals.items()
+        f"{title} is {value:.4f}, goal {goal}"
+        for title, (value, goal) in goals.items()
         if value < goal
     ]
     assert not missed, "; ".join(missed)
@@ -83,8 +83,8 @@ def test_encoder__against_peers_on_one_core(name: str, folder: Path, report: dic
 def test_encoder__two_cores_against_one(folder: Path, report: dict):
     tries = []
     for _ in range(ATTEMPTS):
-        given = {"job": "cores", "cpus": 2, "case": "v2s", "weights": folder / "v2s"}
-        tries.append(run_child("encoder_resources", folder, **given))
+        options = {"job": "cores", "cpus": 2, "case": "v2s", "weights": folder / "v2s"}
+        tries.append(run_child("encoder_resources", folder, **options))
         print(f"\ntwo cores against one: {tries[-1]}")
         if tries[-1]["ratio"] >= TWO_CORES:
             break
@@ -96,12 +96,12 @@ def test_encoder__two_cores_against_one(folder: Path, report: dict):
 
 
 def test_encoder__memory_does_not_grow_with_the_tiles(folder: Path, report: dict):
-    found = {}
+    figures = {}
     for tiles in (1, FEW, MANY):  # the first one converts
-        given = {"job": "many", "cpus": 2, "tiles": tiles}
-        found[str(tiles)] = run_child("encoder_resources", folder, **given)
-    growth = found[str(MANY)]["peak_mb"] - found[str(FEW)]["peak_mb"]
-    report["memory"] = found | {"growth_mb": round(growth, 1)}
+        options = {"job": "many", "cpus": 2, "tiles": tiles}
+        figures[str(tiles)] = run_child("encoder_resources", folder, **options)
+    growth = figures[str(MANY)]["peak_mb"] - figures[str(FEW)]["peak_mb"]
+    report["memory"] = figures | {"growth_mb": round(growth, 1)}
     print(f"\npeak memory: {report['memory']}")
     assert growth <= GROWTH_MB
 
@@ -111,8 +111,8 @@ def test_encoder__tiles_per_second_on_a_card(folder: Path, report: dict):
     torch = pytest.importorskip("torch")
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device here")
-    given = {"job": "device", "cpus": 2, "case": "v2b", "weights": folder / "v2b"}
-    found = report["device"] = run_child("encoder_resources", folder, **given)
-    print(f"\non a card: {found}")
-    if any(card in found["name"] for card in ("H100", "H200", "B200")):
-        assert found["tiles_per_s"] >= DEVICE_TILES_PER_S
+    options = {"job": "device", "cpus": 2, "case": "v2b", "weights": folder / "v2b"}
+    figures = report["device"] = run_child("encoder_resources", folder, **options)
+    print(f"\non a card: {figures}")
+    if any(card in figures["name"] for card in ("H100", "H200", "B200")):
+        assert figures["tiles_per_s"] >= DEVICE_TILES_PER_S

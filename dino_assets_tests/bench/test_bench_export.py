@@ -15,20 +15,20 @@ from dino_assets_tests.bench.test_bench_teacher import read_flags
 pytestmark = pytest.mark.bench
 # Two minima of the same graph differ by as much in one run; those of DINOv3 are nearly the same graph.
 NOISE = 0.02
-APART = 1e-4  # of float32
+TOLERANCE = 1e-4  # of float32
 
 
 @pytest.mark.parametrize("model", MODELS)
 def test_export__against_raw_export_of_transformers(tmp_path: Path, model: str):
     pytest.importorskip("onnxscript")
     pytest.importorskip("onnxruntime")
-    found = run_child("export_rounds", tmp_path, model=model)
+    figures = run_child("export_rounds", tmp_path, model=model)
     print(f"\n\n{model} at {MODELS[model][1]} px, one tile a call; {' '.join(read_flags())}")
-    for runtime, row in found.items():
+    for runtime, row in figures.items():
         print(
             f"{runtime:22} ours {row['ours'] * 1e3:6.0f} CPU-ms, raw {row['plain'] * 1e3:6.0f}: "
             f"{row['ratio']:.2f} ×; {row['apart']:.1e} apart"
         )
-    assert all(row["apart"] <= APART for name, row in found.items() if "float32" in name)
-    slower = {name: row["ratio"] for name, row in found.items() if row["ratio"] < 1 - NOISE}
+    assert all(row["apart"] <= TOLERANCE for name, row in figures.items() if "float32" in name)
+    slower = {name: row["ratio"] for name, row in figures.items() if row["ratio"] < 1 - NOISE}
     assert not slower

@@ -60,8 +60,8 @@ def make_plain_loop(checkpoint: Path, dtype: torch.dtype) -> Callable[[Path], to
 
     def read(path: Path) -> torch.Tensor:
         with Image.open(path) as image:
-            small = image.convert("RGB").resize((224, 224), Image.Resampling.BILINEAR)
-        return (torch.from_numpy(np.array(small)).permute(2, 0, 1) / 255 - mean) / std
+            small_image = image.convert("RGB").resize((224, 224), Image.Resampling.BILINEAR)
+        return (torch.from_numpy(np.array(small_image)).permute(2, 0, 1) / 255 - mean) / std
 
     def embed(folder: Path) -> torch.Tensor:
         paths = sorted(folder.glob("*.jpg"))
@@ -102,18 +102,18 @@ def test_extract_from_directory__against_a_plain_loop(name, folders, home, monke
 def _measure(peers: dict, folder: Path, size: str) -> float:
     """CPU seconds per picture of each peer, in turn; how many times as fast as plain float32 ours is."""
     vectors = {peer: embed(folder) for peer, embed in peers.items()}  # builds what is built once
-    spent: dict[str, list[tuple[float, float]]] = {peer: [] for peer in peers}
+    seconds: dict[str, list[tuple[float, float]]] = {peer: [] for peer in peers}
     for _ in range(ROUNDS):
         for peer, embed in peers.items():
-            started = time.process_time(), time.perf_counter()
+            start = time.process_time(), time.perf_counter()
             embed(folder)
-            now = time.process_time(), time.perf_counter()
-            spent[peer].append((now[0] - started[0], now[1] - started[1]))
+            end = time.process_time(), time.perf_counter()
+            seconds[peer].append((end[0] - start[0], end[1] - start[1]))
     count = len(vectors["ours"])
-    for peer, rounds in spent.items():
+    for peer, rounds in seconds.items():
         cpu, wall = (statistics.median(each) / count * 1e3 for each in zip(*rounds, strict=True))
         cosine = torch.cosine_similarity(vectors[peer], vectors["plain float32"]).min()
         print(f"\n{size}, {peer}: {cpu:.1f} ms CPU, {wall:.1f} ms a picture, cosine {cosine:.5f}")
     assert torch.cosine_similarity(vectors["ours"], vectors["plain float32"]).min() >= CLOSEST
-    pairs = zip(spent["plain float32"], spent["ours"], strict=True)
+    pairs = zip(seconds["plain float32"], seconds["ours"], strict=True)
     return round(statistics.median(plain[0] / ours[0] for plain, ours in pairs), 2)

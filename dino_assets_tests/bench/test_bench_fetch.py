@@ -40,7 +40,7 @@ def hub() -> Iterator[HubServer]:
 
 def fetch_s(hub: HubServer, home: Path) -> float:
     shutil.rmtree(home, ignore_errors=True)
-    ended = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", FETCH, str(home.parent)],
         cwd=PROJECT,
         env={**os.environ, "HF_ENDPOINT": hub.endpoint, "HF_HOME": str(home)},
@@ -48,22 +48,22 @@ def fetch_s(hub: HubServer, home: Path) -> float:
         text=True,
         check=True,
     )
-    return float(ended.stdout)
+    return float(process.stdout)
 
 
 def curl_s(hub: HubServer, commit: str, names: list[str]) -> float:
-    started = time.perf_counter()
+    start_s = time.perf_counter()
     for name in names:
         url = f"{hub.endpoint}/org/model/resolve/{commit}/{name}"
-        ended = subprocess.run(
+        process = subprocess.run(
             ["bash", "-o", "pipefail", "-c", f"curl -sSfL {url} | sha256sum"],
             capture_output=True,
             text=True,
             check=True,
         )
         content = hub.repositories["org/model"].commits[commit][name]
-        assert ended.stdout.split()[0] == hub.sha256(content)
-    return time.perf_counter() - started
+        assert process.stdout.split()[0] == hub.sha256(content)
+    return time.perf_counter() - start_s
 
 
 @pytest.mark.skipif(not shutil.which("curl"), reason="the peer is curl")

@@ -46,15 +46,15 @@ print(json.dumps(tokens[0, 0].tolist()))
 def answer_s(program: str, model: Path, picture: Path) -> float:
     """Seconds until a new process has given its answer."""
     environment = {**os.environ, "DINO_MODEL_ID": str(model)}
-    started = time.perf_counter()
-    ended = subprocess.run(
+    start_s = time.perf_counter()
+    process = subprocess.run(
         [sys.executable, "-c", program, str(model), str(picture)],
         env=environment,
         capture_output=True,
         check=True,
     )
-    took_s = time.perf_counter() - started
-    assert len(json.loads(ended.stdout)) == 384
+    took_s = time.perf_counter() - start_s
+    assert len(json.loads(process.stdout)) == 384
     return took_s
 
 
@@ -63,13 +63,13 @@ def test_handler__from_the_start_of_a_process(tmp_path: Path, monkeypatch):
     write_sample(model, "dinov2", dim=384, layers=12, heads=6, native_px=518)
     picture.write_bytes(draw_photo(0, width=640, height=480))
     monkeypatch.setenv("HF_HOME", str(home))
-    took: dict[str, list[float]] = {"by hand": [], "first start": [], "later start": []}
+    seconds: dict[str, list[float]] = {"by hand": [], "first start": [], "later start": []}
     answer_s(BY_HAND, model, picture)  # files that both read are in memory now
     for _ in range(ROUNDS):
         shutil.rmtree(home, ignore_errors=True)
-        for name, program in zip(took, (BY_HAND, OURS, OURS), strict=True):
-            took[name].append(answer_s(program, model, picture))
-    medians = {name: float(np.median(each)) for name, each in took.items()}
+        for name, program in zip(seconds, (BY_HAND, OURS, OURS), strict=True):
+            seconds[name].append(answer_s(program, model, picture))
+    medians = {name: float(np.median(each)) for name, each in seconds.items()}
     print()
     for name, median in medians.items():
         print(f"{name}: {median:.1f} s, {median / medians['by hand']:.2f} × by hand")

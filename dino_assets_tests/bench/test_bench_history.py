@@ -78,9 +78,9 @@ class Project:
 
         @contextmanager
         def timed(step: str) -> Iterator[None]:
-            started = time.perf_counter()
+            start_s = time.perf_counter()
             yield
-            steps[step] = time.perf_counter() - started
+            steps[step] = time.perf_counter() - start_s
 
         with timed("register"):
             drop, _ = register_drop(bench.store, name, source=str(folder), root=self.root)
@@ -103,8 +103,8 @@ class Project:
             )
             assert commit(bench.store, draft).manifest.rows == 1
         with timed("drift"):
-            of_drop = open_table(bench.store, "embeddings", space=bench.space, drops=[name])
-            assert compare_embedded({name: of_drop})
+            table = open_table(bench.store, "embeddings", space=bench.space, drops=[name])
+            assert compare_embedded({name: table})
         return steps
 
 
@@ -117,17 +117,17 @@ def test_ingest__does_not_depend_on_history(
     }
     for project in projects.values():
         project.ingest(0)  # the model is converted and judged, the digests are written
-    taken: dict[int, list[dict[str, float]]] = {SHORT: [], LONG: []}
+    step_seconds: dict[int, list[dict[str, float]]] = {SHORT: [], LONG: []}
     for seed in range(1, ROUNDS + 1):
         for drops, project in projects.items():
-            taken[drops].append(project.ingest(seed))
-    for step in taken[SHORT][0]:
-        medians = [1e3 * statistics.median(s[step] for s in taken[n]) for n in (SHORT, LONG)]
+            step_seconds[drops].append(project.ingest(seed))
+    for step in step_seconds[SHORT][0]:
+        medians = [1e3 * statistics.median(s[step] for s in step_seconds[n]) for n in (SHORT, LONG)]
         print(f"{step}: {medians[0]:.0f} ms after {SHORT} drops, {medians[1]:.0f} after {LONG:,}")
     for name, average in (("mean", statistics.mean), ("median", statistics.median)):
-        short, long = (average(sum(s.values()) for s in taken[n]) for n in (SHORT, LONG))
-        print(f"ingest, {name}: {short:.3f} s after {SHORT} drops, {long:.3f} after {LONG:,}")
-    assert long <= LIMIT_RATIO * short
+        short_s, long_s = (average(sum(s.values()) for s in step_seconds[n]) for n in (SHORT, LONG))
+        print(f"ingest, {name}: {short_s:.3f} s after {SHORT} drops, {long_s:.3f} after {LONG:,}")
+    assert long_s <= LIMIT_RATIO * short_s
 
 
 @pytest.fixture(scope="module")
@@ -169,9 +169,9 @@ def test_readers_of_all_drops__are_done_in_seconds(history: Path, settings: Stor
     def list_drops() -> int:
         store = open_store(settings)
         with ThreadPoolExecutor(1) as pool:  # as the command does
-            finding = pool.submit(find_drops, store)
+            future = pool.submit(find_drops, store)
             describe = describe_drops(store)
-            drops = finding.result()
+            drops = future.result()
         return len([list(map(str, describe(drop))) for drop in drops.values()])
 
     def tick() -> int:
@@ -193,9 +193,9 @@ def test_readers_of_all_drops__are_done_in_seconds(history: Path, settings: Stor
         return len(open_table(open_store(settings), "tiles").manifests)
 
     def measure(read: Callable[[], int]) -> float:
-        started = time.perf_counter()
+        start_s = time.perf_counter()
         assert read() == LONGEST
-        return time.perf_counter() - started
+        return time.perf_counter() - start_s
 
     readers = {
         "listing": list_drops,
@@ -205,10 +205,10 @@ def test_readers_of_all_drops__are_done_in_seconds(history: Path, settings: Stor
         "fan-in": fan_in,
     }
     print(f"without digests: listing {measure(list_drops):.1f} s")
-    slow = {}
+    slow_readers = {}
     for name, read in readers.items():
         seconds = min(measure(read) for _ in range(3))
         print(f"{name}: {seconds:.2f} s")
         if seconds > LIMIT_S:
-            slow[name] = seconds
-    assert not slow
+            slow_readers[name] = seconds
+    assert not slow_readers

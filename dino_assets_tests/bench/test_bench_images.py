@@ -35,9 +35,9 @@ def read_with_pillow(data: bytes) -> np.ndarray:
 
 
 def seconds(call: Callable[[], object]) -> float:
-    started = time.perf_counter()
+    start_s = time.perf_counter()
     call()
-    return time.perf_counter() - started
+    return time.perf_counter() - start_s
 
 
 READERS: dict[str, Callable[[bytes], np.ndarray]] = {
@@ -49,12 +49,12 @@ READERS: dict[str, Callable[[bytes], np.ndarray]] = {
 def time_decoding(reader: str, paths: list[str]) -> float:
     """Median CPU seconds of one decode: what a process of its own does, when it does nothing else."""
     files = [Path(path).read_bytes() for path in paths]
-    spent = []
+    cpu_s = []
     for number in range(DECODES):
-        started = time.process_time()
+        start_s = time.process_time()
         READERS[reader](files[number % len(files)])
-        spent.append(time.process_time() - started)
-    return statistics.median(spent)
+        cpu_s.append(time.process_time() - start_s)
+    return statistics.median(cpu_s)
 
 
 def test_decode_image__against_pillow(tmp_path):
@@ -68,13 +68,13 @@ def test_decode_image__against_pillow(tmp_path):
     assert (decode_image(data) == read_with_pillow(data)).all()
     rounds: dict[str, list[float]] = {reader: [] for reader in READERS}
     for _ in range(PROCESSES):
-        for reader, spent in rounds.items():
+        for reader, cpu_s in rounds.items():
             with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-                spent.append(process.submit(time_decoding, reader, paths).result())
-    figures = {f"{reader}_cpu_s": statistics.median(spent) for reader, spent in rounds.items()}
+                cpu_s.append(process.submit(time_decoding, reader, paths).result())
+    figures = {f"{reader}_cpu_s": statistics.median(cpu_s) for reader, cpu_s in rounds.items()}
     ratio = figures["pillow_cpu_s"] / figures["ours_cpu_s"]
-    shown = {name: round(each, 4) for name, each in figures.items()}
-    print(json.dumps({"decode 20 MP": shown, "ratio": round(ratio, 2)}))
+    rounded_figures = {name: round(each, 4) for name, each in figures.items()}
+    print(json.dumps({"decode 20 MP": rounded_figures, "ratio": round(ratio, 2)}))
     assert ratio >= FASTER_ALONE
 
 
@@ -97,8 +97,8 @@ def test_inspect_decode_score__against_a_plain_loop():
             peers.append(seconds(lambda: [look_at_plainly(data) for data in files]))
             ours.append(seconds(lambda: list(pool.map(look_at, files))))
     peer, own = statistics.median(peers), statistics.median(ours)
-    for name, spent in (("plain pillow", peer), (f"hash, decode, score, {THREADS} threads", own)):
-        rates = {"files_per_s": round(FILES / spent, 1), "mb_per_s": round(megabytes / spent, 1)}
+    for name, time_s in (("plain pillow", peer), (f"hash, decode, score, {THREADS} threads", own)):
+        rates = {"files_per_s": round(FILES / time_s, 1), "mb_per_s": round(megabytes / time_s, 1)}
         print(json.dumps({"what": name, **rates}))
     print(json.dumps({"ratio": round(peer / own, 2)}))
     assert peer / own >= FASTER_AHEAD
@@ -107,23 +107,34 @@ def test_inspect_decode_score__against_a_plain_loop():
 def test_score_pixels__milliseconds():
     data = draw_photo(0)
     pixels = decode_image(data)
-    spent = statistics.median(seconds(lambda: score_pixels(pixels)) for _ in range(ROUNDS))
-    decoding = statistics.median(seconds(lambda: decode_image(data)) for _ in range(ROUNDS))
-    print(json.dumps({"score_ms": round(spent * 1e3, 1), "decode_ms": round(decoding * 1e3, 1)}))
-    assert spent < decoding
+    score_s = statistics.median(seconds(lambda: score_pixels(pixels)) for _ in range(ROUNDS))
+    decode_s = statistics.median(seconds(lambda: decode_image(data)) for _ in range(ROUNDS))
+    print(json.dumps({"score_ms": round(score_s * 1e3, 1), "decode_ms": round(decode_s * 1e3, 1)}))
+    assert score_s < decode_s
 
 
 def test_find_near_duplicates__20_000_pictures():
     rng = np.random.default_rng(0)
     looks = rng.integers(0, 256, (20_000, 32), dtype=np.uint8)
-    same, spread = np.repeat(looks[:1], 20_000, axis=0), rng.uniform(0, 5000, (20_000, 3))
-    nowhere, reach = np.full((20_000, 3), np.nan), np.full(20_000, 5.0)
+    same_looks, spread_places = (
+        np.repeat(looks[:1], 20_000, axis=0),
+        rng.uniform(0, 5000, (20_000, 3)),
+    )
+    no_places, reach = np.full((20_000, 3), np.nan), np.full(20_000, 5.0)
 
     def spent(looks: np.ndarray, places: np.ndarray) -> float:
         call = lambda: find_near_duplicates(looks, places_m=places, reach_m=reach)  # noqa: E731
         return seconds(call)
 
-    apart, hovering, rows = spent(looks, spread), spent(same, nowhere), spent(same, spread)
-    named = {"apart": apart, "hovering": hovering, "all alike, elsewhere": rows}
-    print(json.dumps({"20k looks_s": {name: round(each, 2) for name, each in named.items()}}))
-    assert hovering < rows  # who has found one is compared no more
+    apart_s, hovering_s, rows_s = (
+        spent(looks, spread_places),
+        spent(same_looks, no_places),
+        spent(same_looks, spread_places),
+    )
+    seconds_by_case = {"apart": apart_s, "hovering": hovering_s, "all alike, elsewhere": rows_s}
+    print(
+        json.dumps(
+            {"20k looks_s": {name: round(each, 2) for name, each in seconds_by_case.items()}}
+        )
+    )
+    assert hovering_s < rows_s  # who has found one is compared no more

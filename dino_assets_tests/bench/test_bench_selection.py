@@ -15,14 +15,14 @@ from dino_assets.selections.rounds import RoundSettings
 from dino_assets_tests.bench.label_value import Case, compare, measure, read_cases
 
 FEATURES = Path(os.environ.get("DINO_BENCH_FEATURES", "../shared/features/aerial-1400.npz"))
-HERE = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[2]
 SEEDS = 20
 
 
 def cpu_s(work: Callable[[], object]) -> float:
-    started = time.process_time()
+    start_s = time.process_time()
     work()
-    return time.process_time() - started
+    return time.process_time() - start_s
 
 
 def pick_by_products(points: np.ndarray, count: int) -> None:
@@ -42,9 +42,9 @@ def test_walk_farthest__speed_on_one_core(count: int, least: float):
     centres = 1.5 * rng.normal(size=(200, 768)).astype(np.float32)
     points = rng.normal(size=(100_000, 768)).astype(np.float32)
     points = scale_to_unit(points + centres[rng.integers(0, 200, len(points))])
-    tried = 50
+    picks = 50
     with threadpool_limits(1):
-        peer = cpu_s(lambda: pick_by_products(points, tried)) / tried * count
+        peer = cpu_s(lambda: pick_by_products(points, picks)) / picks * count
         ours = cpu_s(lambda: walk_farthest(points, count, chosen=np.empty(0, np.int64)))
     print(f"\n{count} of 100,000 × 768: {ours:.1f} CPU-s, a product per pick {peer:.1f}")
     print(f"{peer / ours:.1f} times as fast")
@@ -53,7 +53,7 @@ def test_walk_farthest__speed_on_one_core(count: int, least: float):
 
 @pytest.fixture(scope="module")
 def cases() -> dict[str, Case]:
-    file = HERE / FEATURES
+    file = REPOSITORY / FEATURES
     if not file.is_file():
         pytest.skip(f"{FEATURES} is missing: DINO_BENCH_FEATURES names it")
     return {case.name: case for case in read_cases(str(file))}
@@ -73,7 +73,7 @@ def cases() -> dict[str, Case]:
 def test_default_strategy__worth_over_random(cases, name: str, budget: int, least: float):
     default = RoundSettings().strategy
     random = measure(cases[name], "random", budget, SEEDS)
-    more, half = compare(measure(cases[name], default, budget, SEEDS), random)
-    print(f"\n{default}, {name}, {budget} labels: {more:+.1f} ± {half:.1f} points over random")
-    assert more >= least
-    assert more - half > 0
+    gain, margin = compare(measure(cases[name], default, budget, SEEDS), random)
+    print(f"\n{default}, {name}, {budget} labels: {gain:+.1f} ± {margin:.1f} points over random")
+    assert gain >= least
+    assert gain - margin > 0

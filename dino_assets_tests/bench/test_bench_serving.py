@@ -48,50 +48,50 @@ def served(tmp_path: Path, monkeypatch) -> Iterator[tuple[str, int]]:
 def test_serving__under_a_flood(served):
     url, pid = served
     pictures = draw_mix()
-    stopping, seen = threading.Event(), []
-    watching = threading.Thread(target=lambda: seen.append(watch(url, pid, stopping)))
-    watching.start()
-    asking = subprocess.Popen(
+    stopping, records = threading.Event(), []
+    watcher = threading.Thread(target=lambda: records.append(watch(url, pid, stopping)))
+    watcher.start()
+    health_process = subprocess.Popen(
         [sys.executable, "-m", "dino_assets_tests.bench.serving_flood", url, str(SECONDS)],
         stdout=subprocess.PIPE,
         cwd=REPOSITORY,
     )
     answers = Flood(url, [pictures] * 32, seconds=SECONDS, seed=0).wait()
-    looks = np.array(json.loads(asking.communicate()[0]))
+    health_answers = np.array(json.loads(health_process.communicate()[0]))
     stopping.set()
-    watching.join()
-    health = looks[:, 1]
+    watcher.join()
+    health = health_answers[:, 1]
     if file := os.environ.get("SERVING_BENCH_NPZ"):
-        np.savez(file, answers=looks, watched=np.array(seen[0].rows))
-    times, _, _, rss = np.array(seen[0].rows).T
+        np.savez(file, answers=health_answers, watched=np.array(records[0].rows))
+    times, _, _, rss = np.array(records[0].rows).T
     # What two photographs of 20 MP at once take comes and goes; what grows is higher in the end.
     first, second = np.array_split(rss, 2)
     growth = second.max() - first.max()
-    odd = [each for each in answers if is_odd(each)]
-    refusals = [each for each in answers if each.is_refusal and each not in odd]
+    odd_answers = [each for each in answers if is_odd(each)]
+    refusals = [each for each in answers if each.is_refusal and each not in odd_answers]
     returns = [each.status == 200 for each in answers if each.is_return]
-    shares = np.array(judge_refusals(refusals, seen[0]))
-    right = float(((shares >= 0.5) & (shares <= 2)).mean())
+    shares = np.array(judge_refusals(refusals, records[0]))
+    right_share = float(((shares >= 0.5) & (shares <= 2)).mean())
     p50, p99 = np.percentile(health, [50, 99])
     print(
         f"\n\n{len(health)} × /health: p50 {p50 * 1e3:.1f} ms, p99 {p99 * 1e3:.1f} ms, most "
         f"{health.max() * 1e3:.1f} ms\nmemory: at most {first.max():.0f} MB in the first half, "
         f"{growth:+.0f} MB in the second\n{len(refusals)} refusals, {len(shares)} of them "
-        f"judged: {right:.1%} right within a factor of 2 (median {np.median(shares):.2f}); "
+        f"judged: {right_share:.1%} right within a factor of 2 (median {np.median(shares):.2f}); "
         f"{np.mean(returns):.1%} of {len(returns)} that came back in time were taken"
     )
     for tiles in sorted({each.tiles for each in answers if each.status == 200}):
-        took = [each.took_s for each in answers if each.status == 200 and each.tiles == tiles]
+        seconds = [each.took_s for each in answers if each.status == 200 and each.tiles == tiles]
         print(
-            f"{len(took)} pictures of {tiles} tiles: p50 {np.median(took):.2f} s, most {max(took):.2f} s"
+            f"{len(seconds)} pictures of {tiles} tiles: p50 {np.median(seconds):.2f} s, most {max(seconds):.2f} s"
         )
     minutes = [
         rss[(times - times[0]) // 60 == m] for m in range(int((times[-1] - times[0]) // 60) + 1)
     ]
     print("MB by minute:", " ".join(f"{m.min():.0f}…{m.max():.0f}" for m in minutes if len(m)))
-    assert not odd
+    assert not odd_answers
     assert len(refusals) >= 20
-    assert right >= RIGHT_SHARE
+    assert right_share >= RIGHT_SHARE
     assert growth <= GROWTH_MB
     assert p99 <= HEALTH_P99_S
     assert health.max() <= HEALTH_MOST_S

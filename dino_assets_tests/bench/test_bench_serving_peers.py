@@ -110,38 +110,38 @@ class Results:
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
-    place, found = Place(tmp_path_factory.mktemp("peers"), SIZE), Results()
+    place, run_results = Place(tmp_path_factory.mktemp("peers"), SIZE), Results()
     place.write_weights()
     picture, mixed = draw_one_tile(), draw_mixed()
     (place.root / "one.jpg").write_bytes(picture.data)
     try:
         packages = install_litserve(place.root / "packages")
     except (CalledProcessError, TimeoutExpired, OSError) as err:
-        found.no_litserve = f"LitServe cannot be installed here: {err}"
-    with ExitStack() as leaving:
-        machine = leaving.enter_context(measure_engine(place, place.root / "one.jpg"))
-        found.engine = machine.engine
-        serving = {OURS: serve_ours(place)}
-        if not found.no_litserve:
-            serving[BY_WORKERS] = serve_litserve(place, packages, workers=CPUS, batch=1)
-            serving[BY_BATCHES] = serve_litserve(place, packages, workers=1, batch=8)
-        serving[PROGRAM] = serve_documents(place)
-        peers = {name: leaving.enter_context(each) for name, each in serving.items()}
+        run_results.no_litserve = f"LitServe cannot be installed here: {err}"
+    with ExitStack() as stack:
+        machine = stack.enter_context(measure_engine(place, place.root / "one.jpg"))
+        run_results.engine = machine.engine
+        services = {OURS: serve_ours(place)}
+        if not run_results.no_litserve:
+            services[BY_WORKERS] = serve_litserve(place, packages, workers=CPUS, batch=1)
+            services[BY_BATCHES] = serve_litserve(place, packages, workers=1, batch=8)
+        services[PROGRAM] = serve_documents(place)
+        peers = {name: stack.enter_context(each) for name, each in services.items()}
         for name, peer in peers.items():
-            found.services[name] = Measured()
+            run_results.services[name] = Measured()
             warm_up(peer, picture)
         for clients, turn in itertools.product(CLIENTS, range(ROUNDS)):
-            found.machine.append(machine.measure())
+            run_results.machine.append(machine.measure())
             names = deque(peers)
             names.rotate(turn)
             for name in names:
-                measured = found.services[name]
+                measured = run_results.services[name]
                 measure_rates(peers[name], picture, measured, clients=clients, seconds=SECONDS)
-        found.repeats_s = measure_repeats(peers[OURS], picture)
+        run_results.repeats_s = measure_repeats(peers[OURS], picture)
         for name in [name for name in peers if name != PROGRAM]:
-            measure_mixed(peers[name], mixed, found.services[name], seconds=MIXED_S)
-    print(f"\n\n{describe(found)}")
-    return found
+            measure_mixed(peers[name], mixed, run_results.services[name], seconds=MIXED_S)
+    print(f"\n\n{describe(run_results)}")
+    return run_results
 
 
 def describe(found: Results) -> str:

@@ -57,19 +57,19 @@ def card(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def walk(folder: Path, *, with_status: bool) -> list[tuple[str, int, int]]:
     """The peer: each file's name, and with its status its size and time."""
-    found = []
-    waiting = [os.fspath(folder)]
-    while waiting:
-        with os.scandir(waiting.pop()) as scan:
+    entries = []
+    folders = [os.fspath(folder)]
+    while folders:
+        with os.scandir(folders.pop()) as scan:
             for item in scan:
                 if item.is_dir(follow_symlinks=False):
-                    waiting.append(item.path)
+                    folders.append(item.path)
                 elif with_status:
                     status = item.stat(follow_symlinks=False)
-                    found.append((item.path, status.st_size, status.st_mtime_ns))
+                    entries.append((item.path, status.st_size, status.st_mtime_ns))
                 else:
-                    found.append((item.path, 0, 0))
-    return found
+                    entries.append((item.path, 0, 0))
+    return entries
 
 
 def test_folder__keeps_up_with_scandir(card: Path):
@@ -81,13 +81,13 @@ def test_folder__keeps_up_with_scandir(card: Path):
             ("walk", lambda: walk(card, with_status=True)),
             ("entries", source.entries),
         ):
-            started = time.perf_counter()
-            found = call()
-            times[name].append(time.perf_counter() - started)
-            assert len(found) == FILES
-        started = time.perf_counter()
-        fingerprint(found)
-        times["fingerprint"].append(time.perf_counter() - started)
+            start_s = time.perf_counter()
+            entries = call()
+            times[name].append(time.perf_counter() - start_s)
+            assert len(entries) == FILES
+        start_s = time.perf_counter()
+        fingerprint(entries)
+        times["fingerprint"].append(time.perf_counter() - start_s)
     best = {name: min(values) for name, values in times.items()}
     print(
         f"\n{FILES:,} files: scandir walk with size and time {best['walk']:.3f} s, names alone "
@@ -100,33 +100,35 @@ def test_folder__keeps_up_with_scandir(card: Path):
 
 def peak_mb(folder: Path) -> tuple[int, float]:
     command = [sys.executable, "-c", PEAK, str(folder)]
-    ended = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
-    count, peak = json.loads(ended.stdout)
+    process = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
+    count, peak = json.loads(process.stdout)
     return count, peak
 
 
 def test_folder__memory(card: Path, tmp_path: Path):
-    small = peak_mb(write_card(tmp_path / "card", FILES // 10))
-    large = peak_mb(card)
-    assert (small[0], large[0]) == (FILES // 10, FILES)
-    print(f"\npeak {small[1]:.0f} MB at {small[0]:,} files, {large[1]:.0f} MB at {large[0]:,}")
-    assert large[1] - small[1] <= LIMIT_MB
+    small_peak = peak_mb(write_card(tmp_path / "card", FILES // 10))
+    large_peak = peak_mb(card)
+    assert (small_peak[0], large_peak[0]) == (FILES // 10, FILES)
+    print(
+        f"\npeak {small_peak[1]:.0f} MB at {small_peak[0]:,} files, {large_peak[1]:.0f} MB at {large_peak[0]:,}"
+    )
+    assert large_peak[1] - small_peak[1] <= LIMIT_MB
 
 
 def test_names__a_hundred_thousand():
     paths = [card_path(number) for number in range(FILES)]
     raws = [path[:-3] + "dng" for path in paths]
-    took = {}
+    seconds = {}
     for name, call in (
         ("find_gaps", lambda: find_gaps(paths, raws)),
         ("find_raw_twins", lambda: find_raw_twins(paths + raws)),
         ("is_photo_name", lambda: [is_photo_name(path) for path in paths]),
     ):
-        started = time.perf_counter()
+        start_s = time.perf_counter()
         call()
-        took[name] = time.perf_counter() - started
-    print(f"\n{FILES:,} names:", ", ".join(f"{name} {s:.2f} s" for name, s in took.items()))
-    assert max(took.values()) <= NAMES_S
+        seconds[name] = time.perf_counter() - start_s
+    print(f"\n{FILES:,} names:", ", ".join(f"{name} {s:.2f} s" for name, s in seconds.items()))
+    assert max(seconds.values()) <= NAMES_S
 
 
 LIST_BUCKET = """
@@ -172,9 +174,9 @@ server.stop()
 
 def test_bucket__list_requests():
     command = [sys.executable, "-c", LIST_BUCKET, str(FILES)]
-    ended = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
-    assert ended.returncode == 0, ended.stderr[-2000:]
-    count, lists, requests, took = json.loads(ended.stdout.splitlines()[-1])
-    print(f"\n{count:,} objects: {lists} LIST of {requests} requests, {took:.1f} s (moto)")
+    process = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr[-2000:]
+    count, lists, requests, list_s = json.loads(process.stdout.splitlines()[-1])
+    print(f"\n{count:,} objects: {lists} LIST of {requests} requests, {list_s:.1f} s (moto)")
     assert count == FILES
     assert 0 < lists == requests <= LIMIT_LISTS

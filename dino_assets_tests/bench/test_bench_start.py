@@ -30,9 +30,9 @@ LIMITS = {
 
 
 def run_s(*command: str) -> float:
-    started = time.perf_counter()
+    start_s = time.perf_counter()
     subprocess.run([sys.executable, *command], check=True, capture_output=True)
-    return time.perf_counter() - started
+    return time.perf_counter() - start_s
 
 
 def test_start__commands_against_what_they_would_import(project: Path, monkeypatch):
@@ -43,14 +43,14 @@ def test_start__commands_against_what_they_would_import(project: Path, monkeypat
     (project / "card" / "a.jpg").write_bytes(photo_bytes(640, 480))
     commands = {arguments: ("-m", "dino_assets.cli", *arguments) for arguments in LIMITS}
     peers = {code: ("-c", code) for code in (DAGSTER, NETWORKS)}
-    both = {**peers, **commands}
-    for command in both.values():  # the engine is converted and judged, files are read once
+    programs = {**peers, **commands}
+    for command in programs.values():  # the engine is converted and judged, files are read once
         run_s(*command)
-    took: dict[object, list[float]] = {name: [] for name in both}
+    seconds: dict[object, list[float]] = {name: [] for name in programs}
     for _ in range(ROUNDS):
-        for name, command in both.items():
-            took[name].append(run_s(*command))
-    medians = {name: statistics.median(each) for name, each in took.items()}
+        for name, command in programs.items():
+            seconds[name].append(run_s(*command))
+    medians = {name: statistics.median(each) for name, each in seconds.items()}
     print()
     for peer in peers:
         print(f"`{peer}`: {medians[peer]:.2f} s")

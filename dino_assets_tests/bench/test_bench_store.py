@@ -71,22 +71,22 @@ print(json.dumps(said))
 
 
 def run(body: str, folder: Path) -> dict:
-    ended = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", AROUND.replace("{body}", body), str(folder)],
         cwd=PROJECT,
         capture_output=True,
         text=True,
         check=True,
     )
-    return json.loads(ended.stdout)
+    return json.loads(process.stdout)
 
 
 def test_commit_and_read__a_million_vectors_in_bounded_memory(tmp_path: Path):
     for verb, body in (("write", WRITE), ("read", READ)):
-        said = run(body, tmp_path)
-        print(f"{verb}: {said}")
-        assert said["rows"] == ROWS
-        assert said["peak_mb"] <= LIMIT_MB
+        figures = run(body, tmp_path)
+        print(f"{verb}: {figures}")
+        assert figures["rows"] == ROWS
+        assert figures["peak_mb"] <= LIMIT_MB
 
 
 COMMITS, FILES, FILE_BYTES, PHOTOS = 20, 30, 40_000, 12
@@ -126,19 +126,22 @@ def test_commit__what_it_costs_to_outlast_a_power_cut(tmp_path: Path):
     drops: dict[str, list[float]] = {name: [] for name in kinds}
     for n in range(COMMITS):
         for name, store in stores.items():
-            started = time.perf_counter()
+            start_s = time.perf_counter()
             commit(store, round_draft(n))
-            commits[name].append(time.perf_counter() - started)
+            commits[name].append(time.perf_counter() - start_s)
     for n in range(3):
         for name, store in stores.items():
             drop = Drop(f"flight-{n}", str(source), "f", f"flight-{n}")
-            started = time.perf_counter()
+            start_s = time.perf_counter()
             commit(store, draft_images(drop, FolderSource(source, shown="card"), threads=2))
-            drops[name].append(time.perf_counter() - started)
-    for what, taken in ((f"{FILES} files and a table", commits), (f"{PHOTOS} photographs", drops)):
-        without, with_it = (statistics.median(taken[name]) for name in kinds)
+            drops[name].append(time.perf_counter() - start_s)
+    for title, seconds in (
+        (f"{FILES} files and a table", commits),
+        (f"{PHOTOS} photographs", drops),
+    ):
+        without, with_it = (statistics.median(seconds[name]) for name in kinds)
         print(
-            f"commit of {what}: {1e3 * without:.1f} ms without, {1e3 * with_it:.1f} ms with; "
+            f"commit of {title}: {1e3 * without:.1f} ms without, {1e3 * with_it:.1f} ms with; "
             f"{with_it / without:.2f} times"
         )
     assert with_it <= MOST_OF_A_DROP * without

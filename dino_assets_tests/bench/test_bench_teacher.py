@@ -32,19 +32,21 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize("size", SIZES)
 def test_teacher__against_plain_transformers(folder: Path, size: str, side: int):
-    given = {
+    options = {
         "size": size,
         "side": side,
         "batch": SIZES[size].batches[SIDES.index(side)],
         "weights": folder / size,
     }
-    rates = run_child("teacher_loops", folder, job="rates", **given)
+    rates = run_child("teacher_loops", folder, job="rates", **options)
     memory = {
-        loop: run_child("teacher_loops", folder, job="memory", loop=loop, **given)["peak_mb"]
+        loop: run_child("teacher_loops", folder, job="memory", loop=loop, **options)["peak_mb"]
         for loop in LOOPS
     }
     flags = read_flags()
-    print(f"\n\nDINOv3 ViT-{size}/16 at {side} px, batches of {given['batch']}; {' '.join(flags)}")
+    print(
+        f"\n\nDINOv3 ViT-{size}/16 at {side} px, batches of {options['batch']}; {' '.join(flags)}"
+    )
     for loop in LOOPS:
         ratio = rates["ratios"].get(loop, 1.0)
         print(

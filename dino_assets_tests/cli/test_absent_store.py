@@ -49,8 +49,8 @@ def test_drops_list__no_store(absent, capsys):
 
 def test_rounds__no_store(absent, capsys):
     assert main(["rounds"]) == 0
-    shown = capsys.readouterr().out
-    assert f"no rounds yet. There is no store {absent.name!r} yet" in shown
+    printed = capsys.readouterr().out
+    assert f"no rounds yet. There is no store {absent.name!r} yet" in printed
     assert main(["rounds", "--json"]) == 0
     assert capsys.readouterr().out == "[]\n"
 
@@ -82,11 +82,11 @@ def test_run__unknown_drop_creates_no_store(absent, refuse):
 
 def test_open_store__folder_is_created_by_the_first_put(project):
     settings = load_settings().storage
-    one, other = open_store(settings), open_store(settings)
-    assert list(one.list()) == []
-    assert not one.is_there
-    one.put("a", b"1")
+    first_store, second_store = open_store(settings), open_store(settings)
+    assert list(first_store.list()) == []
+    assert not first_store.is_there
+    first_store.put("a", b"1")
     # Another process may have created it meanwhile.
-    assert other.is_there
-    assert other.get("a") == b"1"
+    assert second_store.is_there
+    assert second_store.get("a") == b"1"
     assert (project / "data").is_dir()

@@ -33,13 +33,13 @@ def list_files(folder):
 
 
 def test_attention__into_the_folder_out_by_default(card, capsys):
-    before = list_files(card)
+    files_before = list_files(card)
     assert main(["attention", "card/a.jpg"]) == 0
     printed = capsys.readouterr()
     assert printed.out.startswith("card/a.jpg: out/a.jpg.attention.png (")
     with Image.open("out/a.jpg.attention.png") as picture:
         assert picture.width > 1000
-    assert list_files(card) == before
+    assert list_files(card) == files_before
 
 
 @pytest.mark.parametrize(
@@ -97,14 +97,14 @@ def test_attention__the_rest_is_written_when_one_fails(card, capsys):
 
 def test_attention__json_is_all_of_stdout(card, capsys):
     assert main(["attention", "card/a.jpg", "card/broken.jpg", "-o", "made", "--json"]) == 1
-    made, failed = json.loads(capsys.readouterr().out)
-    assert made["inputs"] == ["card/a.jpg"]
-    assert made["output"] == "made/a.jpg.attention.png"
-    assert made["images"][0]["columns"] == 20
-    assert (made["layer"], made["layers"], made["head"]) == (1, 2, None)
-    assert made["caveat"] == CAVEAT
-    assert failed["inputs"] == ["card/broken.jpg"]
-    assert failed["error"] == "UnusableImageError"
+    record, failure = json.loads(capsys.readouterr().out)
+    assert record["inputs"] == ["card/a.jpg"]
+    assert record["output"] == "made/a.jpg.attention.png"
+    assert record["images"][0]["columns"] == 20
+    assert (record["layer"], record["layers"], record["head"]) == (1, 2, None)
+    assert record["caveat"] == CAVEAT
+    assert failure["inputs"] == ["card/broken.jpg"]
+    assert failure["error"] == "UnusableImageError"
 
 
 def test_attention__pca_of_the_readable_photographs(card, capsys):
@@ -158,9 +158,9 @@ def test_attention__debias_with_photographs_of_a_folder(card, capsys):
     ],
 )
 def test_attention__refusals_write_nothing(card, refuse, flags, kind):
-    before = list_files(card.parent)
+    files_before = list_files(card.parent)
     refuse(kind, "attention", "card/a.jpg", *flags)
-    assert list_files(card.parent) == before
+    assert list_files(card.parent) == files_before
 
 
 @pytest.mark.parametrize(
@@ -188,8 +188,8 @@ def test_attention__wrong_usage(card, flags, capsys):
 def test_plan_jobs__unique_file_names(tmp_path, images, names):
     jobs = plan_jobs(images, str(tmp_path), ending=".v", joins=False)
     assert [job.images for job in jobs] == [(image,) for image in images]
-    planned = [job.target.name for job in jobs]
-    assert len(set(planned)) == len(planned)
+    target_names = [job.target.name for job in jobs]
+    assert len(set(target_names)) == len(target_names)
     if images[0] != images[-1]:
-        assert planned == names
+        assert target_names == names
     assert all(job.target.parent == tmp_path for job in jobs)

@@ -36,8 +36,8 @@ def arguments(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a ü.jpg").write_bytes(photo_bytes(16, 16))
     (tmp_path / "key").write_text("0123456789abcdef\n")
-    given = ["--seconds", "1", "--clients", "1,3", "--picture", "a ü.jpg", "--key", "@key"]
-    return ["bench-serve", url, *given]
+    options = ["--seconds", "1", "--clients", "1,3", "--picture", "a ü.jpg", "--key", "@key"]
+    return ["bench-serve", url, *options]
 
 
 def stored(folder: Path) -> set[str]:
@@ -45,10 +45,10 @@ def stored(folder: Path) -> set[str]:
 
 
 def replace(arguments: list[str], **values: str) -> list[str]:
-    changed = list(arguments)
+    new_arguments = list(arguments)
     for name, value in values.items():
-        changed[changed.index(f"--{name}") + 1] = value
-    return changed
+        new_arguments[new_arguments.index(f"--{name}") + 1] = value
+    return new_arguments
 
 
 def test_bench_serve__prints_a_table_and_deletes_its_embeddings(arguments, folder, capsys):
@@ -67,8 +67,8 @@ def test_bench_serve__json(arguments, folder, capsys):
     assert [each["clients"] for each in summary["loads"]] == [1, 3]
     assert all(each["pictures"] == each["tiles"] > 0 for each in summary["loads"])
     assert all(each["failed"] == each["refused"] == 0 for each in summary["loads"])
-    made = sum(each["pictures"] for each in summary["loads"]) + 1  # one is sent before
-    assert (summary["made"], summary["left"], summary["model"]) == (made, [], "small")
+    picture_count = sum(each["pictures"] for each in summary["loads"]) + 1  # one is sent before
+    assert (summary["made"], summary["left"], summary["model"]) == (picture_count, [], "small")
 
 
 def test_bench_serve__without_the_scope_to_delete(arguments, folder, tmp_path, capsys, url):
@@ -96,8 +96,8 @@ def test_bench_serve__a_key_that_is_refused(arguments, capsys, key, status):
 
 def test_bench_serve__a_picture_that_is_refused(arguments, folder, tmp_path, capsys):
     (tmp_path / "text.jpg").write_text("no picture")
-    at = arguments.index("--picture") + 1
-    assert main([*arguments[: at + 1], "text.jpg", *arguments[at + 1 :]]) == 1
+    index = arguments.index("--picture") + 1
+    assert main([*arguments[: index + 1], "text.jpg", *arguments[index + 1 :]]) == 1
     assert "text.jpg" in capsys.readouterr().err
     assert stored(folder) == set()  # the first picture's is deleted
 

@@ -121,9 +121,9 @@ def test_drops_list__damaged_record_does_not_hide_others(project, write_photo, c
     store().put("drops/bad.json", b"{")
     capsys.readouterr()
     assert main(["drops", "list"]) == 1
-    bad, good = capsys.readouterr().out.splitlines()
-    assert "'drops/bad.json' in store 'data' is not a valid record" in bad
-    assert good.startswith("good")
+    bad_line, good_line = capsys.readouterr().out.splitlines()
+    assert "'drops/bad.json' in store 'data' is not a valid record" in bad_line
+    assert good_line.startswith("good")
     assert main(["verify"]) == 1
     assert "drops/bad.json" in capsys.readouterr().out
 
@@ -168,8 +168,8 @@ def test_select__prints_the_round_and_its_pool(project, write_photo, instance, c
     capsys.readouterr()
 
     assert main(["select", "--strategy", "fps", "--budget", "5"]) == 0
-    first, by = capsys.readouterr().out.splitlines(), f"by {load_settings().model}"
-    assert first[0] == f"round-0001: chosen, 5 tiles of a pool of 24, from flight-1, {by}"
+    first, model_note = capsys.readouterr().out.splitlines(), f"by {load_settings().model}"
+    assert first[0] == f"round-0001: chosen, 5 tiles of a pool of 24, from flight-1, {model_note}"
     assert first[1] == "why: 4 farthest, 1 first (fps, seed 42, cls vectors)"
     meaning = first.pop(2)
     assert meaning.startswith(
@@ -197,36 +197,39 @@ def test_select__prints_the_round_and_its_pool(project, write_photo, instance, c
     capsys.readouterr()
 
     assert main(["select", "--strategy", "fps", "--budget", "5"]) == 0
-    again = capsys.readouterr().out.splitlines()
-    assert again[0] == f"round-0001: reused, 5 tiles of a pool of 24, from flight-1, {by}"
-    assert again[1:] == [first[1], meaning, *first[2:]]
+    second_lines = capsys.readouterr().out.splitlines()
+    assert (
+        second_lines[0]
+        == f"round-0001: reused, 5 tiles of a pool of 24, from flight-1, {model_note}"
+    )
+    assert second_lines[1:] == [first[1], meaning, *first[2:]]
 
     # Somebody may be labelling it, so it is not chosen again by accident.
     assert refuse(ConfigError, "select", "--strategy", "fps", "--budget", "3") == (
         "round-0001 is already chosen and stays unchanged: it was chosen with budget 5, not 3. To choose "
         "more tiles, ask for round 2. To choose this round again, add --replace.\n"
     )
-    (standing,) = find_outputs(store(), "selections", "round-0001")
-    assert standing == manifest
+    (stored_manifest,) = find_outputs(store(), "selections", "round-0001")
+    assert stored_manifest == manifest
     assert main(["select", "--strategy", "fps", "--budget", "3", "--replace"]) == 0
-    replaced = capsys.readouterr().out.splitlines()
-    assert replaced[0] == f"round-0001: chosen, 3 tiles of a pool of 24, from flight-1, {by}"
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"round-0001: chosen, 3 tiles of a pool of 24, from flight-1, {model_note}"
 
     # Too large budgets are refused before anything is stored.
     second_round = ["--round", "2", "--budget", "22", "--fps-ratio", "0.25"]
-    before = {info.key for info in store().list()}
+    keys_before = {info.key for info in store().list()}
     assert refuse(ConfigError, "select", *second_round) == (
         "budget=22 is more than the tiles left: the pool has 24 tiles, 3 of them chosen before. Ask for "
         "at most 20, or give --all (`all: true` in the asset's config) if you want that many.\n"
     )
     refuse(ConfigError, "select", "--round", "2", "--budget", "21")
-    assert {info.key for info in store().list()} == before
+    assert {info.key for info in store().list()} == keys_before
     # A smaller round is reported; repeated, the round is the same.
     for verb, options in (("chosen", ["--all"]), ("reused", [])):
         assert main(["select", *second_round, *options]) == 0
         printed = capsys.readouterr().out
         assert (
-            f"{verb}, 21 tiles of a pool of 24, of which earlier rounds chose 3, from flight-1, {by}\n"
+            f"{verb}, 21 tiles of a pool of 24, of which earlier rounds chose 3, from flight-1, {model_note}\n"
             in printed
         )
         assert printed.endswith(
@@ -304,8 +307,8 @@ def test_doctor__healthy(project, trained_dir, capsys, monkeypatch):
     assert main(["doctor"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[:2] for line in lines] == [
-        ["ok", what]
-        for what in ("python", "disk", "device", "store", "checkpoint", "instance", "drops")
+        ["ok", subject]
+        for subject in ("python", "disk", "device", "store", "checkpoint", "instance", "drops")
     ]
 
 
@@ -379,13 +382,13 @@ def test_samples_checkpoint__does_not_overwrite_a_checkpoint(project, refuse):
         text = (project / "tried" / name).read_text()
         text = text.replace("random_weights_seed", "_").replace("random weights", "")
         (project / "tried" / name).write_text(text)
-    before = {path: path.read_bytes() for path in (project / "tried").iterdir()}
-    for spoilt in (None, "preprocessor_config.json"):  # first complete, then incomplete
-        if spoilt:
-            before.pop(project / "tried" / spoilt)
-            (project / "tried" / spoilt).unlink()
+    files_before = {path: path.read_bytes() for path in (project / "tried").iterdir()}
+    for removed_name in (None, "preprocessor_config.json"):  # first complete, then incomplete
+        if removed_name:
+            files_before.pop(project / "tried" / removed_name)
+            (project / "tried" / removed_name).unlink()
         refuse(ConfigError, "samples", "checkpoint", "tried")
-        assert {path: path.read_bytes() for path in (project / "tried").iterdir()} == before
+        assert {path: path.read_bytes() for path in (project / "tried").iterdir()} == files_before
 
 
 @pytest.mark.parametrize(
@@ -455,12 +458,12 @@ def test_main__os_errors_are_explained(project, refuse):
 
 
 def test_main__wrong_usage():
-    with pytest.raises(SystemExit) as ended:
+    with pytest.raises(SystemExit) as caught:
         main(["drops"])
-    assert ended.value.code == 2
+    assert caught.value.code == 2
 
 
 def test_main__a_closed_pipe_is_no_error(project):
     command = f"{sys.executable} -m dino_assets.cli doctor | true"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
-    assert "Traceback" not in done.stderr
+    process = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert "Traceback" not in process.stderr

@@ -46,21 +46,23 @@ def test_materialize__whole_lineage_of_one_drop(drops: Path):
     home = drops.parent / "home"
     home.mkdir()
     command = ("dagster", "asset", "materialize", "-m", "dino_assets", "--select", "*")
-    done = run(*command, "--partition", "a", HOME=str(home))
-    assert done.returncode == 0, done.stderr
+    process = run(*command, "--partition", "a", HOME=str(home))
+    assert process.returncode == 0, process.stderr
     assert not [path for path in home.rglob("*") if path.is_file()]
     names = {path.name for path in drops.iterdir()}
     assert names == {"dagster.yaml", "workspace.yaml", "cards", "data", ".dagster", ".cache"}
-    listed = run("dino-assets", "drops", "list").stdout.splitlines()
-    assert listed[0].split()[:7] == ["a", "images", "1", "tiles", "24", "embeddings", "24"]
-    assert listed[1].split()[:5] == ["b", "images", "–", "tiles", "–"]
+    lines = run("dino-assets", "drops", "list").stdout.splitlines()
+    assert lines[0].split()[:7] == ["a", "images", "1", "tiles", "24", "embeddings", "24"]
+    assert lines[1].split()[:5] == ["b", "images", "–", "tiles", "–"]
     assert run("dino-assets", "verify").returncode == 0
 
 
 def test_materialize__a_failing_step_is_exit_1(drops: Path):
-    done = materialise("--select", "*", "--partition", "a", DINO_MODEL_ID="./no-such-checkpoint")
-    assert done.returncode == 1
-    assert "there is no checkpoint directory './no-such-checkpoint'" in done.stderr + done.stdout
+    process = materialise("--select", "*", "--partition", "a", DINO_MODEL_ID="./no-such-checkpoint")
+    assert process.returncode == 1
+    assert (
+        "there is no checkpoint directory './no-such-checkpoint'" in process.stderr + process.stdout
+    )
 
 
 def list_embedded(listed: list[str]) -> list[str]:
@@ -72,31 +74,31 @@ def list_embedded(listed: list[str]) -> list[str]:
 def test_materialize__a_range_with_one_bad_drop(drops: Path, write_photo):
     photo = drops / "cards" / "b" / "DCIM" / "DJI_0001.JPG"
     photo.write_text("not a picture")
-    done = materialise("--select", "*", "--partition-range", "a...c")
-    assert done.returncode == 1
-    assert "1 of 3 drops were stopped by a check" in done.stderr + done.stdout
-    listed = run("dino-assets", "drops", "list").stdout.splitlines()
-    assert list_embedded(listed) == ["24", "–", "24"]
+    process = materialise("--select", "*", "--partition-range", "a...c")
+    assert process.returncode == 1
+    assert "1 of 3 drops were stopped by a check" in process.stderr + process.stdout
+    lines = run("dino-assets", "drops", "list").stdout.splitlines()
+    assert list_embedded(lines) == ["24", "–", "24"]
     # With corrected files the range completes; finished outputs are not made again.
     write_photo(photo, 1600, 1200)
-    done = materialise("--select", "*", "--partition-range", "a...c")
-    log = done.stderr + done.stdout
-    assert done.returncode == 0, log
+    process = materialise("--select", "*", "--partition-range", "a...c")
+    log = process.stderr + process.stdout
+    assert process.returncode == 0, log
     for asset in ("images", "tiles", "embeddings"):
         assert f"{asset} - a: reused, " in log
         assert f"{asset} - b: committed, " in log
         assert f"{asset} - c: reused, " in log
     assert "selections - selections: committed, 20 rows" in log
-    listed = run("dino-assets", "drops", "list").stdout.splitlines()
-    assert list_embedded(listed) == ["24", "24", "24"]
+    lines = run("dino-assets", "drops", "list").stdout.splitlines()
+    assert list_embedded(lines) == ["24", "24", "24"]
     assert run("dino-assets", "verify").returncode == 0
 
 
 def test_materialize__log_has_the_reason_of_a_failed_check(drops: Path):
     (drops / "cards" / "b" / "DCIM" / "DJI_0001.JPG").write_text("not a picture")
-    done = materialise("--select", "*", "--partition", "b")
-    assert done.returncode == 1
-    assert "b: 0 of 1 files are usable photographs" in done.stderr + done.stdout
+    process = materialise("--select", "*", "--partition", "b")
+    assert process.returncode == 1
+    assert "b: 0 of 1 files are usable photographs" in process.stderr + process.stdout
 
 
 def test_commands__read_the_dot_env_file(drops: Path, checkpoint_dir: Path):
@@ -117,8 +119,8 @@ def test_commands__read_the_dot_env_file(drops: Path, checkpoint_dir: Path):
             "a",
         ],
     ):
-        done = subprocess.run(
+        process = subprocess.run(
             [str(BIN / command[0]), *command[1:]], env=environment, capture_output=True, text=True
         )
-        assert done.returncode == 0, done.stderr
+        assert process.returncode == 0, process.stderr
     assert (drops / "elsewhere" / "manifests" / "tiles" / "_" / "a.json").is_file()

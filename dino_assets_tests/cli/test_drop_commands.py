@@ -59,9 +59,9 @@ def test_drops_register__warns_of_equal_photographs(cards, capsys):
     assert main(command.split()) == 0
     capsys.readouterr()
     assert main(["run", "b2", "--from", "inbox/b", "--select", "images"]) == 0
-    shown = capsys.readouterr().out
-    assert "note: the same pictures are also registered as 'b'" in shown
-    assert f": {name_command()} drops retire b2\n" in shown
+    printed = capsys.readouterr().out
+    assert "note: the same pictures are also registered as 'b'" in printed
+    assert f": {name_command()} drops retire b2\n" in printed
     assert main(["run", "b2", "--select", "images"]) == 0
     assert "note: the same pictures" not in capsys.readouterr().out
 
@@ -70,8 +70,8 @@ def test_drops_register__warns_of_a_folder_without_photographs(cards, capsys, tm
     (tmp_path / "papers").mkdir()
     (tmp_path / "papers" / "plan.pdf").write_bytes(b"%PDF")
     assert main(["drops", "register", "c", "--from", str(tmp_path / "papers")]) == 0
-    _, doubt, _ = capsys.readouterr().out.splitlines()
-    assert doubt == (
+    _, note, _ = capsys.readouterr().out.splitlines()
+    assert note == (
         "note: the source has 1 file, but none with the name of a photograph, such as DJI_0001.JPG; check "
         "the path"
     )
@@ -89,13 +89,13 @@ def test_drops_register__refuses_a_source_that_contains_the_project(
 
 
 def test_drops_tag__adds_removes_and_shows(cards, capsys):
-    for arguments, shown in (
+    for arguments, sentence in (
         (["a"], "a: 2026, fire"),
         (["a", "burnt", "--remove", "2026"], "a: burnt, fire"),
         (["b"], "b: no tags"),
     ):
         assert main(["drops", "tag", *arguments]) == 0
-        assert capsys.readouterr().out == f"{shown}\n"
+        assert capsys.readouterr().out == f"{sentence}\n"
 
 
 def test_drops_list__json(cards, capsys):
@@ -105,7 +105,7 @@ def test_drops_list__json(cards, capsys):
     capsys.readouterr()
     assert main(["drops", "list", "--json"]) == 1
     a, b, bad = json.loads(capsys.readouterr().out)
-    absent = {"state": "absent", "rows": 0, "follows": ""}
+    absent_output = {"state": "absent", "rows": 0, "follows": ""}
     assert a == {
         "name": "a",
         "original_name": "a",
@@ -114,7 +114,7 @@ def test_drops_list__json(cards, capsys):
         "tags": ["2026", "fire"],
         "is_retired": False,
         "observed": "",
-        "assets": {"images": absent, "tiles": absent, "embeddings": absent},
+        "assets": {"images": absent_output, "tiles": absent_output, "embeddings": absent_output},
     }
     assert (b["name"], b["is_retired"], b["tags"]) == ("b", True, [])
     assert bad["name"] == "bad"
@@ -128,18 +128,18 @@ def test_drops_list__drops_stopped_by_a_check(cards, capsys):
     assert main(["run", "b", "--select", "images,tiles,weights"]) == 1
     capsys.readouterr()
     assert main(["drops", "list"]) == 0
-    a, b, why, where = capsys.readouterr().out.splitlines()
+    a, b, reason, advice = capsys.readouterr().out.splitlines()
     assert "failed" not in a
     assert b.startswith("b ")
     assert "images 4 (failed)  tiles –" in b
-    assert "1 of 4 files are usable photographs, 3 quarantined" in why
-    command = where.partition(f"{name_command()} ")[2]
+    assert "1 of 4 files are usable photographs, 3 quarantined" in reason
+    command = advice.partition(f"{name_command()} ")[2]
     assert main(command.split()) == 0
     assert "quarantined" in capsys.readouterr().out
     assert main(["drops", "list", "--json"]) == 0
-    of_a, of_b = json.loads(capsys.readouterr().out)
-    assert "failed" not in of_a["assets"]["images"]
-    assert "3 quarantined" in of_b["assets"]["images"]["failed"]
+    row_a, row_b = json.loads(capsys.readouterr().out)
+    assert "failed" not in row_a["assets"]["images"]
+    assert "3 quarantined" in row_b["assets"]["images"]["failed"]
 
 
 def test_drops_list__json_without_drops(project, capsys):
@@ -161,17 +161,17 @@ def test_drops__by_the_original_name(project, write_photo, checkpoint_dir, capsy
         assert capsys.readouterr().out.startswith(f"{name}: ")
     assert main(["run", original, "--select", "images"]) == 0
     capsys.readouterr()
-    for asked in (original, name):
-        assert main(["drops", "report", asked]) == 0
+    for either_name in (original, name):
+        assert main(["drops", "report", either_name]) == 0
         assert f"export images {name} --to" in capsys.readouterr().out
-        assert main(["parts", "images", asked]) == 0
+        assert main(["parts", "images", either_name]) == 0
         assert f"/parts/images/{name}/" in capsys.readouterr().out
-        assert main(["export", "images", asked, "--to", "out"]) == 0
-        assert main(["footprints", "images", asked, "--to", "out/a.geojson"]) == 0
-        assert f"drop {name!r}" in refuse(NotCommittedError, "parts", "tiles", asked)
+        assert main(["export", "images", either_name, "--to", "out"]) == 0
+        assert main(["footprints", "images", either_name, "--to", "out/a.geojson"]) == 0
+        assert f"drop {name!r}" in refuse(NotCommittedError, "parts", "tiles", either_name)
     commit(open_store(load_settings().storage), draft_weights(checkpoint_dir, "demo"))
-    for asked in (original, name):
-        sentence = refuse(NotCommittedError, "select", "--drop", asked)
+    for either_name in (original, name):
+        sentence = refuse(NotCommittedError, "select", "--drop", either_name)
         assert f"no tile of drop {name!r} is embedded" in sentence
     sentence = refuse(UnknownDropError, "drops", "retire", "Überflug Nord")
     assert "no drop 'Überflug Nord' is registered" in sentence
@@ -194,9 +194,9 @@ def test_drops__creates_nothing_outside_a_project(
     monkeypatch.delenv("DAGSTER_HOME", raising=False)
     write_photo(tmp_path / "card" / "DJI_0001.JPG")
     monkeypatch.chdir(tmp_path)
-    before = set(tmp_path.iterdir())
+    paths_before = set(tmp_path.iterdir())
     assert "there is no project in" in refuse(ConfigError, *command)
-    assert set(tmp_path.iterdir()) == before
+    assert set(tmp_path.iterdir()) == paths_before
 
 
 def test_drops_list__named_store_without_a_project(tmp_path, monkeypatch, capsys):

@@ -53,9 +53,9 @@ def test_list_drops__photographs_that_arrived_later(project, write_photo, capsys
         assert main(["drops", *arguments]) == 0
         return capsys.readouterr().out.splitlines()
 
-    what = "1 photograph came since the drop was read, the first is 'DJI_0002.JPG'"
-    _, why, advice = show("list")
-    assert why.strip() == what
+    late_note = "1 photograph came since the drop was read, the first is 'DJI_0002.JPG'"
+    _, reason, advice = show("list")
+    assert reason.strip() == late_note
     command = advice.partition(f"{name_command()} ")[2]
     assert command == "drops register a"
     (row,) = json.loads("\n".join(show("list", "--json")))
@@ -63,7 +63,7 @@ def test_list_drops__photographs_that_arrived_later(project, write_photo, capsys
     # The card is not in the inbox: its own folder is listed.
     assert show("register", "a")[:2] == [
         f"a: registered, {project / 'card'}",
-        f"not in the drop's images yet: {what}",
+        f"not in the drop's images yet: {late_note}",
     ]
     _, _, advice = show("list")
     assert advice.partition(f"{name_command()} ")[2] == "run a"
@@ -78,9 +78,9 @@ def test_list_drops__photographs_that_arrived_later(project, write_photo, capsys
 
 def test_list_drops__drop_of_thermal_pictures_only(project, capsys):
     """No check fails, but `tiles` cannot be made: the list has to show why."""
-    infrared = 'drone-dji:ImageSource="InfraredCamera" drone-dji:AbsoluteAltitude="+600.00"'
-    plain = 'drone-dji:AbsoluteAltitude="+600.00"'
-    photos = {"a.jpg": drone_photo(xmp=(plain, infrared))}
+    infrared_xmp = 'drone-dji:ImageSource="InfraredCamera" drone-dji:AbsoluteAltitude="+600.00"'
+    plain_xmp = 'drone-dji:AbsoluteAltitude="+600.00"'
+    photos = {"a.jpg": drone_photo(xmp=(plain_xmp, infrared_xmp))}
     fill_bytes(project / "hot", photos)
     fill_bytes(project / "both", photos | {"b.jpg": drone_photo(seed=1)})
     store = open_store(load_settings().storage)
@@ -90,11 +90,11 @@ def test_list_drops__drop_of_thermal_pictures_only(project, capsys):
         commit(store, draft_images(drop, open_source(drop.source, root=project), threads=1))
     capsys.readouterr()
     assert main(["drops", "list"]) == 0
-    both, hot, why, _ = capsys.readouterr().out.splitlines()
+    both, hot, reason, _ = capsys.readouterr().out.splitlines()
     assert "failed" not in both
     assert hot.startswith("hot ")
     assert "tiles – (failed)" in hot
-    assert "tiles failed: 1 of 1 pictures are thermal" in why
+    assert "tiles failed: 1 of 1 pictures are thermal" in reason
     # Thermal pictures were asked for.
     grid = make_grid(512, patch_px=16)
     commit(store, draft_tiles(open_table(store, "images"), "hot", grid, with_thermal=True))

@@ -68,10 +68,10 @@ def test_embed__lists_pictures_and_a_summary(folder, model, capsys):
     options = ["--column", "file", "--pattern", "*4.JPG", "--precision", "fp32", "--json"]
     assert main(["embed", *sources, "-o", "e.npz", *options]) == 0
     summary = json.loads(capsys.readouterr().out)
-    with np.load("e.npz", allow_pickle=False) as saved:
-        ids = saved["image_ids"].tolist()
+    with np.load("e.npz", allow_pickle=False) as arrays:
+        ids = arrays["image_ids"].tolist()
         assert ids == [*(f"photos/{each}" for each in NAMES)]
-        assert saved["embeddings"].shape == (4, 16)
+        assert arrays["embeddings"].shape == (4, 16)
     assert (summary["images"], summary["embedded"], summary["left_out"]) == (4, 4, [])
     assert (summary["model"], summary["precision"], summary["dim"]) == (model, "fp32", 16)
     assert "random weights" in summary["caveat"]
@@ -84,8 +84,8 @@ def test_embed__some_unusable(folder, capsys):
     assert "left out: no.jpg: not-an-image" in printed.err
     (left_out,) = json.loads(printed.out)["left_out"]
     assert (left_out["image_id"], left_out["reason"]) == ("no.jpg", "not-an-image")
-    saved = torch.load("e.pt", weights_only=True)
-    assert saved["image_ids"] == sorted(NAMES)
+    content = torch.load("e.pt", weights_only=True)
+    assert content["image_ids"] == sorted(NAMES)
 
 
 def test_embed__none_usable(folder, capsys):
@@ -101,9 +101,9 @@ def test_embed__second_command_uses_the_cache(folder, capsys):
     assert main(["embed", "photos", "-o", "e.pt", "--cache", "kept"]) == 0
     first = torch.load("e.pt", weights_only=True)
     assert main(["embed", "photos", "-o", "e.pt", "--cache", "kept"]) == 0
-    again = torch.load("e.pt", weights_only=True)
-    assert torch.equal(first["embeddings"], again["embeddings"])
-    assert "engine" not in again["metadata"]  # no engine was used
+    second = torch.load("e.pt", weights_only=True)
+    assert torch.equal(first["embeddings"], second["embeddings"])
+    assert "engine" not in second["metadata"]  # no engine was used
     assert len(list((folder / "kept").rglob("*.npz"))) == 4
 
 
@@ -126,9 +126,9 @@ def test_embed__invalid_arguments(folder, refuse, command, kind, named):
     (folder / "photos" / NAMES[3]).rename(folder / "photos" / "other.jpg")
     (folder / "photos" / NAMES[1]).unlink()
     (folder / "list.csv").write_text("file\na.jpg\n")
-    before = sorted(folder.rglob("*"))
+    paths_before = sorted(folder.rglob("*"))
     assert named in refuse(kind, "embed", *command)
-    assert sorted(folder.rglob("*")) == before
+    assert sorted(folder.rglob("*")) == paths_before
 
 
 def test_embed__read_only_or_full_disk(folder, refuse, capsys):
@@ -169,8 +169,8 @@ def test_embed__interrupted(folder):
 
 
 def test_embed__one_picture_has_no_rate(folder, capsys):
-    (one, *_) = sorted(folder.rglob("*.jpg"))
-    assert main(["embed", str(one), "-o", "out/e.npz"]) == 0
+    (picture_path, *_) = sorted(folder.rglob("*.jpg"))
+    assert main(["embed", str(picture_path), "-o", "out/e.npz"]) == 0
     line = capsys.readouterr().out
     assert line.startswith("out/e.npz: 1 of 1 images, ")
     assert "images/s" not in line

@@ -14,9 +14,9 @@ def test_export_model__writes_and_prints_the_folder(tmp_path: Path, capsys):
     write_sample(tmp_path / "tiny", "dinov2")
     assert main(["export-model", "tiny", "--side", "56", "--to", "out/tiny"]) == 0
     printed = capsys.readouterr()
-    described, folder = printed.out.splitlines()
+    description, folder = printed.out.splitlines()
     assert folder == str(tmp_path / "out" / "tiny")
-    assert "56 px, opset 20, output [batch, 17, 48]" in described
+    assert "56 px, opset 20, output [batch, 17, 48]" in description
     assert "16 of 16" in printed.err
     hidden = run_onnxruntime(tmp_path / "out" / "tiny" / "model.onnx", draw_planes(3, 56))
     assert hidden.shape == (3, 17, 48)
@@ -27,12 +27,12 @@ def test_export_model__json_of_the_configured_model(tmp_path: Path, capsys, monk
     monkeypatch.setenv("DINO_MODEL_ID", str(tmp_path / "tiny"))
     options = ["--side", "32", "--opset", "18", "--include-preprocessing"]
     assert main(["export-model", *options, "--to", "out", "--json"]) == 0
-    about = json.loads(capsys.readouterr().out)
-    assert about["folders"] == [str(tmp_path / "out")]
-    assert (about["side_px"], about["opset"]) == (32, 18)
-    assert (about["input"]["dtype"], about["model"]["family"]) == ("uint8", "dinov3_vit")
-    stored = json.loads((tmp_path / "out" / "manifest.json").read_text())
-    assert about["files"] == stored["files"]
+    summary = json.loads(capsys.readouterr().out)
+    assert summary["folders"] == [str(tmp_path / "out")]
+    assert (summary["side_px"], summary["opset"]) == (32, 18)
+    assert (summary["input"]["dtype"], summary["model"]["family"]) == ("uint8", "dinov3_vit")
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert summary["files"] == manifest["files"]
 
 
 @pytest.mark.parametrize(
@@ -50,12 +50,12 @@ def test_export_model__refusals_write_nothing(tmp_path: Path, capsys, options, e
     write_sample(tmp_path / "tiny", "dinov2")
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "mine.txt").write_text("mine")
-    before = sorted(tmp_path.rglob("*"))
+    paths_before = sorted(tmp_path.rglob("*"))
     assert main(["export-model", "tiny", *options]) == 1
     printed = capsys.readouterr()
     assert printed.out == ""
     assert printed.err.splitlines()[-1].startswith(error)
-    assert sorted(tmp_path.rglob("*")) == before
+    assert sorted(tmp_path.rglob("*")) == paths_before
 
 
 def test_export_model__a_model_that_is_not_there(capsys, monkeypatch):

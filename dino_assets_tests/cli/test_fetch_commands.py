@@ -76,7 +76,7 @@ def run_on_terminal(command: str, *arguments: object) -> tuple[int, str]:
         [str(BIN / command), *map(str, arguments)], stdin=stream, stdout=stream, stderr=stream
     ) as process:
         os.close(stream)
-        shown = b""
+        output = b""
         while True:
             try:
                 data = os.read(terminal, 4096)
@@ -84,18 +84,18 @@ def run_on_terminal(command: str, *arguments: object) -> tuple[int, str]:
                 break
             if not data:
                 break
-            shown += data
+            output += data
         os.close(terminal)
         code = process.wait(60)
-    return code, shown.decode()
+    return code, output.decode()
 
 
 def test_dinov3_fetcher__config(hub, config, tmp_path):
     folder = config.parent / "models" / "dinov3"
     first = run("dinov3-fetcher", "--config", config)
     assert first.returncode == 0, first.stderr
-    *lines, last = first.stdout.splitlines()
-    assert last == str(folder)
+    *lines, last_line = first.stdout.splitlines()
+    assert last_line == str(folder)
     commit = hub.repositories[REPO].branches["main"]
     assert lines == [
         f"{REPO}@{commit}: dinov3_vit, 16 dims, 2 layers, 19,024 parameters, licence apache-2.0"
@@ -110,26 +110,26 @@ def test_dinov3_fetcher__config(hub, config, tmp_path):
     hub.asked.clear()
     second = run("dinov3-fetcher", "--config", config)
     assert (second.returncode, second.stdout, second.stderr) == (0, first.stdout, "")
-    assert [asked.path for asked in hub.asked] == [f"/api/models/{REPO}/revision/main"]
+    assert [request.path for request in hub.asked] == [f"/api/models/{REPO}/revision/main"]
 
 
 def test_dinov3_fetcher__progress_bar_on_a_terminal(hub, config):
     hub.misbehave("model.safetensors", "reset", after=1000)
-    code, shown = run_on_terminal("dinov3-fetcher", "--config", config)
-    assert code == 0, shown
-    assert re.search(r"\rdinov3-vits16: +\d+%\|", shown)
-    assert re.search(r"dinov3-vits16: 100%\|█+\|", shown)
-    assert shown.splitlines()[-1] == str(config.parent / "models" / "dinov3")
-    assert "fetching 0" not in shown
-    bars = [part for part in re.split(r"[\r\n]", shown) if "%|" in part]
+    code, output = run_on_terminal("dinov3-fetcher", "--config", config)
+    assert code == 0, output
+    assert re.search(r"\rdinov3-vits16: +\d+%\|", output)
+    assert re.search(r"dinov3-vits16: 100%\|█+\|", output)
+    assert output.splitlines()[-1] == str(config.parent / "models" / "dinov3")
+    assert "fetching 0" not in output
+    bars = [part for part in re.split(r"[\r\n]", output) if "%|" in part]
     assert max(map(len, bars)) <= 100  # a longer one would not be overwritten
-    code, shown = run_on_terminal("dinov3-fetcher", "--config", config)
-    assert (code, "%" in shown) == (0, False)  # nothing to fetch, no bar
+    code, output = run_on_terminal("dinov3-fetcher", "--config", config)
+    assert (code, "%" in output) == (0, False)  # nothing to fetch, no bar
 
 
 def test_dinov3_fetcher__interrupted_and_continued(hub, config, tmp_path):
-    large = write_demo_checkpoint(tmp_path / "large", dim=256, layers=2)
-    hub.add(REPO, {path.name: path for path in large.iterdir()})
+    large_checkpoint = write_demo_checkpoint(tmp_path / "large", dim=256, layers=2)
+    hub.add(REPO, {path.name: path for path in large_checkpoint.iterdir()})
     # Stopped by the server, and only when some of the weights (the one large file) is on the disk:
     # the test depends on no clock.
     hub.misbehave("model.safetensors", "stall", after=3 * 2**20)
@@ -159,11 +159,11 @@ def test_dinov3_fetcher__interrupted_and_continued(hub, config, tmp_path):
 
 
 def test_dinov3_fetcher__options_override_the_file(hub, config, tmp_path, capsys):
-    to = tmp_path / "elsewhere"
-    arguments = ["--config", str(config), "--model", DEFAULT_TEACHER, "--to", str(to)]
+    target = tmp_path / "elsewhere"
+    arguments = ["--config", str(config), "--model", DEFAULT_TEACHER, "--to", str(target)]
     assert fetcher_main(arguments) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == str(to)
-    assert json.loads((to / RECORD).read_bytes())["repo"] == DEFAULT_TEACHER
+    assert capsys.readouterr().out.splitlines()[-1] == str(target)
+    assert json.loads((target / RECORD).read_bytes())["repo"] == DEFAULT_TEACHER
     assert not (config.parent / "models").exists()
 
 
@@ -174,12 +174,12 @@ def test_dinov3_fetcher__default_model(hub, config, capsys):
 
 
 def test_dinov3_fetcher__a_revision(hub, config, checkpoint_dir, capsys):
-    old = hub.repositories[REPO].branches["main"]
+    old_commit = hub.repositories[REPO].branches["main"]
     hub.add(REPO, {path.name: path for path in checkpoint_dir.iterdir()})
-    assert fetcher_main(["--config", str(config), "--revision", old]) == 0
+    assert fetcher_main(["--config", str(config), "--revision", old_commit]) == 0
     hub.asked.clear()
-    assert fetcher_main(["--config", str(config), "--revision", old]) == 0
-    assert f"{REPO}@{old}" in capsys.readouterr().out
+    assert fetcher_main(["--config", str(config), "--revision", old_commit]) == 0
+    assert f"{REPO}@{old_commit}" in capsys.readouterr().out
     assert hub.asked == []
 
 
@@ -218,9 +218,9 @@ def test_dinov3_fetcher__invalid_config_file(hub, config, capsys, content, text)
 
 
 def test_fetch__to_a_folder(hub, tmp_path):
-    done = run("dino-assets", "fetch", "--model", "dinov3-vits16", "--to", "here")
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == str(tmp_path / "here")
+    process = run("dino-assets", "fetch", "--model", "dinov3-vits16", "--to", "here")
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.splitlines()[-1] == str(tmp_path / "here")
     assert validate_dinov3(tmp_path / "here")
 
 
@@ -287,12 +287,12 @@ def test_commands__gated(hub, config, monkeypatch, tmp_path, command, token, is_
         monkeypatch.setenv("HF_TOKEN", token)
     if is_valid:
         hub.grant(token)
-    done = run(*command, "--config", config)
-    assert done.returncode == 1
-    assert done.stderr.startswith("AuthenticationError: ")
-    assert text in done.stderr
-    assert done.stdout == ""
-    assert TOKEN not in done.stderr
+    process = run(*command, "--config", config)
+    assert process.returncode == 1
+    assert process.stderr.startswith("AuthenticationError: ")
+    assert text in process.stderr
+    assert process.stdout == ""
+    assert TOKEN not in process.stderr
     assert not (config.parent / "models").exists()
 
 
@@ -301,9 +301,9 @@ def test_commands__token_is_never_shown_or_written(hub, config, monkeypatch, tmp
     hub.grant(TOKEN, REPO)
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     hub.misbehave("model.safetensors", "reset", after=1000)
-    done = run("dino-assets", "fetch", "--config", config)
-    assert done.returncode == 0, done.stderr
-    assert TOKEN not in done.stdout + done.stderr
-    written = [path for path in tmp_path.rglob("*") if path.is_file()]
-    assert len(written) > 5
-    assert not any(TOKEN.encode() in path.read_bytes() for path in written)
+    process = run("dino-assets", "fetch", "--config", config)
+    assert process.returncode == 0, process.stderr
+    assert TOKEN not in process.stdout + process.stderr
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(files) > 5
+    assert not any(TOKEN.encode() in path.read_bytes() for path in files)

@@ -66,11 +66,11 @@ def test_tiles_preview__refusals(project, refuse):
 
 def test_drops_report__lists_findings(flown, capsys):
     assert main(["drops", "report", "flight-1"]) == 0
-    out = capsys.readouterr().out.splitlines()
-    kinds = {line.split()[0] for line in out[:-2]}
+    lines = capsys.readouterr().out.splitlines()
+    kinds = {line.split()[0] for line in lines[:-2]}
     assert kinds == {"quarantined", "no-gps", "no-time", "gap"}
-    assert out[-2] == "2 usable, 1 quarantined, 4 findings"
-    assert "report.html" in out[-1]
+    assert lines[-2] == "2 usable, 1 quarantined, 4 findings"
+    assert "report.html" in lines[-1]
 
 
 def test_drops_report__images_not_made_yet(project, refuse):

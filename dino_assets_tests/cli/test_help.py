@@ -34,15 +34,15 @@ def test_help__every_option_names_its_default(command: str):
 def walk(parser: argparse.ArgumentParser) -> Iterator[tuple[str, argparse.Action]]:
     for action in parser._actions:
         if isinstance(action.choices, dict):
-            for inner in action.choices.values():
-                yield from walk(inner)
+            for subparser in action.choices.values():
+                yield from walk(subparser)
         elif action.option_strings:
             yield parser.prog, action
 
 
 def test_help__every_option_of_every_command_has_a_sentence():
-    silent = [(prog, a.dest) for prog, a in walk(make_parser()) if not a.help]
-    assert silent == []
+    silent_options = [(prog, a.dest) for prog, a in walk(make_parser()) if not a.help]
+    assert silent_options == []
 
 
 def test_help__every_strategy_and_reason_is_explained(capsys):
@@ -56,18 +56,18 @@ def test_help__every_strategy_and_reason_is_explained(capsys):
 def test_help__explains_which_tiles_are_not_chosen_again(capsys):
     with pytest.raises(SystemExit):
         main(["select", "--help"])
-    described, _, options = " ".join(capsys.readouterr().out.split()).partition("options:")
-    for text in (described, options):
+    description, _, options = " ".join(capsys.readouterr().out.split()).partition("options:")
+    for text in (description, options):
         assert "o tile of an earlier round is chosen again" in text
         assert re.search(r"(window|one) that overlaps (one|it) may be", text)
 
 
 def test_help__defaults_of_a_round_are_those_of_the_stage():
-    helps = {a.dest: str(a.help) for a in options_of("select")}
+    help_texts = {a.dest: str(a.help) for a in options_of("select")}
     for setting in list_settings(RoundSettings):
         default = "all" if setting.is_list else setting.default
         default = {True: "yes", False: "no"}[default] if setting.type is bool else default
-        assert helps[setting.name].endswith(f"(default: {default})")
+        assert help_texts[setting.name].endswith(f"(default: {default})")
 
 
 COMMANDS = list(list_commands(make_parser()))
@@ -92,5 +92,5 @@ def test_completion__bash_offers_commands_and_options():
         "$(complete -p dino-assets | sed -E 's/.*-F ([^ ]+).*/\\1/'); echo \"${COMPREPLY[@]}\"; }\n"
         "complete_word sel\ncomplete_word select --bud\n"
     )
-    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
-    assert done.stdout.split() == ["select", "--budget"], done.stderr
+    process = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
+    assert process.stdout.split() == ["select", "--budget"], process.stderr

@@ -33,8 +33,8 @@ def file(project: Path, checkpoint_dir: Path) -> Path:
 def test_import__a_bare_file_of_meta(project, file, capsys):
     assert main(["import", file.name]) == 0
     printed = capsys.readouterr()
-    what, statistics, *leftovers, how_to_use = printed.out.splitlines()
-    assert what.startswith("Meta's DINOv3: dinov3_vit, 16 dims, 2 layers, ")
+    summary, statistics, *leftovers, how_to_use = printed.out.splitlines()
+    assert summary.startswith("Meta's DINOv3: dinov3_vit, 16 dims, 2 layers, ")
     assert statistics.endswith("statistics of sat493m, by the name of the file")
     assert "left out: 'rope_embed.periods': transformers computes" in " ".join(leftovers)
     assert how_to_use == f"Use it with DINO_MODEL_ID=models/{NAME}"
@@ -47,8 +47,8 @@ def test_import__a_licence_beside_it(project, file, capsys, refuse):
     (project / "LICENSE.md").write_text("as it is")
     assert main(["import", file.name, "--to", "out/mine", "--statistics", "imagenet"]) == 0
     assert capsys.readouterr().err == ""
-    imported = read_checkpoint(project / "out" / "mine", model="mine")
-    assert imported.statistics_from == "imagenet, as asked"
+    checkpoint = read_checkpoint(project / "out" / "mine", model="mine")
+    assert checkpoint.statistics_from == "imagenet, as asked"
     assert (project / "out" / "mine" / "LICENSE.md").read_text() == "as it is"
     refuse(ConfigError, "import", file.name, "--to", "out/mine")
     assert main(["import", file.name, "--to", "out/mine", "--replace"]) == 0
@@ -78,8 +78,8 @@ def test_import__path_with_dots(project, file, capsys):
 def test_import__never_overwrites_the_project(project, file, refuse):
     (project / "config.json").write_text('{"train": {"dino_root": "dinov3"}}')
     (project / "data").mkdir()
-    for to in (".", "../project", str(project), "..", "data/.."):
-        refuse(ConfigError, "import", file.name, "--to", to, "--replace")
+    for target in (".", "../project", str(project), "..", "data/.."):
+        refuse(ConfigError, "import", file.name, "--to", target, "--replace")
     assert sorted(path.name for path in project.iterdir()) == [
         "config.json", "dagster.yaml", "data", file.name, "workspace.yaml",
     ]  # fmt: skip
@@ -95,13 +95,13 @@ def test_import__into_the_lineage(project, file, monkeypatch, instance, capsys):
     assert make_definitions(load_settings())
     lineage = Lineage(instance)
     assert lineage.run(only=["weights"]).success
-    imported = load_checkpoint(lineage.store)
-    assert imported.imported_from
-    assert imported.imported_from.startswith(f"Meta's DINOv3, {NAME}.pth, sha256 ")
-    assert imported.statistics_from == "sat493m, by the name of the file"
-    assert (imported.repo, imported.commit) == (None, None)
-    shown = lineage.metadata("weights")
-    assert shown["imported_from"] == imported.imported_from
+    checkpoint = load_checkpoint(lineage.store)
+    assert checkpoint.imported_from
+    assert checkpoint.imported_from.startswith(f"Meta's DINOv3, {NAME}.pth, sha256 ")
+    assert checkpoint.statistics_from == "sat493m, by the name of the file"
+    assert (checkpoint.repo, checkpoint.commit) == (None, None)
+    metadata = lineage.metadata("weights")
+    assert metadata["imported_from"] == checkpoint.imported_from
     config = project / "models" / NAME / "config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"_": 1}))
     assert not lineage.run(only=["weights"]).success  # the file is no longer the imported one

@@ -19,9 +19,9 @@ from dino_assets.cli import fetcher_main, main
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
 def test_main__misspelled_word_has_a_suggestion(capsys, command, prog, suggestion):
-    with pytest.raises(SystemExit) as ended:
+    with pytest.raises(SystemExit) as caught:
         main(command)
-    assert ended.value.code == 2
+    assert caught.value.code == 2
     usage, *_, error = capsys.readouterr().err.splitlines()
     assert usage.startswith(f"usage: {prog} [")
     assert error.startswith(f"{prog}: error: ")

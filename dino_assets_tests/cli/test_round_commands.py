@@ -53,26 +53,26 @@ def test_select__warns_that_another_model_is_configured(lineage, monkeypatch, ca
     def choose(number: int) -> tuple[str, str]:
         capsys.readouterr()
         assert main(["select", "--round", str(number), "--budget", "3"]) == 0
-        shown = capsys.readouterr()
-        return shown.out.splitlines()[0], shown.err
+        printed = capsys.readouterr()
+        return printed.out.splitlines()[0], printed.err
 
-    stored = lineage.settings.model
+    model = lineage.settings.model
     first, errors = choose(1)
-    assert first.endswith(f", by {stored}")
+    assert first.endswith(f", by {model}")
     assert errors == ""
     monkeypatch.setenv("DINO_MODEL_ID", "models/dinvo2")
     line, errors = choose(2)
-    assert line.endswith(f", by {stored}")
+    assert line.endswith(f", by {model}")
     assert errors.startswith("WARNING: ")
     assert "the configured model is 'models/dinvo2', but" in errors
-    assert f"are of {stored!r}" in errors
+    assert f"are of {model!r}" in errors
     assert f": {name_command()} run NAME --select weights,images,tiles,embeddings;" in errors
     # The asset warns as well, in the run's log.
     assert Lineage(lineage.instance).run(only=["selections"], selections={"round": 3}).success
     assert "the configured model is 'models/dinvo2', but" in capsys.readouterr().err
     # Another path to the same folder is the same model; a copy is another model.
-    shutil.copytree(stored, lineage.settings.root / "models" / "other")
-    (lineage.settings.root / "models" / "linked").symlink_to(stored)
+    shutil.copytree(model, lineage.settings.root / "models" / "other")
+    (lineage.settings.root / "models" / "linked").symlink_to(model)
     monkeypatch.setenv("DINO_MODEL_ID", "models/linked")
     assert choose(4)[1] == ""
     monkeypatch.setenv("DINO_MODEL_ID", "models/other")
@@ -89,9 +89,9 @@ def test_select__left_out_drops_are_tried_again(lineage, capsys, refuse):
 
     (inbox / "b").rename(inbox / "away")
     (line,) = [line for line in choose() if line.startswith("left out b")]
-    why = line.removeprefix("left out b, which could not be read: ")
+    reason = line.removeprefix("left out b, which could not be read: ")
     lines = choose()
-    assert f"left out b, which could not be read when the round was chosen: {why}" in lines
+    assert f"left out b, which could not be read when the round was chosen: {reason}" in lines
     assert "b now: it still cannot be read" in lines
     (inbox / "away").rename(inbox / "b")
     lines = choose()
@@ -122,12 +122,12 @@ def test_select__from_less_than_half_of_the_pool(lineage, capsys, refuse):
     inbox = lineage.settings.root / "inbox"
     for name in "bc":
         (inbox / name).rename(inbox / f"{name}-away")
-    before = {info.key for info in lineage.store.list()}
+    keys_before = {info.key for info in lineage.store.list()}
     sentence = refuse(SourceError, "select", "--budget", "4")
     assert sentence.startswith("48 of the 72 tiles of the round's pool cannot be")
     assert "drop 'b': " in sentence
     assert "drop 'c': " in sentence
-    assert {info.key for info in lineage.store.list()} == before
+    assert {info.key for info in lineage.store.list()} == keys_before
     assert main(["select", "--budget", "4", "--all"]) == 0
     assert capsys.readouterr().out.startswith(
         "round-0001: chosen, 4 tiles of a pool of 24, from a,"
@@ -192,7 +192,7 @@ def test_rounds__emptied_round_is_restored_or_set_aside(lineage, capsys, refuse)
     assert main(["select", "--budget", "4"]) == 0
     (space,) = list_spaces(lineage.store, "selections")
     key = manifest_key(OutputId("selections", "round-0001", space))
-    whole = lineage.store.get(key)
+    record_data = lineage.store.get(key)
     refuse(CommitRefusedError, "rounds", "--set-aside", "1")
 
     lineage.store.put(key, b"")
@@ -201,12 +201,12 @@ def test_rounds__emptied_round_is_restored_or_set_aside(lineage, capsys, refuse)
     refuse(CommitRefusedError, "rounds", "--set-aside", "1")
     assert main(["verify", "--repair"]) == 1
     assert "It was restored from its copy" in capsys.readouterr().out
-    assert lineage.store.get(key) == whole
+    assert lineage.store.get(key) == record_data
     assert main(["select", "--round", "2", "--budget", "4"]) == 0
 
-    last = manifest_key(OutputId("selections", "round-0002", space))
-    lineage.store.put(last, b"")
-    lineage.store.delete(COPIES + last)
+    last_key = manifest_key(OutputId("selections", "round-0002", space))
+    lineage.store.put(last_key, b"")
+    lineage.store.delete(COPIES + last_key)
     capsys.readouterr()
     assert main(["verify", "--repair"]) == 1
     command = f"rounds --set-aside round-0002 --space {space}"

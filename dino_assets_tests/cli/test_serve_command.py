@@ -39,8 +39,10 @@ def test_serve__prints_a_working_command_and_ends_cleanly(project: Path):
             command = lines[1].strip()
             url = re.search(r"http://127\.0\.0\.1:\d+", command)[0]
             wait_until(lambda: answers(f"{url}/ready"))
-            asked = subprocess.run(["bash", "-c", f"{command} -s"], capture_output=True, text=True)
-            assert '"num_tiles":1' in asked.stdout
+            completed = subprocess.run(
+                ["bash", "-c", f"{command} -s"], capture_output=True, text=True
+            )
+            assert '"num_tiles":1' in completed.stdout
             process.send_signal(signal.SIGTERM)
             lines, _ = process.communicate(timeout=60)
         finally:
@@ -48,7 +50,7 @@ def test_serve__prints_a_working_command_and_ends_cleanly(project: Path):
     assert process.returncode == 0
     with pytest.raises(ProcessLookupError):
         os.killpg(process.pid, 0)  # no child is left
-    uri = re.search(r'"embedding_uri":"([^"]*)"', asked.stdout)[1]
+    uri = re.search(r'"embedding_uri":"([^"]*)"', completed.stdout)[1]
     assert (project / uri).is_file()
     assert '"route": "/embed"' in lines
 
@@ -81,8 +83,8 @@ def test_serve__missing_model(project, refuse, monkeypatch):
 def test_serve__port_in_use(project, refuse):
     import socket
 
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
         assert f":{port}" in refuse(ConfigError, "serve", "--port", str(port))
 
 

@@ -32,11 +32,11 @@ print("loaded", code, *sorted(sys.modules), file=sys.stderr)
 
 def loaded_by(*arguments: str, expects: int = 0) -> set[str]:
     """Run a command in a new process; return the modules that it imported."""
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", PROGRAM, *arguments], capture_output=True, text=True
     )
-    word, code, *modules = done.stderr.splitlines()[-1].split()
-    assert (word, code) == ("loaded", str(expects)), done.stderr
+    word, code, *modules = process.stderr.splitlines()[-1].split()
+    assert (word, code) == ("loaded", str(expects)), process.stderr
     return set(modules)
 
 
@@ -51,8 +51,8 @@ def card(tmp_path: Path, write_photo: Callable[..., Path]) -> Path:
     [("--help",), ("run", "--help"), ("select", "--help"), ("embed", "--help"), ("--version",)],
 )
 def test_main__help_imports_only_the_parser(arguments: tuple[str, ...]):
-    heavy = NETWORKS | SCIENCE | ARRAYS | STORES | {"dagster", "openvino", "safetensors"}
-    assert not heavy & loaded_by(*arguments)
+    heavy_modules = NETWORKS | SCIENCE | ARRAYS | STORES | {"dagster", "openvino", "safetensors"}
+    assert not heavy_modules & loaded_by(*arguments)
 
 
 def test_main__no_garbage_collection_at_exit(project: Path):
@@ -62,10 +62,10 @@ import atexit, gc, sys
 atexit.register(lambda: print("frozen", gc.get_freeze_count() > 1000, file=sys.stderr))
 {PROGRAM}
 """
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", program, "drops", "list"], capture_output=True, text=True
     )
-    assert done.stderr.splitlines()[-1] == "frozen True"
+    assert process.stderr.splitlines()[-1] == "frozen True"
 
 
 def test_main__drops_list_needs_no_dagster(project: Path, card: Path):
@@ -74,15 +74,15 @@ def test_main__drops_list_needs_no_dagster(project: Path, card: Path):
 
 
 def test_main__drops_register_needs_dagster_and_no_arrays(project: Path, card: Path):
-    loaded = loaded_by("drops", "register", "d", "--from", str(card))
-    assert "dagster" in loaded
-    assert not (NETWORKS | SCIENCE | ARRAYS | {"openvino", "huggingface_hub"}) & loaded
+    modules = loaded_by("drops", "register", "d", "--from", str(card))
+    assert "dagster" in modules
+    assert not (NETWORKS | SCIENCE | ARRAYS | {"openvino", "huggingface_hub"}) & modules
 
 
 def test_main__doctor_names_engines_without_torch(project: Path):
-    loaded = loaded_by("doctor")
-    assert {"dagster", "openvino"} <= loaded
-    assert not (NETWORKS | SCIENCE) & loaded
+    modules = loaded_by("doctor")
+    assert {"dagster", "openvino"} <= modules
+    assert not (NETWORKS | SCIENCE) & modules
 
 
 @pytest.mark.parametrize("ending", [".npz", ".parquet"])
@@ -93,10 +93,10 @@ def test_main__embed_with_a_kept_engine_needs_no_torch(
     (tmp_path / "a.jpg").write_bytes(photo_bytes(300, 200))
     arguments = ("embed", str(tmp_path / "a.jpg"), "-o", str(tmp_path / f"x{ending}"))
     loaded_by(*arguments)
-    loaded = loaded_by(*arguments)
-    assert "openvino" in loaded
+    modules = loaded_by(*arguments)
+    assert "openvino" in modules
     # pyarrow looks for pandas where it is installed, as it is with our tests.
-    assert not (NETWORKS | SCIENCE - {"pandas"} | {"dagster", "huggingface_hub"}) & loaded
+    assert not (NETWORKS | SCIENCE - {"pandas"} | {"dagster", "huggingface_hub"}) & modules
 
 
 @pytest.mark.slow
@@ -104,9 +104,9 @@ def test_main__run_with_a_kept_engine_needs_no_torch(
     project: Path, ready_engines: None, card: Path
 ):
     loaded_by("run", "first", "--from", str(card), "--select", "ingest")
-    other = card.parent / "other"
-    other.mkdir()
-    (other / "b.jpg").write_bytes(photo_bytes(600, 560, seed=1))
-    loaded = loaded_by("run", "second", "--from", str(other), "--select", "ingest")
-    assert {"dagster", "openvino"} <= loaded
-    assert not (NETWORKS | SCIENCE - {"pandas"}) & loaded
+    other_card = card.parent / "other"
+    other_card.mkdir()
+    (other_card / "b.jpg").write_bytes(photo_bytes(600, 560, seed=1))
+    modules = loaded_by("run", "second", "--from", str(other_card), "--select", "ingest")
+    assert {"dagster", "openvino"} <= modules
+    assert not (NETWORKS | SCIENCE - {"pandas"}) & modules

@@ -30,8 +30,8 @@ def lineage(project, ready_engines, write_photo, instance, short_trial, prepared
         for seed, name in enumerate("ab"):
             photo = write_photo(project / "inbox" / name / "DJI_0001.JPG", 1600, 1200, seed=seed)
             lineage.register(name, photo.parent)
-        only = ["weights", "images", "tiles", "embeddings"]
-        assert lineage.run("a", only=only).success
+        assets = ["weights", "images", "tiles", "embeddings"]
+        assert lineage.run("a", only=assets).success
 
     prepared.fill(prepare, instance=instance)
     return lineage

@@ -87,9 +87,9 @@ def test_samples_checkpoint__a_read_only_disk(project, capsys):
 @pytest.mark.parametrize(("command", "written"), COMMANDS[:2], ids=IDS[:2])
 def test_main__refuses_to_write_among_photographs(tiled, refuse, command, written):
     assert main(["drops", "register", "d", "--from", "card"]) == 0
-    before = sorted((tiled / "card").rglob("*"))
+    paths_before = sorted((tiled / "card").rglob("*"))
     assert "next run" in refuse(ConfigError, *fill_in(command, "card"))
-    assert sorted((tiled / "card").rglob("*")) == before
+    assert sorted((tiled / "card").rglob("*")) == paths_before
 
 
 @pytest.mark.parametrize(

@@ -34,8 +34,8 @@ def lineage(project, write_photo, prepared: Prepared) -> Iterator[Lineage]:
         with open_instance(project) as instance:
             lineage = Lineage(instance)
             lineage.register("a", write_photo(project / "a" / "DJI_0001.JPG", 1600, 1200).parent)
-            made = lineage.run("a", projections={"method": "linear"}, selections={"budget": 4})
-            assert made.success
+            result = lineage.run("a", projections={"method": "linear"}, selections={"budget": 4})
+            assert result.success
 
     prepared.fill(prepare)
     with open_instance(project) as instance:
@@ -58,15 +58,15 @@ def statuses(lineage: Lineage) -> dict[str, str]:
 def test_report_round__metadata_and_version_like_a_run(lineage: Lineage):
     (by_run,) = events(lineage)
     assert main(SECOND) == 0
-    by_command, before = events(lineage)
-    assert before == by_run
+    by_command, first_event = events(lineage)
+    assert first_event == by_run
     assert not by_command.run_id
-    event, usual = by_command.asset_materialization, by_run.asset_materialization
-    assert list(event.metadata) == [row for row in usual.metadata if row not in OF_A_RUN]
-    assert set(event.tags) == set(usual.tags)
+    event, run_event = by_command.asset_materialization, by_run.asset_materialization
+    assert list(event.metadata) == [row for row in run_event.metadata if row not in OF_A_RUN]
+    assert set(event.tags) == set(run_event.tags)
     (manifest,) = find_outputs(lineage.store, "selections", "round-0002")
     assert event.tags["dagster/data_version"] == content_hash(manifest)
-    assert event.tags["dagster/code_version"] == usual.tags["dagster/code_version"]
+    assert event.tags["dagster/code_version"] == run_event.tags["dagster/code_version"]
 
 
 def test_report_round__makes_nothing_stale(lineage: Lineage, write_photo, project):

@@ -71,29 +71,29 @@ def everything_in(folder: Path) -> set[str]:
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_main__creates_nothing_outside_a_project(elsewhere, capsys, command: list[str]):
-    before = everything_in(elsewhere)
+    paths_before = everything_in(elsewhere)
     assert main(command) == 1
     printed = capsys.readouterr()
-    assert everything_in(elsewhere) == before
+    assert everything_in(elsewhere) == paths_before
     assert "Run this in the project's folder" in printed.out + printed.err
     assert "Traceback" not in printed.err
 
 
 def test_tiles_preview__needs_no_project(elsewhere):
-    before = everything_in(elsewhere)
+    paths_before = everything_in(elsewhere)
     assert main(["tiles", "preview", "card/a.jpg"]) == 0
-    assert everything_in(elsewhere) - before == {"out", "out/a.jpg.tiles.png"}
+    assert everything_in(elsewhere) - paths_before == {"out", "out/a.jpg.tiles.png"}
 
 
 def test_attention__needs_no_project(elsewhere, checkpoint_dir):
-    before = everything_in(elsewhere)
+    paths_before = everything_in(elsewhere)
     assert main(["attention", "card/a.jpg", "--model", str(checkpoint_dir)]) == 0
-    assert everything_in(elsewhere) - before == {"out", "out/a.jpg.attention.png"}
+    assert everything_in(elsewhere) - paths_before == {"out", "out/a.jpg.attention.png"}
 
 
 def test_commands__all_are_covered_by_this_file():
-    tried = {" ".join(c[:2]) if c[0] in ("drops", "tiles") else c[0] for c in COMMANDS}
-    assert set(list_commands(make_parser())) == tried | ANYWHERE
+    names = {" ".join(c[:2]) if c[0] in ("drops", "tiles") else c[0] for c in COMMANDS}
+    assert set(list_commands(make_parser())) == names | ANYWHERE
 
 
 def list_commands(parser: argparse.ArgumentParser, name: str = "") -> Iterator[str]:
@@ -101,5 +101,5 @@ def list_commands(parser: argparse.ArgumentParser, name: str = "") -> Iterator[s
     if not groups:
         yield name
     for group in groups:
-        for word, below in group.choices.items():
-            yield from list_commands(below, f"{name} {word}".strip())
+        for word, subparser in group.choices.items():
+            yield from list_commands(subparser, f"{name} {word}".strip())

@@ -133,13 +133,13 @@ def test_map_ahead__equals_map(items: list[int], threads: int):
 
 
 def test_map_ahead__keeps_the_order_if_the_first_finishes_last():
-    late = threading.Event()
+    event = threading.Event()
 
     def work(n: int) -> int:
         if n == 0:
-            assert late.wait(30)
+            assert event.wait(30)
         elif n == 3:
-            late.set()
+            event.set()
         return n
 
     assert list(map_ahead(work, range(6), threads=4)) == list(range(6))
@@ -147,29 +147,29 @@ def test_map_ahead__keeps_the_order_if_the_first_finishes_last():
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_map_ahead__lead_is_bounded(threads: int):
-    taken = []
+    numbers = []
 
     def items() -> Iterator[int]:
         for number in range(50):
-            taken.append(number)
+            numbers.append(number)
             yield number
 
-    for done, _ in enumerate(map_ahead(lambda n: n, items(), threads=threads)):
-        assert len(taken) - done <= 2 * threads
-    assert len(taken) == 50
+    for index, _ in enumerate(map_ahead(lambda n: n, items(), threads=threads)):
+        assert len(numbers) - index <= 2 * threads
+    assert len(numbers) == 50
 
 
 def test_map_ahead__runs_items_in_parallel():
-    together = threading.Barrier(3)
+    barrier = threading.Barrier(3)
     # Passes only if three calls are inside `work` at once.
-    assert list(map_ahead(lambda n: together.wait(30) >= 0, range(3), threads=3)) == [True] * 3
+    assert list(map_ahead(lambda n: barrier.wait(30) >= 0, range(3), threads=3)) == [True] * 3
 
 
 def test_map_ahead__exception_is_raised_in_order_and_stops_the_rest():
-    started = []
+    numbers = []
 
     def work(n: int) -> int:
-        started.append(n)
+        numbers.append(n)
         if n == 3:
             raise KeyError("three")
         return n
@@ -178,7 +178,7 @@ def test_map_ahead__exception_is_raised_in_order_and_stops_the_rest():
     assert [next(values) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(KeyError):
         next(values)
-    assert max(started) <= 3 + 4
+    assert max(numbers) <= 3 + 4
     assert not threads_ahead()
 
 
@@ -193,11 +193,11 @@ def test_map_ahead__exception_of_the_items_stops_the_work():
 
 
 def test_map_ahead__consumer_stops_early():
-    started = []
+    numbers = []
     is_closed = threading.Event()
 
     def work(n: int) -> int:
-        started.append(n)
+        numbers.append(n)
         if n > 0:
             assert is_closed.wait(30)
         return n
@@ -206,14 +206,14 @@ def test_map_ahead__consumer_stops_early():
     assert next(values) == 0  # now 1 and 2 are being computed, and 3 waits
     threading.Timer(0.5, is_closed.set).start()
     values.close()
-    assert 3 not in started
+    assert 3 not in numbers
     assert not threads_ahead()
 
 
 def test_map_ahead__starts_with_the_first_next():
-    started = []
-    map_ahead(started.append, range(3), threads=2)
-    assert started == []
+    numbers = []
+    map_ahead(numbers.append, range(3), threads=2)
+    assert numbers == []
 
 
 def test_map_ahead__results_may_be_anything():

@@ -20,12 +20,12 @@ print(*(warning.category.__name__ for warning in caught))
     ("place", "shown"), [("dino_assets.defs.assets.inbox", ""), ("elsewhere", "BetaWarning")]
 )
 def test_accept_beta_features__where_it_is_used(project, place: str, shown: str):
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-W", "always", "-c", CODE % place],
         check=True,
         capture_output=True,
         text=True,
     )
-    assert done.stdout.strip() == shown
-    assert "BetaWarning" not in done.stderr
-    assert "PreviewWarning" not in done.stderr
+    assert process.stdout.strip() == shown
+    assert "BetaWarning" not in process.stderr
+    assert "PreviewWarning" not in process.stderr

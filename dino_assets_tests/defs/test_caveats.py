@@ -17,7 +17,7 @@ from dino_assets_tests.defs.conftest import Lineage
 
 SENTENCE = f"The model has {CAVEAT}"
 BY_MODEL = {"weights": None, "embeddings": "a", "projections": None, "selections": "round-0001"}
-OTHERS = ("images", "tiles")
+OTHER_ASSETS = ("images", "tiles")
 
 
 @pytest.fixture
@@ -59,13 +59,13 @@ def has_red(data: bytes, *, top: int, rows: int) -> bool:
 
 def test_lineage__random_weights_are_in_all_metadata_and_in_the_log_once_a_step(lineage: Lineage):
     for expected_reuse in (False, True):
-        warned = [(step, text) for step, text in run(lineage, "a", "b") if text.endswith(CAVEAT)]
-        assert sorted(warned) == sorted((asset, f"{asset}: {SENTENCE}") for asset in BY_MODEL)
+        warnings = [(step, text) for step, text in run(lineage, "a", "b") if text.endswith(CAVEAT)]
+        assert sorted(warnings) == sorted((asset, f"{asset}: {SENTENCE}") for asset in BY_MODEL)
         for asset in BY_MODEL:
             metadata = lineage.metadata(asset, "a" if asset == "embeddings" else None)
             assert metadata["was_reused"] is expected_reuse
             assert next(iter(metadata.items())) == ("caveat", CAVEAT)
-        for asset in OTHERS:
+        for asset in OTHER_ASSETS:
             assert "caveat" not in lineage.metadata(asset, "a")
 
 

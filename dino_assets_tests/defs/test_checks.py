@@ -64,11 +64,11 @@ def plant(
 
 def recheck(lineage: Lineage, check: str):
     defs = make_definitions(lineage.settings)
-    (wanted,) = [c for c in ALL_CHECKS if c.check_key.name == check]
+    (definition,) = [c for c in ALL_CHECKS if c.check_key.name == check]
     job = dg.Definitions(
         assets=defs.assets,
-        asset_checks=[wanted],
-        jobs=[dg.define_asset_job("j", dg.AssetSelection.checks(wanted))],
+        asset_checks=[definition],
+        jobs=[dg.define_asset_job("j", dg.AssetSelection.checks(definition))],
         resources=defs.resources,
     ).resolve_job_def("j")
     result = job.execute_in_process(instance=lineage.instance, raise_on_error=False)
@@ -231,8 +231,8 @@ def test_selections_are_sound__judges_only_the_round_of_its_run(lineage: Lineage
     # A reused output also counts as the run's own, and a fault in it ends the run.
     first = lineage.run(only=["selections"], selections={"budget": 5})
     assert not first.success
-    failed = checks(first)["selections_are_sound"]
-    assert (failed.passed, failed.severity) == (False, dg.AssetCheckSeverity.ERROR)
+    evaluation = checks(first)["selections_are_sound"]
+    assert (evaluation.passed, evaluation.severity) == (False, dg.AssetCheckSeverity.ERROR)
 
 
 def test_to_result__severities():
@@ -267,8 +267,8 @@ def test_checks__verdict_of_a_drop_stays_when_others_are_judged(lineage: Lineage
     for name, bad in (("a", 0), ("b", 1)):
         lineage.register(name, card(name, good=2, bad=bad))
     assert lineage.run("a", "b", only=["weights", "images", "tiles"]).success
-    judged = [latest(lineage, "images", "images_are_usable", drop) for drop in ("a", "b")]
-    assert [status.value for status in judged] == ["SUCCEEDED", "FAILED"]
+    statuses = [latest(lineage, "images", "images_are_usable", drop) for drop in ("a", "b")]
+    assert [status.value for status in statuses] == ["SUCCEEDED", "FAILED"]
     assert lineage.run("a", only=["images"]).success
     assert latest(lineage, "images", "images_are_usable", "b").value == "FAILED"
     # Until its files are corrected and it is judged again.

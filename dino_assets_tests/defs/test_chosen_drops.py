@@ -87,13 +87,13 @@ def test_round__recipe_without_chosen_drops_is_unchanged(lineage: Lineage):
 
 def test_round__unchanged_with_another_pool(lineage: Lineage):
     assert pick(lineage, drops=["b", "a"]).success
-    before = chosen(lineage, 1)
+    manifest_before = chosen(lineage, 1)
     assert warnings(lineage, pick(lineage, drops=["a", "b"])) == []
     assert warnings(lineage, pick(lineage)) == [
         "round-0001 is already chosen and stays unchanged: it was chosen with drops a, b, not any. To "
         "choose more tiles, ask for round 2."
     ]
-    assert chosen(lineage, 1) == before
+    assert chosen(lineage, 1) == manifest_before
 
 
 @pytest.mark.parametrize(
@@ -141,15 +141,15 @@ def test_retired__in_no_new_map_or_round(lineage: Lineage, capsys):
 
 def test_retired__damaged_round_of_its_tiles_is_chosen_again(lineage: Lineage):
     assert pick(lineage).success
-    before = chosen(lineage, 1)
-    for part in before.parts:
+    manifest_before = chosen(lineage, 1)
+    for part in manifest_before.parts:
         if part.name is None:
             lineage.store.delete(part.key)
     set_retired(lineage.store, "a", True)
     result = pick(lineage)
     assert result.success
     assert warnings(lineage, result) == []
-    assert chosen(lineage, 1) == before
+    assert chosen(lineage, 1) == manifest_before
     assert not list(verify(lineage.store))
 
 

@@ -24,12 +24,12 @@ SCHEMAS = {
 @pytest.mark.parametrize("asset", SCHEMAS)
 def test_describe_columns__names_type_and_meaning(asset: str, project):
     graph = make_definitions(load_settings()).resolve_asset_graph()
-    shown = graph.get(dg.AssetKey(asset)).metadata[COLUMN_SCHEMA].columns
-    stored = SCHEMAS[asset]
-    assert set(stored.names) <= {column.name for column in shown}
-    assert all(column.description and column.type for column in shown)
-    nullable = {column.name: column.constraints.nullable for column in shown}
-    assert {field.name: field.nullable for field in stored}.items() <= nullable.items()
+    columns = graph.get(dg.AssetKey(asset)).metadata[COLUMN_SCHEMA].columns
+    schema = SCHEMAS[asset]
+    assert set(schema.names) <= {column.name for column in columns}
+    assert all(column.description and column.type for column in columns)
+    nullable = {column.name: column.constraints.nullable for column in columns}
+    assert {field.name: field.nullable for field in schema}.items() <= nullable.items()
 
 
 def test_describe_columns__same_name_in_two_tables(project):

@@ -76,14 +76,14 @@ def test_new_drops__every_drop_is_run_once_after_a_kill(project: Path, tmp_path:
     arrive(project, "flight-1", photos=1)
     arrive(project, "flight-2", photos=60)
     with serving_ui(project, tmp_path / "first.log") as ui:
-        started = ui.ask(START, sensor=SENSOR)["startSensor"]
-        assert started["sensorState"]["status"] == "RUNNING", started
+        answer = ui.ask(START, sensor=SENSOR)["startSensor"]
+        assert answer["sensorState"]["status"] == "RUNNING", answer
         # Started, and its process is recorded about 0.1 s later.
         wait_for(ui, lambda: any(find_processes(project, find_runs(ui, "flight-2"))), timeout_s=90)
         assert [r["status"] for r in find_runs(ui, "flight-2")] == ["STARTED"]
         kill_all(ui)
-    made = list_stamps(open_store(load_settings().storage))
-    assert not any("embeddings" in key for key in made["flight-2"]), "killed too late"
+    stamps = list_stamps(open_store(load_settings().storage))
+    assert not any("embeddings" in key for key in stamps["flight-2"]), "killed too late"
 
     with serving_ui(project, tmp_path / "second.log") as ui:
         wait_for(ui, lambda: all("SUCCESS" in [r["status"] for r in find_runs(ui, name)] for name in ("flight-1", "flight-2")), timeout_s=150)  # fmt: skip
@@ -97,9 +97,9 @@ def test_new_drops__every_drop_is_run_once_after_a_kill(project: Path, tmp_path:
     assert [run["parentRunId"] for run in second] == [None, second[0]["runId"]]
     # Each run recorded its own process; the retried run did not keep its parent's.
     assert find_processes(project, first + second) == [run["runId"] for run in first + second]
-    made = list_stamps(open_store(load_settings().storage))
+    stamps = list_stamps(open_store(load_settings().storage))
     for name in ("flight-1", "flight-2"):
-        assert len(made[name]) == 4, made[name]  # record, images, tiles, embeddings
+        assert len(stamps[name]) == 4, stamps[name]  # record, images, tiles, embeddings
 
 
 @pytest.mark.slow

@@ -36,9 +36,9 @@ def record(instance: dg.DagsterInstance):
 def test_end_dead_runs__only_dead_runs_of_the_drop(instance, record):
     dead, alive = record("a", is_alive=False), record("a", is_alive=True)
     other, none = record("b", is_alive=False), record(None, is_alive=False)
-    ended = list(end_dead_runs(instance, "a"))
-    assert [run.run_id for run, _ in ended] == [dead]
-    assert "killed" in ended[0][1]
+    ended_runs = list(end_dead_runs(instance, "a"))
+    assert [run.run_id for run, _ in ended_runs] == [dead]
+    assert "killed" in ended_runs[0][1]
     assert instance.get_run_by_id(dead).status == dg.DagsterRunStatus.FAILURE
     assert instance.get_run_by_id(dead).tags["dagster/max_retries"] == "0"
     for run_id in (alive, other, none):

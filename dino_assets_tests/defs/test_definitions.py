@@ -82,11 +82,11 @@ def python(code: str) -> str:
 
 def test_assets__snapshot(project):
     graph = make_definitions(load_settings()).resolve_asset_graph()
-    seen = {}
+    nodes = {}
     for node in graph.asset_nodes:
         partitions = node.partitions_def.name if node.partitions_def else None
         upstream = {key.to_user_string() for key in node.parent_keys}
-        seen[node.key.to_user_string()] = (
+        nodes[node.key.to_user_string()] = (
             node.group_name,
             set(node.kinds),
             list(node.owners),
@@ -96,17 +96,17 @@ def test_assets__snapshot(project):
         )
         assert node.description.endswith(".")
         # Observable assets have no config.
-        wanted = dg.BackfillPolicy.single_run() if node.is_materializable else None
-        assert node.backfill_policy == wanted
-    assert seen == ASSETS
+        policy = dg.BackfillPolicy.single_run() if node.is_materializable else None
+        assert node.backfill_policy == policy
+    assert nodes == ASSETS
 
 
 def test_checks__snapshot(project):
     graph = make_definitions(load_settings()).resolve_asset_graph()
     assert {(k.asset_key.to_user_string(), k.name) for k in graph.asset_check_keys} == CHECKS
     # It never blocks: only a person can judge its findings.
-    free = {k.name for k in graph.asset_check_keys if not graph.get_check_spec(k).blocking}
-    assert free == {
+    free_checks = {k.name for k in graph.asset_check_keys if not graph.get_check_spec(k).blocking}
+    assert free_checks == {
         "flights_are_recent",
         "images_look_right",
         "embeddings_are_familiar",
@@ -125,8 +125,8 @@ def test_automation__snapshot(project):
     }  # fmt: skip
     assert {s.name for s in definitions.sensor_defs} == {"new_drops", "new_map", "failed_runs"}
     # Nothing starts before it is turned on, except maps of existing embeddings.
-    on = dg.DefaultSensorStatus.RUNNING
-    assert [s.name for s in definitions.sensor_defs if s.default_status == on] == ["new_map"]
+    on_status = dg.DefaultSensorStatus.RUNNING
+    assert [s.name for s in definitions.sensor_defs if s.default_status == on_status] == ["new_map"]
     assert {schedule.default_status for schedule in definitions.schedule_defs} == {
         dg.DefaultScheduleStatus.STOPPED
     }
@@ -149,16 +149,16 @@ def test_config__every_field_is_described(project):
 
 
 def test_import__package_is_light():
-    loaded = python("import sys, dino_assets; print(*sys.modules)").split()
-    assert not {"dagster", *HEAVY} & set(loaded)
+    modules = python("import sys, dino_assets; print(*sys.modules)").split()
+    assert not {"dagster", *HEAVY} & set(modules)
 
 
 def test_import__definitions_load_nothing_heavy(project):
     # Dagster's loader reads every name of the module.
     members = "import inspect, sys, dino_assets; inspect.getmembers(dino_assets)"
-    loaded = python(f"{members}; print(*sys.modules)").split()
-    assert "dagster" in loaded
-    assert not set(HEAVY) & set(loaded)
+    modules = python(f"{members}; print(*sys.modules)").split()
+    assert "dagster" in modules
+    assert not set(HEAVY) & set(modules)
 
 
 def test_getattr__unknown_name():

@@ -24,13 +24,17 @@ def test_deployments__metadata(lineage: Lineage, tmp_path, capsys):
     result = deploy(lineage)
     assert result.success
     assert checks(result)["deployments_are_whole"].passed
-    seen = lineage.metadata("deployments")
-    assert (seen["side_px"], seen["opset"], seen["output_shape"]) == (64, 20, ["batch", 21, 16])
-    assert set(seen["file_mb"]) >= {"model.onnx", "model.onnx.data", "config.json"}
-    assert seen["check"]["largest_difference"] <= 1e-4
-    assert seen["caveat"].startswith("random weights")
-    linked = lineage.store.get(str(find_key(*seen["manifest.json"].split("/")[2:])))
-    assert json.loads(linked)["side_px"] == 64
+    metadata = lineage.metadata("deployments")
+    assert (metadata["side_px"], metadata["opset"], metadata["output_shape"]) == (
+        64,
+        20,
+        ["batch", 21, 16],
+    )
+    assert set(metadata["file_mb"]) >= {"model.onnx", "model.onnx.data", "config.json"}
+    assert metadata["check"]["largest_difference"] <= 1e-4
+    assert metadata["caveat"].startswith("random weights")
+    manifest_data = lineage.store.get(str(find_key(*metadata["manifest.json"].split("/")[2:])))
+    assert json.loads(manifest_data)["side_px"] == 64
 
     assert main(["export", "deployments", "--to", str(tmp_path / "out")]) == 0
     graph = tmp_path / "out" / "model.onnx"
@@ -44,8 +48,8 @@ def test_deployments__one_per_side_and_reused(lineage: Lineage):
     assert lineage.metadata("deployments")["was_reused"] is True
     assert deploy(lineage, side=32, include_preprocessing=True).success
     assert lineage.metadata("deployments")["was_reused"] is False
-    made = find_outputs(lineage.store, "deployments")
-    assert sorted(each.recipe.config["side"] for each in made) == [32, 64]
+    manifests = find_outputs(lineage.store, "deployments")
+    assert sorted(each.recipe.config["side"] for each in manifests) == [32, 64]
 
 
 def test_deployments__refused_settings_are_named(lineage: Lineage):
@@ -76,10 +80,10 @@ def test_deployments__not_made_in_a_run_of_the_lineage(lineage: Lineage, card):
 def test_deployments__made_by_dagster_asset_materialize(project):
     command = [sys.executable, "-m", "dagster", "asset", "materialize", "-m", "dino_assets"]
     config = json.dumps({"ops": {"deployments": {"config": SMALL}}})
-    done = subprocess.run(
+    process = subprocess.run(
         [*command, "--select", "weights,deployments", "--config-json", config],
         capture_output=True,
         text=True,
     )
-    assert done.returncode == 0, done.stderr
+    assert process.returncode == 0, process.stderr
     assert (project / "data" / "manifests" / "deployments").is_dir()

@@ -32,13 +32,13 @@ def dg_command(tmp_path: Path):
 
 
 def test_dg__check_defs(dg_command):
-    done = dg_command("check", "defs")
-    assert done.returncode == 0, done.stdout + done.stderr
+    process = dg_command("check", "defs")
+    assert process.returncode == 0, process.stdout + process.stderr
 
 
 def test_dg__list_defs(dg_command, tmp_path: Path):
-    done = dg_command("list", "defs", "--json")
-    assert done.returncode == 0, done.stdout + done.stderr
-    listed = json.loads(done.stdout)
-    assert {asset["asset_key"] for asset in listed["assets"]} == {"inbox", *ASSETS}
+    process = dg_command("list", "defs", "--json")
+    assert process.returncode == 0, process.stdout + process.stderr
+    answer = json.loads(process.stdout)
+    assert {asset["asset_key"] for asset in answer["assets"]} == {"inbox", *ASSETS}
     assert not list(tmp_path.rglob("event.log"))

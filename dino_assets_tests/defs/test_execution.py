@@ -19,8 +19,8 @@ CARD = ("weights", "images", "tiles")
 @pytest.fixture
 def project_instance(project) -> Iterator[dg.DagsterInstance]:
     """The instance of the project, on disk."""
-    with open_instance(project) as opened:
-        yield opened
+    with open_instance(project) as disk_instance:
+        yield disk_instance
 
 
 @pytest.fixture
@@ -29,10 +29,10 @@ def execute(project_instance: dg.DagsterInstance, card) -> Callable[..., RunEnd]
     lineage.register("a", card("a"))
 
     def run(*assets: str, listen=lambda entry: None, config=None, drop="a") -> RunEnd:
-        (planned,) = plan_runs([drop] if drop else [], assets)
+        (planned_run,) = plan_runs([drop] if drop else [], assets)
         definitions = make_definitions(lineage.settings)
         return execute_run(
-            definitions, project_instance, planned, config=config or {}, listen=listen
+            definitions, project_instance, planned_run, config=config or {}, listen=listen
         )
 
     return run

@@ -47,8 +47,8 @@ def test_make_executor__unknown_name(project, monkeypatch, value: str):
 def test_io_manager__has_no_config(project, monkeypatch, executor: str):
     monkeypatch.setenv("DINO_EXECUTOR", executor)
     definitions = make_definitions(load_settings())
-    whole = dg.validate_run_config(definitions.resolve_job_def("ingest"), {})
-    assert whole["resources"]["io_manager"]["config"] == {}
+    run_config = dg.validate_run_config(definitions.resolve_job_def("ingest"), {})
+    assert run_config["resources"]["io_manager"]["config"] == {}
 
 
 @pytest.mark.slow

@@ -78,11 +78,11 @@ def select(config: dict) -> list[str]:
 
 def run(project: Path, *command: str) -> str:
     """Run a command in a new process."""
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", *command], cwd=project, capture_output=True, text=True, timeout=300
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    assert process.returncode == 0, process.stdout + process.stderr
+    return process.stdout
 
 
 def test_select__same_bytes_as_the_asset(make_project, monkeypatch, tmp_path):
@@ -101,8 +101,8 @@ def test_select__same_bytes_as_the_asset(make_project, monkeypatch, tmp_path):
         monkeypatch.chdir(by_command)
         lineage = Lineage(instance)
         lineage.register(DROP, by_command / CARD)
-        made = [*INGEST, "projections"]  # a round is drawn on the map
-        assert lineage.run(DROP, only=made, embeddings=BOTH, projections=METHOD).success
+        assets = [*INGEST, "projections"]  # a round is drawn on the map
+        assert lineage.run(DROP, only=assets, embeddings=BOTH, projections=METHOD).success
         assert main(["select"]) == 0
 
     for project in (by_command, by_both):
@@ -112,8 +112,8 @@ def test_select__same_bytes_as_the_asset(make_project, monkeypatch, tmp_path):
         assert committed(project, *INGEST, "selections") == committed(
             by_dagster, *INGEST, "selections"
         )
-    made = committed(by_command, "selections")
-    assert len([name for name in made if name.startswith("manifests/")]) == 3
+    keys = committed(by_command, "selections")
+    assert len([name for name in keys if name.startswith("manifests/")]) == 3
 
 
 def test_select__needs_no_torch_and_dagster_only_for_the_event(make_project, monkeypatch):
@@ -127,11 +127,11 @@ def test_select__needs_no_torch_and_dagster_only_for_the_event(make_project, mon
         "import sys; from dino_assets.cli import main; code = main(['select']);"
         "print(code, sorted({'dagster', 'torch', 'umap'} & sys.modules.keys()))"
     )
-    for loaded in (["dagster"], []):  # nothing the second time
-        done = subprocess.run(
+    for modules in (["dagster"], []):  # nothing the second time
+        process = subprocess.run(
             [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True
         )
-        assert done.stdout.splitlines()[-1] == f"0 {loaded}", done.stdout + done.stderr
+        assert process.stdout.splitlines()[-1] == f"0 {modules}", process.stdout + process.stderr
 
 
 def test_select__the_asset_has_the_same_defaults():
@@ -143,11 +143,11 @@ def test_select__the_asset_has_the_same_defaults():
 @pytest.mark.slow
 def test_faces__ui_command_and_materialize_give_the_same_bytes(make_project, tmp_path):
     by_ui = make_project("by-ui")
-    registering = {"ops": {"register_named_drop": {"config": {"name": DROP, "source": CARD}}}}
+    run_config = {"ops": {"register_named_drop": {"config": {"name": DROP, "source": CARD}}}}
     second = {"selections": {"config": SECOND}}
     with serving_ui(by_ui, tmp_path / "ui.log") as ui:
         for answer in (
-            ui.launch_job("register_drop", config=registering),
+            ui.launch_job("register_drop", config=run_config),
             ui.launch_job("ingest", drop=DROP),
             ui.launch_job("curate", config=LINEAR),
             ui.launch_job("curate", config={"ops": LINEAR["ops"] | second}),
@@ -169,5 +169,5 @@ def test_faces__ui_command_and_materialize_give_the_same_bytes(make_project, tmp
         shutil.rmtree(by_command / "data" / kind / "selections")
     run(by_command, "dino_assets.cli", "select")
     run(by_command, "dino_assets.cli", *select(SECOND))
-    made = (*INGEST, "selections")
-    assert committed(by_ui, *made) == committed(by_command, *made)
+    assets = (*INGEST, "selections")
+    assert committed(by_ui, *assets) == committed(by_command, *assets)

@@ -113,8 +113,10 @@ class Watch:
 
     def fail(self, drop: str = "a") -> str:
         """Execute a run of a drop whose card is missing."""
-        (planned,) = plan_runs([drop], ["weights", "images"])
-        end = execute_run(self.defs, self.instance, planned, config={}, listen=lambda entry: None)
+        (planned_run,) = plan_runs([drop], ["weights", "images"])
+        end = execute_run(
+            self.defs, self.instance, planned_run, config={}, listen=lambda entry: None
+        )
         assert end.status == "failed"
         return end.run_id
 
@@ -157,9 +159,10 @@ def test_failed_runs__no_successful_and_no_earlier_runs(
     watch: Watch, receiver: Receiver, monkeypatch
 ):
     monkeypatch.setenv("DINO_FAILURE_WEBHOOK", receiver.url)
-    (planned,) = plan_runs([], ["weights"])
+    (planned_run,) = plan_runs([], ["weights"])
     assert (
-        execute_run(watch.defs, watch.instance, planned, config={}, listen=print).status == "done"
+        execute_run(watch.defs, watch.instance, planned_run, config={}, listen=print).status
+        == "done"
     )
     watch.tick()
     assert receiver.bodies == []
@@ -190,18 +193,18 @@ def test_failed_runs__wait_while_the_receiver_is_down(watch: Watch, monkeypatch)
 
 def test_report_failures__waits_longer_each_time_and_a_day_at_most(watch: Watch, monkeypatch):
     monkeypatch.setenv("DINO_FAILURE_WEBHOOK", "http://127.0.0.1/")
-    tried: list[float] = []
+    delays: list[float] = []
 
     def refuse(url: str, body: object) -> str:
-        tried.append(watch.now_s - started_s)
+        delays.append(watch.now_s - started_s)
         return "it answered 503"
 
     watch.fail_unseen("a")
     started_s = watch.now_s
     for _ in range(120):
         watch.tick_later(30, refuse)
-    assert tried[:5] == [30, 60, 120, 240, 480]
-    assert [later - earlier for earlier, later in zip(tried[-3:], tried[-2:], strict=False)] == [
+    assert delays[:5] == [30, 60, 120, 240, 480]
+    assert [later - earlier for earlier, later in zip(delays[-3:], delays[-2:], strict=False)] == [
         900,
         900,
     ]
@@ -230,9 +233,9 @@ def test_failed_runs__only_the_last_of_several_retries(
     monkeypatch.setenv("DINO_FAILURE_WEBHOOK", receiver.url)
     first = watch.fail_unseen("a")
     watch.instance.add_run_tags(first, {"dagster/will_retry": "true"})
-    last = watch.fail_unseen("a")
+    last_run = watch.fail_unseen("a")
     watch.tick_later(30)
-    assert [body["run_id"] for body in receiver.bodies] == [last]
+    assert [body["run_id"] for body in receiver.bodies] == [last_run]
 
 
 def test_report_failures__refused_alert_does_not_delay_others(
@@ -250,19 +253,19 @@ def test_report_failures__refused_alert_does_not_delay_others(
 def test_report_failures__ends_within_its_time_budget(watch: Watch, monkeypatch):
     """The daemon ends a tick after a minute; the remaining alerts come first in the next tick."""
     monkeypatch.setenv("DINO_FAILURE_WEBHOOK", "http://127.0.0.1/")
-    asked: list[str] = []
+    drops: list[str] = []
 
     def hang(url: str, body: Mapping[str, Any]) -> str:
-        asked.append(body["drop"])
+        drops.append(body["drop"])
         watch.now_s += 9
         return "no answer in 4 s"
 
     for number in range(5):
         watch.fail_unseen(f"d{number}")
     watch.tick_later(30, hang)
-    assert asked == ["d0", "d1", "d2"]
+    assert drops == ["d0", "d1", "d2"]
     watch.tick_later(30, hang)
-    assert asked[3:] == ["d3", "d4", "d0"]
+    assert drops[3:] == ["d3", "d4", "d0"]
 
 
 def test_report_failures__reads_the_cursor_of_an_earlier_version(
@@ -271,10 +274,12 @@ def test_report_failures__reads_the_cursor_of_an_earlier_version(
     """Earlier versions used the cursor of Dagster's sensor."""
     monkeypatch.setenv("DINO_FAILURE_WEBHOOK", receiver.url)
     watch.fail_unseen("a")
-    (last,) = watch.instance.fetch_run_status_changes(
+    (last_record,) = watch.instance.fetch_run_status_changes(
         dg.DagsterEventType.RUN_FAILURE, limit=1
     ).records
-    watch.cursor = json.dumps({"__class__": "RunStatusSensorCursor", "record_id": last.storage_id})
+    watch.cursor = json.dumps(
+        {"__class__": "RunStatusSensorCursor", "record_id": last_record.storage_id}
+    )
     second = watch.fail_unseen("b")
     assert watch.tick_later(30) == "1 posted."
     assert [body["run_id"] for body in receiver.bodies] == [second]
@@ -310,17 +315,17 @@ def test_failed_runs__not_of_another_project_on_the_instance(watch: Watch, recei
 
 
 def pauses() -> tuple[list[float], Callable[[float], object]]:
-    waited: list[float] = []
-    return waited, waited.append
+    waits: list[float] = []
+    return waits, waits.append
 
 
 def test_post_json__slow_receiver(receiver: Receiver):
     receiver.wait_s = 2.0
-    waited, sleep = pauses()
-    started = time.monotonic()
+    waits, sleep = pauses()
+    start_s = time.monotonic()
     assert post_json(receiver.url, {}, timeout_s=0.2, sleep=sleep) == "no answer in 0.2 s"
-    assert time.monotonic() - started < 2.0
-    assert (len(receiver.bodies), len(waited)) == (2, 1)
+    assert time.monotonic() - start_s < 2.0
+    assert (len(receiver.bodies), len(waits)) == (2, 1)
 
 
 @pytest.mark.parametrize(("status", "times"), [(500, 2), (503, 2), (404, 1), (302, 1)])

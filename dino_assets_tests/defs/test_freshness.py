@@ -55,9 +55,9 @@ def test_flights_are_recent__time_of_the_first_observation(lineage: Lineage, car
     see(lineage, "a", folders["a"], now_s - 40 * DAY)
     see(lineage, "b", folders["b"], now_s - 31 * DAY)
     # An observation of the same files is no new flight.
-    old = look(lineage)["flights_are_recent"]
-    assert (old.passed, old.severity) == (False, dg.AssetCheckSeverity.WARN)
-    assert "31 days ago (b, " in str(old.description)
+    evaluation = look(lineage)["flights_are_recent"]
+    assert (evaluation.passed, evaluation.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert "31 days ago (b, " in str(evaluation.description)
     assert find_changes(lineage.instance, ["a", "b"]) == pytest.approx(
         {"a": now_s - 40 * DAY, "b": now_s - 31 * DAY}, abs=1
     )
@@ -77,18 +77,18 @@ def test_find_changes__number_of_queries_with_a_long_history(instance, monkeypat
     observe("once", 1.0)
     for number in range(2 * PAGE + 10):
         observe("often", float(number))
-    fetched: list[int] = []
+    page_sizes: list[int] = []
     fetch = instance.fetch_observations
 
     def count(*args: object, **options: object) -> object:
         page = fetch(*args, **options)
-        fetched.append(len(page.records))
+        page_sizes.append(len(page.records))
         return page
 
     monkeypatch.setattr(instance, "fetch_observations", count)
     changed_s = find_changes(instance, ["often", "once", "never"])
     assert changed_s == {"often": 2 * PAGE + 9, "once": 1.0}
-    assert fetched == [PAGE, 1, 0]
+    assert page_sizes == [PAGE, 1, 0]
 
 
 def test_flights_are_recent__configured_days(lineage: Lineage, card, monkeypatch):
@@ -119,9 +119,9 @@ def test_map_is_current__warns_after_other_drops_are_embedded(lineage: Lineage, 
     assert "1 drop is embedded and on no map" in str(none.description)
     assert checks(lineage.run(only=["projections"], projections=LINEAR))["map_is_current"].passed
     assert lineage.run("b", only=ingest).success
-    later = look(lineage)["map_is_current"]
-    assert (later.passed, later.severity) == (False, dg.AssetCheckSeverity.WARN)
-    assert "b: not on the map" in str(later.description)
+    evaluation = look(lineage)["map_is_current"]
+    assert (evaluation.passed, evaluation.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert "b: not on the map" in str(evaluation.description)
     assert checks(lineage.run(only=["projections"], projections=LINEAR))["map_is_current"].passed
     set_retired(lineage.store, "b", True)
     assert "no longer in the pool" in str(look(lineage)["map_is_current"].description)

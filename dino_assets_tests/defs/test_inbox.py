@@ -47,9 +47,9 @@ def test_inbox__observation_has_the_counts_of_the_source(lineage: Lineage, card)
     assert observe(lineage).success
     records = list(list_observations(lineage.instance))
     assert sorted(str(record.partition_key) for record in records) == ["a", "b"]
-    (seen,) = list_observations(lineage.instance, "b")
-    assert find_version(seen) == read_drop(lineage.store, "b").fingerprint
-    metadata = {k: v.value for k, v in seen.asset_observation.metadata.items()}
+    (observation,) = list_observations(lineage.instance, "b")
+    assert find_version(observation) == read_drop(lineage.store, "b").fingerprint
+    metadata = {k: v.value for k, v in observation.asset_observation.metadata.items()}
     files = [f for f in (lineage.settings.root / "inbox" / "b").rglob("*") if f.is_file()]
     assert (metadata["files"], metadata["photographs"]) == (3, 3)
     assert metadata["bytes"] == sum(file.stat().st_size for file in files)
@@ -132,10 +132,10 @@ def test_staleness__none_after_photographs_came_back(
 ):
     lineage.register("a", card("a", good=1))
     assert lineage.run("a", only=["weights", "images"]).success
-    extra = write_photo(project / "inbox" / "a" / "100MEDIA" / "DJI_0009.JPG")
+    extra_photo = write_photo(project / "inbox" / "a" / "100MEDIA" / "DJI_0009.JPG")
     assert observe(lineage).success
     assert stale(lineage, "a") == old(lineage, "a") == {"images"}
-    extra.unlink()
+    extra_photo.unlink()
     assert observe(lineage).success
     assert (stale(lineage, "a"), old(lineage, "a")) == (set(), set())
 
@@ -143,6 +143,6 @@ def test_staleness__none_after_photographs_came_back(
 def test_observe_drop__without_a_run(lineage: Lineage, card):
     lineage.register("a", card("a", good=2))
     drop = read_drop(lineage.store, "a")
-    look = observe_drop(lineage.instance, lineage.store, drop, root=lineage.settings.root)
+    state = observe_drop(lineage.instance, lineage.store, drop, root=lineage.settings.root)
     (record,) = list_observations(lineage.instance, "a")
-    assert find_version(record) == look.fingerprint == drop.fingerprint
+    assert find_version(record) == state.fingerprint == drop.fingerprint

@@ -37,8 +37,8 @@ for _ in range(6):
 @pytest.mark.slow
 def test_open_instance__first_starts_at_once(project):
     """Without the lock, an empty SQLite instance that is opened twice at once stays broken."""
-    done = subprocess.run([sys.executable, "-c", OPEN], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    process = subprocess.run([sys.executable, "-c", OPEN], capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
 
 
 def test_open_instance__stays_in_the_folder(project):

@@ -95,10 +95,10 @@ def test_handle_output__one_partition(instance, storage):
     instance.add_dynamic_partitions("drops", ["1-2-3"])
     assert run(instance, storage, [numbers], partition_key="1-2-3").success
     assert read(storage, "numbers", "1-2-3") == [1, 2, 3]
-    seen = metadata(instance, "numbers", "1-2-3")
-    assert seen["dagster/row_count"] == 3
-    assert seen["largest"] == 3
-    assert seen["was_reused"] is False
+    event = metadata(instance, "numbers", "1-2-3")
+    assert event["dagster/row_count"] == 3
+    assert event["largest"] == 3
+    assert event["was_reused"] is False
 
 
 def test_handle_output__several_partitions_in_one_run(instance, storage):
@@ -141,14 +141,16 @@ def test_handle_output__reused_output_has_metadata_of_its_making(instance, stora
     for _ in range(2):
         run(instance, storage, [numbers, total], start="1", end="2")
     for asset, drop in (("numbers", "1"), ("numbers", "2"), ("total", None)):
-        made, *reused = events(instance, asset, drop)
-        assert made["made_in_run"] == first.run_id
-        assert made["seconds"] >= 0  # rounded
-        for again in reused:
-            assert again["was_reused"] is True
-            assert again.keys() == made.keys()
-            differ = {name for name, value in again.items() if value != made[name]}
-            assert differ == {"was_reused"}
+        first_event, *later_events = events(instance, asset, drop)
+        assert first_event["made_in_run"] == first.run_id
+        assert first_event["seconds"] >= 0  # rounded
+        for later_event in later_events:
+            assert later_event["was_reused"] is True
+            assert later_event.keys() == first_event.keys()
+            changed_names = {
+                name for name, value in later_event.items() if value != first_event[name]
+            }
+            assert changed_names == {"was_reused"}
 
 
 def test_handle_output__no_metadata_of_another_content(instance, storage):
@@ -169,10 +171,10 @@ def test_handle_output__no_metadata_of_another_content(instance, storage):
             resources={"io_manager": CommittingIOManager(storage=storage)},
         )
     # The first run that reused it is not named as its maker.
-    for seen in events(instance, "numbers", "1")[1:]:
-        assert (seen["was_reused"], seen["largest"]) == (True, 6)
-        assert "seconds" not in seen
-        assert "made_in_run" not in seen
+    for event in events(instance, "numbers", "1")[1:]:
+        assert (event["was_reused"], event["largest"]) == (True, 6)
+        assert "seconds" not in event
+        assert "made_in_run" not in event
 
 
 def test_handle_output__no_metadata_of_a_single_run(instance, storage):
@@ -180,10 +182,10 @@ def test_handle_output__no_metadata_of_a_single_run(instance, storage):
     run(instance, storage, [numbers, total], start="1")
     instance.delete_dynamic_partition("drops", "not-made")
     run(instance, storage, [total])
-    before, after = events(instance, "total")
-    assert before["unmade"] == ["not-made"]
-    assert after["was_reused"] is True
-    assert "unmade" not in after
+    first_event, second_event = events(instance, "total")
+    assert first_event["unmade"] == ["not-made"]
+    assert second_event["was_reused"] is True
+    assert "unmade" not in second_event
 
 
 def test_handle_output__no_empty_rows(instance, storage):
@@ -198,40 +200,40 @@ def test_handle_output__no_empty_rows(instance, storage):
     dg.materialize(
         [plain], instance=instance, resources={"io_manager": CommittingIOManager(storage=storage)}
     )
-    (seen,) = events(instance, "plain")
-    assert (seen["bad"], seen["is_odd"]) == (0, False)
-    assert not {"reasons", "note", "missing", "config", "inputs"} & seen.keys()
+    (event,) = events(instance, "plain")
+    assert (event["bad"], event["is_odd"]) == (0, False)
+    assert not {"reasons", "note", "missing", "config", "inputs"} & event.keys()
 
 
 def test_handle_output__event_stays_small(instance, storage):
     """SQLite stores each event twice, and a map may be made of a thousand drops."""
     names = {f"flight-{number:04d}": "a" * 64 for number in range(2000)}
-    everything = Recipe(OutputId("plain"), "1", {"drops": sorted(names)}, names)
+    recipe = Recipe(OutputId("plain"), "1", {"drops": sorted(names)}, names)
     facts = {"left_out": dict.fromkeys(names, "not mounted"), "largest": 7}
 
     @dg.asset
     def plain() -> Draft:
-        return Draft(everything, pushing([facts]))
+        return Draft(recipe, pushing([facts]))
 
     dg.materialize(
         [plain], instance=instance, resources={"io_manager": CommittingIOManager(storage=storage)}
     )
     record = instance.fetch_materializations(dg.AssetKey("plain"), limit=1).records[0]
     assert len(serialize_value(record.event_log_entry)) < 30_000
-    (seen,) = events(instance, "plain")
-    assert seen["largest"] == 7
-    assert len(seen["inputs"]) < 100
-    assert seen["inputs"]["flight-0000"] == "a" * 64
-    assert seen["inputs"]["…"] == f"{2000 - len(seen['inputs']) + 1:,} more, in the manifest"
+    (event,) = events(instance, "plain")
+    assert event["largest"] == 7
+    assert len(event["inputs"]) < 100
+    assert event["inputs"]["flight-0000"] == "a" * 64
+    assert event["inputs"]["…"] == f"{2000 - len(event['inputs']) + 1:,} more, in the manifest"
 
 
 def test_handle_output__address_and_size(instance, storage):
     instance.add_dynamic_partitions("drops", ["1-2-3"])
     run(instance, storage, [numbers], start="1-2-3")
-    (seen,) = events(instance, "numbers", "1-2-3")
+    (event,) = events(instance, "numbers", "1-2-3")
     manifest = find_manifest(storage.open(), OutputId("numbers", "1-2-3"))
-    assert seen["stored_mb"] == round(manifest.bytes / 1e6, 3) > 0
-    file = Path(unquote(urlsplit(seen["dagster/uri"]).path))
+    assert event["stored_mb"] == round(manifest.bytes / 1e6, 3) > 0
+    file = Path(unquote(urlsplit(event["dagster/uri"]).path))
     assert file == storage.open().folder / manifest_key(manifest.recipe.output)
     assert file.is_file()
 

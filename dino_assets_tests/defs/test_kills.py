@@ -87,17 +87,19 @@ Run = Callable[..., None]
 @contextlib.contextmanager
 def runner(log: Path, **environment: str) -> Iterator[Run]:
     """Make a function that runs the lineage in a new process and checks its exit code."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
+    base_environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)
+    }
     with (
-        log.open("w") as out,
+        log.open("w") as log_file,
         subprocess.Popen(
             [sys.executable, "-m", "dino_assets_tests.worlds.lineage_process"],
             cwd=REPOSITORY,
             # Threads would not survive a fork.
-            env={**clean, "OPENBLAS_NUM_THREADS": "1", **environment},
+            env={**base_environment, "OPENBLAS_NUM_THREADS": "1", **environment},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=out,
+            stderr=log_file,
             text=True,
         ) as server,
     ):
@@ -202,10 +204,10 @@ def find_finished(present: dict[str, bytes]) -> set[str]:
     records = {
         key: data for key, data in present.items() if not key.startswith(("parts/", "copies/"))
     }
-    named = {key for key in present if any(key.encode() in data for data in records.values())}
+    named_keys = {key for key in present if any(key.encode() in data for data in records.values())}
     # A copy is written before its manifest, and again if the manifest was not written.
     copies = {f"copies/{key}" for key in records} & present.keys()
-    return named | copies | records.keys()
+    return named_keys | copies | records.keys()
 
 
 def expect_completed(project: Project, present: dict[str, bytes], whole: dict[str, bytes]) -> None:
@@ -223,12 +225,12 @@ def expect_completed(project: Project, present: dict[str, bytes], whole: dict[st
         assert entry["was_reused"] == (key in present) == bool(lines)
         if asset == "embeddings" and key not in present:
             shards = key.replace("manifests/", "receipts/").removesuffix(".json") + "/"
-            reused = sum(key.startswith(shards) for key in present)
-            counts = {"shards_reused": reused, "shards_made": entry["shards"] - reused}
+            reused_count = sum(key.startswith(shards) for key in present)
+            counts = {"shards_reused": reused_count, "shards_made": entry["shards"] - reused_count}
             assert entry["shards_were"] == {name: n for name, n in counts.items() if n}
             assert any(
                 f"embeddings: {name}: " in line
-                and f" shard {entry['shards']} of {entry['shards']}, {reused} reused" in line
+                and f" shard {entry['shards']} of {entry['shards']}, {reused_count} reused" in line
                 for line in report["log"]
             )
 
@@ -254,17 +256,17 @@ def test_lineage__undisturbed_twice(run: Run, undisturbed: Project, project: Pro
 def test_lineage__records_are_written_after_what_they_name(undisturbed: Project):
     whole, writes = undisturbed.contents(), undisturbed.writes()
     for n, key in enumerate(writes):
-        named = {other for other in writes if other.encode() in whole[key]}
-        assert named <= set(writes[:n]), key
-        assert bool(named) == key.startswith(("manifests/", "copies/", "receipts/"))
+        named_keys = {other_key for other_key in writes if other_key.encode() in whole[key]}
+        assert named_keys <= set(writes[:n]), key
+        assert bool(named_keys) == key.startswith(("manifests/", "copies/", "receipts/"))
 
 
 @pytest.mark.slow
 def test_lineage__another_process_gives_the_same_bytes(
     undisturbed: Project, project: Project, tmp_path: Path
 ):
-    with runner(tmp_path / "log", PYTHONHASHSEED="1", TZ="Asia/Tokyo", LC_ALL="C") as elsewhere:
-        elsewhere(project)
+    with runner(tmp_path / "log", PYTHONHASHSEED="1", TZ="Asia/Tokyo", LC_ALL="C") as run_elsewhere:
+        run_elsewhere(project)
     assert project.contents() == undisturbed.contents()
 
 
@@ -272,10 +274,10 @@ def test_lineage__killed_in_each_stage(run: Run, undisturbed: Project, any_proje
     """Each run is killed one stage later than the run before."""
     whole, present = undisturbed.contents(), {}
     for function, n in STAGES:
-        before = present
+        present_before = present
         run(any_project, code=KILLED, function=function, n=n)
         present = expect_absent_or_complete(any_project, whole)
-        assert before.keys() <= present.keys()
+        assert present_before.keys() <= present.keys()
     assert {key.split("/")[1] for key in present if key.startswith("manifests/")} == {*ASSETS[:-1]}
     run(any_project)
     expect_completed(any_project, present, whole)
@@ -327,11 +329,11 @@ def test_lineage__killed_after_each_write(
         else on_s3(template, tmp_path / "project", request.getfixturevalue("bucket"))
     )
     whole, writes = undisturbed.contents(), undisturbed.writes()
-    left: dict[str, bytes] = {}
+    contents_left: dict[str, bytes] = {}
     for n, key in enumerate(writes):
         run(project, code=KILLED, write=key)
-        assert not find_finished(left) & set(project.writes())
-        left = expect_absent_or_complete(project, whole)
-        assert left.keys() == set(writes[: n + 1])
+        assert not find_finished(contents_left) & set(project.writes())
+        contents_left = expect_absent_or_complete(project, whole)
+        assert contents_left.keys() == set(writes[: n + 1])
     run(project)
     expect_completed(project, whole, whole)

@@ -123,32 +123,42 @@ def test_check_run_worker_health__alive_killed_and_reaped(watched, start, monkey
 
     child.kill()  # not waited for: a zombie
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
-    dead = (FAILED, f"its process {child.pid} on {RunProcess.load(text).host} is gone: killed")
-    assert judge(watched, run.run_id) == dead
+    verdict = (FAILED, f"its process {child.pid} on {RunProcess.load(text).host} is gone: killed")
+    assert judge(watched, run.run_id) == verdict
     child.wait()
-    assert judge(watched, run.run_id) == dead
+    assert judge(watched, run.run_id) == verdict
 
 
 def test_check_run_worker_health__reused_process_id(watched):
-    here = describe_self("")
-    assert here.pid == os.getpid()
-    assert judge_tag(watched, here) == (RUNNING, None)
+    own_process = describe_self("")
+    assert own_process.pid == os.getpid()
+    assert judge_tag(watched, own_process) == (RUNNING, None)
     for ticks in (-1, 1, 1000):
-        status, why = judge_tag(watched, replace(here, start_ticks=here.start_ticks + ticks))
-        assert (status, why) == (FAILED, f"its process {here.pid} on {here.host} is gone: killed")
+        status, reason = judge_tag(
+            watched, replace(own_process, start_ticks=own_process.start_ticks + ticks)
+        )
+        assert (status, reason) == (
+            FAILED,
+            f"its process {own_process.pid} on {own_process.host} is gone: killed",
+        )
 
 
 def test_check_run_worker_health__restarted_machine_and_other_host(watched):
-    here = describe_self("")
-    gone = replace(here, pid=2**22 + 1)
-    assert judge_tag(watched, gone)[0] == FAILED
-    status, why = judge_tag(watched, replace(here, boot="another"))
+    own_process = describe_self("")
+    gone_process = replace(own_process, pid=2**22 + 1)
+    assert judge_tag(watched, gone_process)[0] == FAILED
+    status, reason = judge_tag(watched, replace(own_process, boot="another"))
     assert status == FAILED
-    assert why == f"its process {here.pid} is gone: the machine {here.host} restarted"
+    assert (
+        reason == f"its process {own_process.pid} is gone: the machine {own_process.host} restarted"
+    )
     # Processes on another host or in another container cannot be judged.
-    assert judge_tag(watched, replace(gone, host="another")) == (RUNNING, None)
-    assert judge_tag(watched, replace(gone, host="another", boot="another")) == (RUNNING, None)
-    assert judge_tag(watched, replace(gone, namespaces="pid:[1]")) == (RUNNING, None)
+    assert judge_tag(watched, replace(gone_process, host="another")) == (RUNNING, None)
+    assert judge_tag(watched, replace(gone_process, host="another", boot="another")) == (
+        RUNNING,
+        None,
+    )
+    assert judge_tag(watched, replace(gone_process, namespaces="pid:[1]")) == (RUNNING, None)
 
 
 def test_check_run_worker_health__retried_run_with_its_parents_tags(watched, start):
@@ -168,9 +178,9 @@ def test_check_run_worker_health__run_in_another_container(watched, start):
     """On a mounted project, the process ids of another container differ from ours."""
     run = create_run(watched)
     child, text = start(run.run_id, below=ELSEWHERE)
-    recorded, here = RunProcess.load(text), describe_self("")
-    assert (recorded.host, recorded.boot) == (here.host, here.boot)
-    assert recorded.pid != child.pid  # 1 there; here 1 is another process
+    recorded_process, own_process = RunProcess.load(text), describe_self("")
+    assert (recorded_process.host, recorded_process.boot) == (own_process.host, own_process.boot)
+    assert recorded_process.pid != child.pid  # 1 there; here 1 is another process
     watched.add_run_tags(run.run_id, {PROCESS_TAG: text})
     assert judge(watched, run.run_id) == (RUNNING, None)
     child.kill()
@@ -182,8 +192,8 @@ def test_check_run_worker_health__run_in_another_container(watched, start):
 def test_explain_death__judged_from_another_container(start):
     _, text = start("r")
     command = [*ELSEWHERE, sys.executable, "-c", JUDGE, text]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert (done.stdout, done.stderr) == ("None\n", "")
+    process = subprocess.run(command, capture_output=True, text=True)
+    assert (process.stdout, process.stderr) == ("None\n", "")
 
 
 @needs_unshare
@@ -193,27 +203,29 @@ def test_describe_self__the_proc_of_another_namespace(start):
 
 
 def test_describe_self__without_proc(watched, tmp_path):
-    here = describe_self("")
+    own_process = describe_self("")
     assert describe_self("r", proc=tmp_path) is None
     watched.run_launcher.proc = tmp_path
-    assert judge_tag(watched, replace(here, pid=2**22 + 1)) == (RUNNING, None)
+    assert judge_tag(watched, replace(own_process, pid=2**22 + 1)) == (RUNNING, None)
 
 
 def test_explain_death__hidden_process_is_not_dead(tmp_path):
     """With `hidepid`, the daemon cannot see the process of another user's run in `/proc`."""
-    here = describe_self("r")
-    assert explain_death(here, here, proc=tmp_path) is None
-    assert explain_death(replace(here, pid=1), here, proc=tmp_path) is None
-    assert explain_death(replace(here, pid=2**22 + 1), here, proc=tmp_path) is not None
+    own_process = describe_self("r")
+    assert explain_death(own_process, own_process, proc=tmp_path) is None
+    assert explain_death(replace(own_process, pid=1), own_process, proc=tmp_path) is None
+    assert (
+        explain_death(replace(own_process, pid=2**22 + 1), own_process, proc=tmp_path) is not None
+    )
 
 
 @pytest.mark.parametrize(
     "change", [{"pid": "7"}, {"pid": 0}, {"pid": -1}, {"pid": 2**40}, {"pid": True}, {"more": 1}, {"host": None}]
 )  # fmt: skip
 def test_load__other_texts(change: dict):
-    here = describe_self("r")
-    assert RunProcess.load(here.dump()) == here
-    assert RunProcess.load(json.dumps(asdict(here) | change)) is None
+    own_process = describe_self("r")
+    assert RunProcess.load(own_process.dump()) == own_process
+    assert RunProcess.load(json.dumps(asdict(own_process) | change)) is None
 
 
 @pytest.mark.parametrize("text", ["", "x", "7", "null", "[]", "{}", '{"pid": 1}', "[" * 100_000])
@@ -232,8 +244,8 @@ def test_setup_for_execution__process_is_recorded_before_the_first_step(watched,
 
 def test_setup_for_execution__without_a_run(watched, instance, tmp_path):
     manager = CommittingIOManager(storage=StorageResource(url="data"))
-    for where in (None, watched, instance):
-        with dg.build_resources({"io_manager": manager}, instance=where):
+    for any_instance in (None, watched, instance):
+        with dg.build_resources({"io_manager": manager}, instance=any_instance):
             pass
     assert watched.get_runs_count() == 0
 
@@ -263,8 +275,8 @@ def test_check_run_worker_health__killed_command_line_run(project: Path):
             finally:
                 process.kill()
         assert instance.get_run_by_id(runs[0].run_id).status == dg.DagsterRunStatus.STARTED
-        status, why = judge(instance, runs[0].run_id)
-        assert (status, str(process.pid) in why) == (FAILED, True)
+        status, reason = judge(instance, runs[0].run_id)
+        assert (status, str(process.pid) in reason) == (FAILED, True)
 
 
 def find_told(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
@@ -272,17 +284,17 @@ def find_told(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
 
 
 def test_monitoring__dead_runs_fail_and_are_retried(watched, start):
-    alive, dead = create_run(watched), create_run(watched)
-    watched.add_run_tags(alive.run_id, {PROCESS_TAG: start(alive.run_id)[1]})
-    child, text = start(dead.run_id)
-    watched.add_run_tags(dead.run_id, {PROCESS_TAG: text})
+    alive_run, dead_run = create_run(watched), create_run(watched)
+    watched.add_run_tags(alive_run.run_id, {PROCESS_TAG: start(alive_run.run_id)[1]})
+    child, text = start(dead_run.run_id)
+    watched.add_run_tags(dead_run.run_id, {PROCESS_TAG: text})
     child.kill()
     logger = logging.getLogger("test")
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
     with WorkspaceProcessContext(watched, EmptyWorkspaceTarget()) as context:
         assert [e for e in execute_run_monitoring_iteration(context, logger) if e] == []
-    assert watched.get_run_by_id(alive.run_id).status == dg.DagsterRunStatus.STARTED
-    record = watched.get_run_by_id(dead.run_id)
+    assert watched.get_run_by_id(alive_run.run_id).status == dg.DagsterRunStatus.STARTED
+    record = watched.get_run_by_id(dead_run.run_id)
     assert record.status == dg.DagsterRunStatus.FAILURE
     assert record.tags["dagster/will_retry"] == "true"
-    assert any("is gone: killed" in entry.message for entry in watched.all_logs(dead.run_id))
+    assert any("is gone: killed" in entry.message for entry in watched.all_logs(dead_run.run_id))

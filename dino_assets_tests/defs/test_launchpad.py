@@ -34,15 +34,15 @@ SELECTOR = {**LOCATION, "pipelineName": "lineage"}
 VALIDATE = """query($selector: PipelineSelector!, $config: RunConfigData) {
   isPipelineConfigValid(pipeline: $selector, mode: "default", runConfigData: $config) {
     __typename ... on RunConfigValidationInvalid { errors { message reason } } } }"""
-OFFERED = """query($selector: PipelineSelector!) { runConfigSchemaOrError(selector: $selector) {
+WORDS_QUERY = """query($selector: PipelineSelector!) { runConfigSchemaOrError(selector: $selector) {
   ... on RunConfigSchema { allConfigTypes { ... on EnumConfigType { values { value } } } } } }"""
 RUNS = "{ runsOrError { ... on Runs { results { runId } } } }"
 
 
 def config_with(path: str, word: str) -> dict:
     """Make a run config with one word in one field."""
-    *parents, last = path.split(":")
-    config: object = [word] if last == "0" else {last: word}
+    *parents, last_key = path.split(":")
+    config: object = [word] if last_key == "0" else {last_key: word}
     for key in reversed(parents):
         config = {key: config}
     assert isinstance(config, dict)
@@ -55,9 +55,9 @@ def test_run_config__invalid_word_is_refused_with_the_valid_ones(project: Path, 
     words = get_args(CHOICES[path])
     for word in words:
         dg.validate_run_config(job, config_with(path, word))
-    with pytest.raises(dg.DagsterInvalidConfigError) as refused:
+    with pytest.raises(dg.DagsterInvalidConfigError) as caught:
         dg.validate_run_config(job, config_with(path, "hybird"))
-    (fault,) = refused.value.errors
+    (fault,) = caught.value.errors
     assert [word for word in (*words, "hybird") if word not in fault.message] == []
 
 
@@ -77,27 +77,27 @@ def test_definitions__unknown_device(project: Path, monkeypatch):
 @pytest.mark.slow
 def test_launchpad__invalid_word_makes_no_run(project: Path, tmp_path: Path):
     """In the UI, valid words are offered and accepted, others are refused."""
-    wrong, right = (
+    wrong_config, right_config = (
         json.dumps({"ops": {"selections": {"config": {"strategy": word}}}})
         for word in ("hybird", "hybrid")
     )
     with serving_ui(project, tmp_path / "ui.log") as ui:
-        asked = ui.ask(VALIDATE, selector=SELECTOR, config=wrong)["isPipelineConfigValid"]
-        assert asked["__typename"] == "RunConfigValidationInvalid"
-        (fault,) = asked["errors"]
+        answer = ui.ask(VALIDATE, selector=SELECTOR, config=wrong_config)["isPipelineConfigValid"]
+        assert answer["__typename"] == "RunConfigValidationInvalid"
+        (fault,) = answer["errors"]
         assert all(word in fault["message"] for word in ("hybird", *get_args(StrategyName)))
-        params = {"selector": SELECTOR, "mode": "default", "runConfigData": wrong}
-        launched = ui.ask(LAUNCH, params=params)["launchPipelineExecution"]
-        assert launched["__typename"] == "RunConfigValidationInvalid"
+        params = {"selector": SELECTOR, "mode": "default", "runConfigData": wrong_config}
+        launch_answer = ui.ask(LAUNCH, params=params)["launchPipelineExecution"]
+        assert launch_answer["__typename"] == "RunConfigValidationInvalid"
         assert ui.ask(RUNS)["runsOrError"]["results"] == []
 
-        asked = ui.ask(VALIDATE, selector=SELECTOR, config=right)["isPipelineConfigValid"]
-        assert asked["__typename"] == "PipelineConfigValidationValid"
+        answer = ui.ask(VALIDATE, selector=SELECTOR, config=right_config)["isPipelineConfigValid"]
+        assert answer["__typename"] == "PipelineConfigValidationValid"
 
-        schema = ui.ask(OFFERED, selector=SELECTOR)["runConfigSchemaOrError"]
-        offered = {
+        schema = ui.ask(WORDS_QUERY, selector=SELECTOR)["runConfigSchemaOrError"]
+        offered_words = {
             tuple(value["value"] for value in kind["values"])
             for kind in schema["allConfigTypes"]
             if kind
         }
-        assert {get_args(choice) for choice in CHOICES.values()} <= offered
+        assert {get_args(choice) for choice in CHOICES.values()} <= offered_words

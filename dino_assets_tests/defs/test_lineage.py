@@ -24,19 +24,19 @@ def test_lineage__one_drop(lineage: Lineage, card):
     # 1600×1200 at 512 px and a step of 256: 6 × 4 tiles (5.25 → 6 steps, 2.69 → 3 steps, plus one).
     assert lineage.metadata("tiles", "flight-1")["dagster/row_count"] == 3 * 6 * 4
     # These pictures have no GPS, so the check warns.
-    odd = [e.check_name for e in checks(result).values() if not e.passed]
-    assert odd == ["images_look_right"]
+    failed_checks = [e.check_name for e in checks(result).values() if not e.passed]
+    assert failed_checks == ["images_look_right"]
     assert len(checks(result)) == 10
-    seen = lineage.metadata("weights")
-    assert seen["family"] == "dinov3_vit"
-    assert (seen["architecture"]["dim"], seen["architecture"]["registers"]) == (16, 4)
+    metadata = lineage.metadata("weights")
+    assert metadata["family"] == "dinov3_vit"
+    assert (metadata["architecture"]["dim"], metadata["architecture"]["registers"]) == (16, 4)
 
 
 def test_lineage__metadata(lineage: Lineage, card):
     lineage.register("flight-1", card("flight-1", bad=1))
     lineage.run("flight-1")
-    seen = lineage.metadata("images", "flight-1")
-    assert seen["reasons"] == {"not-an-image": 1}
+    metadata = lineage.metadata("images", "flight-1")
+    assert metadata["reasons"] == {"not-an-image": 1}
     for name in (
         "stored_mb",
         "seconds",
@@ -45,7 +45,7 @@ def test_lineage__metadata(lineage: Lineage, card):
         "inputs",
         "config",
     ):
-        assert name in seen
+        assert name in metadata
 
 
 def test_lineage__the_export_command_runs_as_printed(lineage: Lineage, card, tmp_path, monkeypatch):
@@ -99,15 +99,21 @@ def test_lineage__metadata_has_one_row_for_each_question(lineage: Lineage, card)
     for asset, drop in OUTPUTS:
         rows = list(lineage.metadata(asset, drop))
         assert rows[0] == "caveat" or asset in ("images", "tiles")
-        looked_at = rows[rows[0] == "caveat" :]
+        shown_rows = rows[rows[0] == "caveat" :]
         pictures = ["pictures"] if asset in PICTURES else []
         first = [*pictures, *LINKS[asset]]
-        assert looked_at[: len(first)] == first
-        last = ["stored_mb", "dagster/uri", "config", "inputs", *(["preview"] if pictures else [])]
-        assert rows[-len(last) :] == last
-        made = {"seconds", "spent", "was_reused", "made_in_run"}
-        others = set(rows[: -len(last)]) - {"caveat", "export", *first} - made
-        assert others - {"rows_per_s", "findings", "beside"} == WHAT_CAME_OUT[asset] - {
+        assert shown_rows[: len(first)] == first
+        last_rows = [
+            "stored_mb",
+            "dagster/uri",
+            "config",
+            "inputs",
+            *(["preview"] if pictures else []),
+        ]
+        assert rows[-len(last_rows) :] == last_rows
+        run_rows = {"seconds", "spent", "was_reused", "made_in_run"}
+        other_rows = set(rows[: -len(last_rows)]) - {"caveat", "export", *first} - run_rows
+        assert other_rows - {"rows_per_s", "findings", "beside"} == WHAT_CAME_OUT[asset] - {
             "rows_per_s"
         }
         assert len(rows) <= 22
@@ -116,35 +122,35 @@ def test_lineage__metadata_has_one_row_for_each_question(lineage: Lineage, card)
 def test_lineage__picture_and_links_in_the_ui(lineage: Lineage, card):
     lineage.register("flight-1", card("flight-1", good=1))
     assert lineage.run("flight-1", projections={"method": "linear"}).success
-    seen = lineage.metadata("projections")
-    assert seen["preview"].startswith("![preview](data:image/png;base64,")
-    assert len(seen["preview"]) < 45_000
-    page = lineage.store.get(str(find_key(*seen["map.html"].split("/")[2:])))
+    metadata = lineage.metadata("projections")
+    assert metadata["preview"].startswith("![preview](data:image/png;base64,")
+    assert len(metadata["preview"]) < 45_000
+    page = lineage.store.get(str(find_key(*metadata["map.html"].split("/")[2:])))
     assert page.startswith(b"<!doctype html>")
-    seen = lineage.metadata("selections")
-    assert seen["preview"].startswith("![preview](data:image/png;base64,")
-    assert len(seen["preview"]) < 45_000
+    metadata = lineage.metadata("selections")
+    assert metadata["preview"].startswith("![preview](data:image/png;base64,")
+    assert len(metadata["preview"]) < 45_000
     # The UI shows values up to this length, and longer ones behind a button.
-    assert len(seen["pictures"]) < 1000
-    assert f"{seen['contact-sheet.jpg']}{SMALL} " in seen["pictures"]
-    assert seen["round-map.html"] in seen["pictures"]
-    assert not [name for name in seen if name.startswith("tiles/")]
+    assert len(metadata["pictures"]) < 1000
+    assert f"{metadata['contact-sheet.jpg']}{SMALL} " in metadata["pictures"]
+    assert metadata["round-map.html"] in metadata["pictures"]
+    assert not [name for name in metadata if name.startswith("tiles/")]
     folder = lineage.settings.root / "out"
-    written = list(export_files(lineage.store, "selections", "round-0001", folder=folder))
+    paths = list(export_files(lineage.store, "selections", "round-0001", folder=folder))
     assert len(list((folder / "tiles").iterdir())) == 20
-    assert folder / "contact-sheet.jpg" in written
+    assert folder / "contact-sheet.jpg" in paths
 
 
 def test_lineage__rerun_reuses_everything(lineage: Lineage, card):
     lineage.register("flight-1", card("flight-1"))
     lineage.run("flight-1")
     names = {asset: lineage.metadata(asset, drop).keys() for asset, drop in OUTPUTS}
-    before = {i.key: (i.bytes, i.modified) for i in lineage.store.list()}
+    objects_before = {i.key: (i.bytes, i.modified) for i in lineage.store.list()}
     lineage.run("flight-1")
     for asset, drop in OUTPUTS:
         assert lineage.metadata(asset, drop)["was_reused"] is True
         assert lineage.metadata(asset, drop).keys() == names[asset]
-    assert {i.key: (i.bytes, i.modified) for i in lineage.store.list()} == before
+    assert {i.key: (i.bytes, i.modified) for i in lineage.store.list()} == objects_before
 
 
 def test_lineage__range_of_drops_in_one_run(lineage: Lineage, card):
@@ -166,14 +172,16 @@ def test_lineage__one_bad_drop_among_three(lineage: Lineage, card):
     assert open_table(lineage.store, "tiles").drops == ("a", "c")
     (space,) = list_spaces(lineage.store, "embeddings")
     assert open_table(lineage.store, "embeddings", space=space).drops == ("a", "c")
-    stopped = [
+    stopped_checks = [
         e for e in result.get_asset_check_evaluations() if not e.passed and e.partition == "b"
     ]
-    assert {(e.check_name, e.severity.value) for e in stopped} == {("images_are_usable", "ERROR")}
+    assert {(e.check_name, e.severity.value) for e in stopped_checks} == {
+        ("images_are_usable", "ERROR")
+    }
     # The outputs of the other drops are judged as well.
     for check in ("tiles_cover_images", "embeddings_match_tiles"):
-        judged = [e for e in result.get_asset_check_evaluations() if e.check_name == check]
-        assert {e.partition: e.passed for e in judged} == {"a": True, "c": True}
+        evaluations = [e for e in result.get_asset_check_evaluations() if e.check_name == check]
+        assert {e.partition: e.passed for e in evaluations} == {"a": True, "c": True}
     # With corrected files the run completes; finished outputs are not made again.
     card("b", good=2)
     (lineage.settings.root / "inbox" / "b" / "BAD_0.JPG").unlink()
@@ -242,19 +250,19 @@ def test_weights__stored_copy_without_the_source(
 ):
     folder = shutil.copytree(checkpoint_dir, tmp_path / "mine")
     monkeypatch.setenv("DINO_MODEL_ID", str(folder))
-    here = Lineage(lineage.instance)
-    assert here.run(only=["weights"]).success
+    new_lineage = Lineage(lineage.instance)
+    assert new_lineage.run(only=["weights"]).success
     shutil.rmtree(folder)
-    assert here.run(only=["weights"]).success
-    assert here.metadata("weights")["was_reused"] is True
+    assert new_lineage.run(only=["weights"]).success
+    assert new_lineage.metadata("weights")["was_reused"] is True
     # Not for another model, and not with an incomplete copy.
     monkeypatch.setenv("DINO_MODEL_ID", "./another")
     assert "no checkpoint directory './another'" in failure(
-        Lineage(here.instance).run(only=["weights"]), "weights"
+        Lineage(new_lineage.instance).run(only=["weights"]), "weights"
     )
-    here.store.delete(read_manifest(here.store, OutputId("weights")).parts[0].key)
+    new_lineage.store.delete(read_manifest(new_lineage.store, OutputId("weights")).parts[0].key)
     assert "cannot be fetched, and its copy in the store" in failure(
-        here.run(only=["weights"]), "weights"
+        new_lineage.run(only=["weights"]), "weights"
     )
 
 
@@ -279,14 +287,17 @@ def test_compute__a_device_that_is_not_here(lineage: Lineage, card, monkeypatch)
 def test_storage__another_store_gets_all_results(lineage: Lineage, card, tmp_path):
     """With another store, nothing is written to the old one."""
     lineage.register("flight-1", card("flight-1"))
-    other = StorageResource(url=str(tmp_path / "elsewhere"))
+    other_storage = StorageResource(url=str(tmp_path / "elsewhere"))
     result = lineage.run(
         "flight-1",
-        resources={"storage": other, "io_manager": CommittingIOManager(storage=other)},
+        resources={
+            "storage": other_storage,
+            "io_manager": CommittingIOManager(storage=other_storage),
+        },
     )
     # The drop was registered in the first store; its folder is still in the inbox.
     assert result.success
-    assert read_manifest(other.open(), OutputId("tiles", "flight-1")).rows == 72
+    assert read_manifest(other_storage.open(), OutputId("tiles", "flight-1")).rows == 72
     assert {i.key for i in lineage.store.list()} - {
         i.key for i in lineage.store.list("indexes")
     } == {"drops/flight-1.json"}
@@ -307,8 +318,8 @@ def test_storage__s3_gives_the_same_rows_as_disk(lineage: Lineage, card, s3_endp
     assert remote.run("flight-1").success
     for asset in ("weights", "images", "tiles"):
         drop = None if asset == "weights" else "flight-1"
-        local, on_s3 = (
+        local_manifest, s3_manifest = (
             read_manifest(lin.store, OutputId(asset, drop)) for lin in (lineage, remote)
         )
-        assert local == on_s3
+        assert local_manifest == s3_manifest
     assert remote.store.url == "minio://same-rows"

@@ -35,8 +35,8 @@ def bucket(s3_endpoint: str, tmp_path: Path) -> StorageSettings:
 
 @pytest.fixture
 def other_instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as fresh:
-        yield fresh
+    with dg.DagsterInstance.ephemeral() as new_instance:
+        yield new_instance
 
 
 @pytest.fixture
@@ -71,16 +71,18 @@ def test_lineage__same_bytes_on_s3_as_on_disk(
     for name, folder in two_drops.items():
         remote.register(name, folder)
     assert remote.run(*DROPS, **QUICK).success
-    here, there = contents(lineage.store), contents(remote.store)
+    local_contents, remote_contents = contents(lineage.store), contents(remote.store)
     # Manifests, a copy of the round's, parts, receipts and the drops' records.
-    areas = {key.split("/")[0] for key in here}
+    areas = {key.split("/")[0] for key in local_contents}
     assert areas == {"manifests", "copies", "parts", "receipts", "drops"}
-    assert {key.split("/")[1] for key in here if key.startswith("manifests/")} == set(ASSETS)
-    assert there == here
+    assert {key.split("/")[1] for key in local_contents if key.startswith("manifests/")} == set(
+        ASSETS
+    )
+    assert remote_contents == local_contents
     assert remote.store.url.startswith("minio://")
-    seen = remote.metadata("selections")
-    assert seen["dagster/uri"] == f"{remote.store.url}/{find_manifest_key(seen)}"
-    key = find_key(*seen["contact-sheet.jpg"].split("/")[2:])
+    metadata = remote.metadata("selections")
+    assert metadata["dagster/uri"] == f"{remote.store.url}/{find_manifest_key(metadata)}"
+    key = find_key(*metadata["contact-sheet.jpg"].split("/")[2:])
     assert remote.store.get(str(key)).startswith(b"\xff\xd8")
 
 
@@ -100,11 +102,15 @@ def test_lineage__photographs_in_a_bucket_give_the_same_parts(
         shutil.rmtree(folder)
     assert remote.run(*DROPS, **QUICK).success
     assert contents(remote.store, "parts") == contents(lineage.store, "parts")
-    local, on_s3 = (contents(where.store, "manifests") for where in (lineage, remote))
+    local_manifests, remote_manifests = (
+        contents(either.store, "manifests") for either in (lineage, remote)
+    )
     # Photographs on S3 are identified by ETags instead of times; only these manifests differ.
-    differ = {key for key in local if local[key] != on_s3[key]}
-    assert local.keys() == on_s3.keys()
-    assert differ == {"manifests/images/_/a.json", "manifests/images/_/b.json"}
+    differing_keys = {
+        key for key in local_manifests if local_manifests[key] != remote_manifests[key]
+    }
+    assert local_manifests.keys() == remote_manifests.keys()
+    assert differing_keys == {"manifests/images/_/a.json", "manifests/images/_/b.json"}
 
 
 def test_lineage__another_machine_continues_from_the_bucket(
@@ -125,8 +131,8 @@ def test_lineage__another_machine_continues_from_the_bucket(
     for name, folder in two_drops.items():
         first.register(name, folder)
     assert first.run(*DROPS, **QUICK).success
-    before = contents(first.store)
-    third = card("c", good=3)  # two of them are in the other drops
+    contents_before = contents(first.store)
+    third_card = card("c", good=3)  # two of them are in the other drops
 
     machine = tmp_path / "another-machine"
     machine.mkdir()
@@ -139,9 +145,9 @@ def test_lineage__another_machine_continues_from_the_bucket(
     for asset in ASSETS:
         for drop in DROPS if asset in ("images", "tiles", "embeddings") else (None,):
             assert second.metadata(asset, drop)["was_reused"] is True
-    assert contents(second.store) == before
+    assert contents(second.store) == contents_before
     assert not (machine / ".cache").exists()
-    second.register("c", third)
+    second.register("c", third_card)
     assert second.run("c", **QUICK).success
     space = find_manifest_key(second.metadata("projections")).split("/")[2]
     assert read_manifest(second.store, OutputId("embeddings", "c", space)).rows == 72

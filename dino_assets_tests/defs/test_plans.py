@@ -10,12 +10,12 @@ INGEST, CURATE = JOBS["ingest"], JOBS["curate"]
 
 @pytest.mark.parametrize("drops", [["a"], ["b", "a"]])
 def test_plan_runs__each_drop_and_one_map_of_all(drops: list[str]):
-    planned = plan_runs(drops, LINEAGE)
-    assert planned == [
+    planned_runs = plan_runs(drops, LINEAGE)
+    assert planned_runs == [
         *(PlannedRun("ingest", INGEST, drop) for drop in drops),
         PlannedRun("curate", CURATE, None),
     ]
-    assert all(each.is_whole_job for each in planned)
+    assert all(each.is_whole_job for each in planned_runs)
 
 
 def test_plan_runs__assets_of_some_jobs():
@@ -40,9 +40,13 @@ def test_plan_runs__assets_of_some_jobs():
     ],
 )
 def test_plan_runs__job_of_the_assets(drops, assets, job):
-    (planned,) = plan_runs(drops, assets)
-    assert (planned.job, planned.assets, planned.drop) == (job, assets, *(drops or [None]))
-    assert planned.is_whole_job == (assets == JOBS[job])
+    (planned_run,) = plan_runs(drops, assets)
+    assert (planned_run.job, planned_run.assets, planned_run.drop) == (
+        job,
+        assets,
+        *(drops or [None]),
+    )
+    assert planned_run.is_whole_job == (assets == JOBS[job])
 
 
 def test_plan_runs__partitioned_assets_need_drops():

@@ -46,14 +46,14 @@ def test_record_processes__a_run_killed_at_its_first_event_is_dead(project: Path
     run_id = str(uuid.uuid4())
     with open_instance(project) as instance:
         command = [sys.executable, "-m", "dino_assets_tests.worlds.killed_run"]
-        done = subprocess.run(
+        process = subprocess.run(
             [*command, str(project), "register_drop", run_id],
             cwd=REPOSITORY,
             env=dict(os.environ),
             capture_output=True,
             text=True,
         )
-        assert done.returncode == -signal.SIGKILL, done.stderr
+        assert process.returncode == -signal.SIGKILL, process.stderr
         run = instance.get_run_by_id(run_id)
         assert run.status == STATUS.STARTED
         assert "gone: killed" in explain_run_death(run)

@@ -47,8 +47,8 @@ def test_storage__fields_of_dagster_aws_override_the_environment(project, s3_end
     create_bucket(settings)
     storage.open().put("a", b"x")
     assert storage.open().get("a") == b"x"
-    listed = s3.get_client().list_objects_v2(Bucket="resource-test")["Contents"]
-    assert [item["Key"] for item in listed] == ["here/a"]
+    objects = s3.get_client().list_objects_v2(Bucket="resource-test")["Contents"]
+    assert [item["Key"] for item in objects] == ["here/a"]
 
 
 def test_storage__env_var_is_resolved_at_run_time(project, s3_endpoint, monkeypatch):
@@ -104,9 +104,9 @@ def test_compute__unavailable_device():
     ("setting", "value"), [("device", "tpu"), ("precision", "bf16"), ("engine", "magic")]
 )
 def test_compute__invalid_words(setting, value):
-    with pytest.raises(ValidationError) as refused:
+    with pytest.raises(ValidationError) as caught:
         ComputeResource(**{setting: value})
-    (fault,) = refused.value.errors()
+    (fault,) = caught.value.errors()
     assert (fault["loc"], fault["input"]) == ((setting,), value)
 
 

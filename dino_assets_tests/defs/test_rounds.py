@@ -53,10 +53,10 @@ def warnings(lineage: Lineage, result: dg.ExecuteInProcessResult) -> list[str]:
 
 
 def test_round__unchanged_when_a_drop_is_added(lineage: Lineage):
-    before = chosen(lineage, 1)
+    manifest_before = chosen(lineage, 1)
     result = lineage.run("b", projections=LINEAR, selections={"budget": 4})
     assert result.success
-    assert chosen(lineage, 1) == before
+    assert chosen(lineage, 1) == manifest_before
     assert lineage.metadata("selections")["was_reused"] is True
     assert warnings(lineage, result) == [
         "round-0001 is already chosen and stays unchanged: it was chosen before b was added or "
@@ -68,14 +68,14 @@ def test_round__unchanged_when_a_drop_is_added(lineage: Lineage):
     # Later rounds choose none of these tiles again.
     result = lineage.run("a", projections=LINEAR, selections={"budget": 4})
     assert checks(result)["selections_are_sound"].passed
-    assert (chosen(lineage, 1), chosen(lineage, 2)) == (before, second)
+    assert (chosen(lineage, 1), chosen(lineage, 2)) == (manifest_before, second)
 
 
 def test_round__unchanged_with_other_settings(lineage: Lineage):
-    before = chosen(lineage, 1)
+    manifest_before = chosen(lineage, 1)
     result = pick(lineage, budget=6, seed=1)
     assert result.success
-    assert chosen(lineage, 1) == before
+    assert chosen(lineage, 1) == manifest_before
     assert warnings(lineage, result) == [
         "round-0001 is already chosen and stays unchanged: it was chosen with budget 4, not 6, seed "
         "42, not 1. To choose more tiles, ask for round 2."
@@ -88,7 +88,7 @@ def test_round__replaced_on_demand_if_it_is_the_latest(lineage: Lineage):
     assert warnings(lineage, result) == []
     assert chosen(lineage, 1).rows == 6
     assert pick(lineage, round=2).success
-    both = chosen(lineage, 1), chosen(lineage, 2)
+    manifests = chosen(lineage, 1), chosen(lineage, 2)
     result = pick(lineage, budget=5, replace=True)
     assert not result.success
     assert (
@@ -96,22 +96,22 @@ def test_round__replaced_on_demand_if_it_is_the_latest(lineage: Lineage):
         "Ask for a new round: round 3."
     ) in failure(result, "selections")
     assert pick(lineage, round=2, budget=3, replace=True).success
-    assert (chosen(lineage, 1), chosen(lineage, 2).rows) == (both[0], 3)
+    assert (chosen(lineage, 1), chosen(lineage, 2).rows) == (manifests[0], 3)
 
 
 def test_round__chosen_again_after_repair_is_the_same(lineage: Lineage):
-    before = chosen(lineage, 1)
-    lineage.store.put(before.parts[0].key, b"something else")
+    manifest_before = chosen(lineage, 1)
+    lineage.store.put(manifest_before.parts[0].key, b"something else")
     assert list(verify(lineage.store, should_repair=True))
     assert pick(lineage).success
-    assert chosen(lineage, 1) == before
+    assert chosen(lineage, 1) == manifest_before
     assert list(verify(lineage.store)) == []
 
 
 def test_round__damaged_round_of_a_changed_pool_is_refused(lineage: Lineage):
     """It is not chosen again without `replace`, since its tiles may be in labelling."""
-    before = chosen(lineage, 1)
-    lineage.store.delete(before.parts[0].key)
+    manifest_before = chosen(lineage, 1)
+    lineage.store.delete(manifest_before.parts[0].key)
     assert lineage.run("b", only=["weights", "images", "tiles", "embeddings"]).success
     result = pick(lineage)
     assert not result.success
@@ -119,7 +119,7 @@ def test_round__damaged_round_of_a_changed_pool_is_refused(lineage: Lineage):
         "CommitRefusedError: round-0001 is damaged, and what it was chosen from has changed"
         in failure(result, "selections")
     )
-    assert chosen(lineage, 1) == before
+    assert chosen(lineage, 1) == manifest_before
     assert pick(lineage, replace=True).success
     assert set(chosen(lineage, 1).recipe.inputs) == {"a", "b"}
 
@@ -140,7 +140,7 @@ def test_round__empty_pool_only_warns(lineage: Lineage):
 
 
 def test_round__too_large_budget_is_refused(lineage: Lineage):
-    before = {info.key for info in lineage.store.list()}
+    keys_before = {info.key for info in lineage.store.list()}
     # 24 tiles, of which 4 are chosen.
     for budget, sentence in (
         (
@@ -152,7 +152,7 @@ def test_round__too_large_budget_is_refused(lineage: Lineage):
         result = pick(lineage, round=2, budget=budget)
         assert not result.success
         assert f"ConfigError: {sentence}" in failure(result, "selections")
-    assert {info.key for info in lineage.store.list()} == before
+    assert {info.key for info in lineage.store.list()} == keys_before
     assert pick(lineage, round=2, budget=12).success
     result = pick(lineage, round=3, budget=100_000, all=True)
     assert result.success
@@ -210,15 +210,15 @@ def test_round__repaired_although_a_later_one_exists(lineage: Lineage, damaged: 
     assert list(verify(lineage.store)) == []
     assert (chosen(lineage, 1), chosen(lineage, 2)) == (first, second)
     assert pick(lineage, round=3).success
-    paid = tiles_of(lineage, first) | tiles_of(lineage, second)
-    assert not paid & tiles_of(lineage, chosen(lineage, 3))
+    paid_tiles = tiles_of(lineage, first) | tiles_of(lineage, second)
+    assert not paid_tiles & tiles_of(lineage, chosen(lineage, 3))
 
 
 @pytest.mark.parametrize("damaged", ["a crop", "the table"])
 def test_round__repaired_although_the_pool_changed(lineage: Lineage, damaged: str):
     assert pick(lineage, round=2).success
-    before = chosen(lineage, 1)
-    part = next(p for p in before.parts if (p.name is None) == (damaged == "the table"))
+    manifest_before = chosen(lineage, 1)
+    part = next(p for p in manifest_before.parts if (p.name is None) == (damaged == "the table"))
     lineage.store.put(part.key, b"something else")
     assert lineage.run("b", only=["weights", "images", "tiles", "embeddings"]).success
     assert list(verify(lineage.store, should_repair=True))
@@ -228,18 +228,18 @@ def test_round__repaired_although_the_pool_changed(lineage: Lineage, damaged: st
         "CommitRefusedError: round-0001 is damaged, and what it was chosen from has changed"
         in failure(result, "selections")
     )
-    assert chosen(lineage, 1) == before
+    assert chosen(lineage, 1) == manifest_before
 
 
 def test_round__tiles_chosen_in_another_space_are_not_chosen_again(
     lineage: Lineage, tmp_path, monkeypatch
 ):
     first = chosen(lineage, 1)
-    other = write_demo_checkpoint(tmp_path / "other", seed=7, dim=16, layers=2)
-    here = lineage.settings
-    monkeypatch.setenv("DINO_MODEL_ID", str(other))
+    other_checkpoint = write_demo_checkpoint(tmp_path / "other", seed=7, dim=16, layers=2)
+    first_settings = lineage.settings
+    monkeypatch.setenv("DINO_MODEL_ID", str(other_checkpoint))
     lineage = Lineage(lineage.instance)
-    assert lineage.settings != here
+    assert lineage.settings != first_settings
     assert lineage.run("a", projections=LINEAR, selections={"budget": 16}).success
     (second,) = [m for m in find_outputs(lineage.store, "selections", "round-0001") if m != first]
     space = first.recipe.output.space
@@ -249,7 +249,7 @@ def test_round__tiles_chosen_in_another_space_are_not_chosen_again(
     assert not tiles_of(lineage, first) & tiles_of(lineage, second)
 
     # Back to the first weights: their round has not changed, and can be repaired.
-    lineage.settings = here
+    lineage.settings = first_settings
     lineage.store.delete(first.parts[0].key)
     result = lineage.run("a", projections=LINEAR, selections={"budget": 4})
     assert result.success
@@ -274,16 +274,18 @@ def test_round__tiles_chosen_in_another_space_are_not_chosen_again(
 def test_round__unchanged_when_its_drop_has_shrunk(lineage: Lineage, project):
     assert lineage.run("b", only=["images", "tiles", "embeddings"]).success
     assert pick(lineage, round=2, budget=30, all=True).success
-    before = chosen(lineage, 2)
-    lost = [row for row in rows_of(lineage, before) if row["drop"] == "b"]
-    assert lost
+    manifest_before = chosen(lineage, 2)
+    lost_rows = [row for row in rows_of(lineage, manifest_before) if row["drop"] == "b"]
+    assert lost_rows
     (project / "inbox" / "b" / "100MEDIA" / "DJI_0001.JPG").unlink()
     result = lineage.run("b", projections=LINEAR, selections={"round": 2, "budget": 30})
     assert result.success
-    assert chosen(lineage, 2) == before
+    assert chosen(lineage, 2) == manifest_before
     evaluation = checks(result)["selections_are_sound"]
     assert (evaluation.passed, evaluation.severity.value) == (False, "WARN")
-    assert evaluation.description.endswith(f"{len(lost)} of its tiles are no longer in the pool")
+    assert evaluation.description.endswith(
+        f"{len(lost_rows)} of its tiles are no longer in the pool"
+    )
 
 
 @pytest.mark.parametrize(

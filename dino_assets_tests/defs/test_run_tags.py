@@ -44,24 +44,24 @@ def test_tags__run_created_by_the_ui(lineage: Lineage):
 
 
 def test_tags__several_drops_and_none(lineage: Lineage):
-    several = lineage.run("a", "b", only=["weights", "images"])
-    assert tags(lineage, several.run_id)[DROP_TAG] == "a...b"
+    result = lineage.run("a", "b", only=["weights", "images"])
+    assert tags(lineage, result.run_id)[DROP_TAG] == "a...b"
     none = lineage.run(only=["weights"])
     assert tags(lineage, none.run_id) == {MODEL_TAG: lineage.settings.model}
 
 
 def test_tags__dino_assets_run_tags_before_the_start(lineage: Lineage):
-    seen: list[dict[str, str]] = []
+    tag_sets: list[dict[str, str]] = []
 
     def listen(entry: dg.EventLogEntry) -> None:
         event = entry.dagster_event
         if event and event.event_type == dg.DagsterEventType.RUN_START:
-            seen.append(tags(lineage, entry.run_id))
+            tag_sets.append(tags(lineage, entry.run_id))
 
-    (planned,) = plan_runs(["a"], ["weights", "images"])
+    (planned_run,) = plan_runs(["a"], ["weights", "images"])
     definitions = make_definitions(lineage.settings)
-    execute_run(definitions, lineage.instance, planned, config={}, listen=listen)
-    assert seen == [{DROP_TAG: "a", MODEL_TAG: lineage.settings.model}]
+    execute_run(definitions, lineage.instance, planned_run, config={}, listen=listen)
+    assert tag_sets == [{DROP_TAG: "a", MODEL_TAG: lineage.settings.model}]
 
 
 def test_find_model__run_config_before_settings(project):

@@ -18,24 +18,24 @@ def test_new_drops__three_failures_need_a_person(tower: Tower):
         (request,) = tower.tick()
         assert request.run_key.endswith(f":{attempt}")
         assert request.tags[ATTEMPT_TAG] == str(attempt)
-        last = tower.run_of(request, STATUS.FAILURE)
+        last_run = tower.run_of(request, STATUS.FAILURE)
     assert tower.tick() == []
     assert "a: a person must look: 3 runs did not finish it" in tower.said
-    assert last.run_id[:8] in tower.said
+    assert last_run.run_id[:8] in tower.said
 
 
 def test_new_drops__drop_stopped_by_a_check_is_not_run_again(tower: Tower):
     tower.arrive("bad", b"no picture")
     tower.arrive("good")
     requests = {request.partition_key: request for request in tower.tick()}
-    stopped = tower.execute(requests["bad"])
-    assert not stopped.success
+    stopped_result = tower.execute(requests["bad"])
+    assert not stopped_result.success
     tower.execute(requests["good"])
     assert tower.tick() == []
     assert tower.said.startswith(
         "2 drops, 1 finished: bad: a person must look: a check stopped run "
     )
-    assert stopped.run_id[:8] in tower.said
+    assert stopped_result.run_id[:8] in tower.said
     assert "0 of 1 files are usable" in tower.said
     # Other pictures are new content; a touched marker is not.
     tower.put(f"bad/{MARKER}", b"again")
@@ -57,9 +57,9 @@ def test_new_drops__failed_launches_are_no_attempts(tower: Tower):
         assert request.run_key.endswith(f":{number}")
         assert request.tags[ATTEMPT_TAG] == "1"
         tags = {**request.tags, PARTITION_TAG: "a", RUN_KEY: str(request.run_key)}
-        launched = tower.run(STATUS.STARTING, tags)
-        tower.instance.add_run_tags(launched.run_id, {"dagster/max_retries": "0"})
-        tower.instance.report_run_failed(launched, "no code server")
+        launched_run = tower.run(STATUS.STARTING, tags)
+        tower.instance.add_run_tags(launched_run.run_id, {"dagster/max_retries": "0"})
+        tower.instance.report_run_failed(launched_run, "no code server")
     result = tower.tick_at(time.time() + 1)
     assert result.run_requests == []
     message = result.skip_reason.skip_message
@@ -79,20 +79,20 @@ def test_new_drops__unfit_files_are_reported_once(tower: Tower):
     first = tower.execute(request)
     assert tower.tick() == []
     assert f"a check stopped run {first.run_id[:8]}" in tower.said
-    quiet = "1 drop, 0 finished, 1 stopped by a check (`dino-assets drops list` shows why)."
+    sentence = "1 drop, 0 finished, 1 stopped by a check (`dino-assets drops list` shows why)."
     for _ in range(2):
         assert tower.tick() == []
-        assert tower.said == quiet
+        assert tower.said == sentence
     # A failed launch changes nothing; another run reports it again.
     tower.run_of(request, STATUS.STARTING)
-    (launched,) = tower.instance.get_runs(dg.RunsFilter(statuses=[STATUS.STARTING]))
-    tower.instance.add_run_tags(launched.run_id, {"dagster/max_retries": "0"})
-    tower.instance.report_run_failed(launched, "no code server")
+    (launched_run,) = tower.instance.get_runs(dg.RunsFilter(statuses=[STATUS.STARTING]))
+    tower.instance.add_run_tags(launched_run.run_id, {"dagster/max_retries": "0"})
+    tower.instance.report_run_failed(launched_run, "no code server")
     assert tower.tick() == []
-    assert tower.said == quiet
-    again = tower.execute(request)
+    assert tower.said == sentence
+    second_result = tower.execute(request)
     assert tower.tick() == []
-    assert f"a check stopped run {again.run_id[:8]}" in tower.said
+    assert f"a check stopped run {second_result.run_id[:8]}" in tower.said
 
 
 def test_find_verdict__of_a_step_without_its_check(tower: Tower):
@@ -148,12 +148,12 @@ def test_new_drops__names_the_cancelled_run(tower: Tower):
     (request,) = tower.tick()
     run = tower.run_of(request, STATUS.STARTED)
     tower.instance.report_run_canceled(run)
-    later = tower.run_of(
+    later_run = tower.run_of(
         request, STATUS.FAILURE
     )  # a person launched another run, with the same tags
     assert tower.tick() == []
     assert f"a: run {run.run_id[:8]} was cancelled" in tower.said
-    assert later.run_id[:8] not in tower.said
+    assert later_run.run_id[:8] not in tower.said
 
 
 @pytest.mark.parametrize("is_ours", [True, False])
@@ -172,9 +172,9 @@ def test_new_drops__no_run_while_dagster_retries(tower: Tower, is_ours: bool):
     assert tower.tick() == []
     assert "a: its run has not ended yet" in tower.said
     tower.instance.report_run_failed(retry, "killed again")
-    (again,) = tower.tick()
+    (second_request,) = tower.tick()
     # Both count: they had the same drop and the same files.
-    assert again.run_key.endswith(":3" if is_ours else ":1")
+    assert second_request.run_key.endswith(":3" if is_ours else ":1")
 
 
 def test_new_drops__missing_retry_does_not_block_the_drop(tower: Tower):

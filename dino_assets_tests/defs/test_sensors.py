@@ -58,21 +58,23 @@ def test_new_drops__late_files_are_named_and_read_once_registered(tower: Tower):
     assert tower.tick() == []
     assert "dino-assets drops register a (1 photograph came" in tower.said
     # The UI and `drops list` call images old by the last two observations.
-    (seen,) = tower.tick_at(time.time()).asset_events
-    look = read_folder_state(str(tower.root / "inbox" / "a"), root=tower.root)
-    assert (seen.partition, find_version_of(seen)) == ("a", look.fingerprint)
-    assert read_drop(tower.store, "a").observed == look.fingerprint
+    (observation,) = tower.tick_at(time.time()).asset_events
+    state = read_folder_state(str(tower.root / "inbox" / "a"), root=tower.root)
+    assert (observation.partition, find_version_of(observation)) == ("a", state.fingerprint)
+    assert read_drop(tower.store, "a").observed == state.fingerprint
     assert tower.tick_at(time.time()).asset_events == []
 
     register_drop(tower.store, "a", source="inbox/a", root=tower.root)
-    (again,) = tower.tick()
-    result = tower.execute(again)
+    (second_request,) = tower.tick()
+    result = tower.execute(second_request)
     assert result.success
     assert read_manifest(tower.store, OutputId("images", "a")).rows == 2
-    (made,) = result.asset_materializations_for_node("embeddings")
+    (materialization,) = result.asset_materializations_for_node("embeddings")
     # The tiles of the first photograph are not embedded again.
-    before, rows = (made.metadata[name].value for name in ("tiles_copied", "dagster/row_count"))
-    assert (before, rows) == (1, 2)
+    tiles_copied, rows = (
+        materialization.metadata[name].value for name in ("tiles_copied", "dagster/row_count")
+    )
+    assert (tiles_copied, rows) == (1, 2)
     assert tower.tick() == []
     assert tower.said == "1 drop, 1 finished."
 
@@ -128,11 +130,11 @@ def test_new_drops__a_run_that_ends_during_the_tick_is_not_repeated(tower: Tower
     """Runs are read before manifests, so a drop is always seen as running or as finished."""
     tower.arrive("a")
     (request,) = tower.tick()
-    real = sensors.find_in_flight
+    original = sensors.find_in_flight
 
     def end_the_run(instance: dg.DagsterInstance) -> frozenset[str]:
         assert tower.execute(request).success
-        return real(instance)
+        return original(instance)
 
     monkeypatch.setattr(sensors, "find_in_flight", end_the_run)
     assert tower.tick() == []
@@ -149,9 +151,9 @@ def test_new_drops__finished_only_by_manifests(tower: Tower):
         )
     (request,) = tower.tick()
     tower.run_of(request, STATUS.SUCCESS)
-    (again,) = tower.tick()
-    assert again.run_key == request.run_key[:-1] + "2"
-    assert tower.execute(again).success
+    (second_request,) = tower.tick()
+    assert second_request.run_key == request.run_key[:-1] + "2"
+    assert tower.execute(second_request).success
     assert tower.tick() == []
     # Removed by `verify --repair`: only what is missing is made again.
     (key,) = [info.key for info in tower.store.list("manifests/embeddings")]
@@ -227,11 +229,11 @@ def test_new_drops__new_instance_gets_keys_of_finished_drops(tower: Tower):
     tower.arrive("a")
     tower.execute(tower.tick()[0])
     shutil.rmtree(tower.root / ".dagster")
-    with open_instance(tower.root) as empty:
-        fresh = Tower(empty)
-        assert fresh.tick() == []
-        assert fresh.said == "1 drop, 1 finished."
-        assert empty.get_dynamic_partitions("drops") == ["a"]
+    with open_instance(tower.root) as new_instance:
+        new_tower = Tower(new_instance)
+        assert new_tower.tick() == []
+        assert new_tower.said == "1 drop, 1 finished."
+        assert new_instance.get_dynamic_partitions("drops") == ["a"]
 
 
 def test_definitions__new_drops_and_nightly_curate_are_off(tower: Tower):

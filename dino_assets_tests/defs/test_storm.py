@@ -55,28 +55,30 @@ def test_storm__every_good_drop_is_complete_in_the_end(inbox: Inbox, project: Pa
     flights = Flights(inbox, drops=DROPS, spread_s=4.0 * DROPS, dice=dice)
     store = open_store(load_settings().storage)
     ends_s = time.monotonic() + LONGEST_S
-    with Weather(project, tmp_path, dice=dice).blowing() as weather, flights.flying() as arriving:
+    with Weather(project, tmp_path, dice=dice).blowing() as weather, flights.flying() as future:
         while len(weather.kills) < KILLS:
             time.sleep(dice.uniform(2, 8))
             weather.keep_up()
             weather.strike()
             assert time.monotonic() < ends_s, weather.kills
-        arriving.result()
+        future.result()
         wait_until_quiet(weather, flights.drops, store, ends_s)
-        late = [drop for drop in flights.drops if drop.is_good and explain(store, drop)]
+        late_drops = [drop for drop in flights.drops if drop.is_good and explain(store, drop)]
         # Files that came after a drop was finished are included when it is registered again.
-        for drop in late:
+        for drop in late_drops:
             address = inbox_address(project, drop)
             run_command(project, "drops", "register", drop_name(drop), "--from", address)
-        wait_until_quiet(weather, flights.drops, store, ends_s + 30 * len(late))
-    print(f"\n{Counter(weather.kills)}, {weather.starts} starts, {len(late)} late drops")
-    good = [drop for drop in flights.drops if drop.is_good]
-    assert {drop.folder: explain(store, drop) for drop in good} == {d.folder: "" for d in good}
-    assert all(drop.kind in ("late", "again", "replaced") for drop in late)
+        wait_until_quiet(weather, flights.drops, store, ends_s + 30 * len(late_drops))
+    print(f"\n{Counter(weather.kills)}, {weather.starts} starts, {len(late_drops)} late drops")
+    good_drops = [drop for drop in flights.drops if drop.is_good]
+    assert {drop.folder: explain(store, drop) for drop in good_drops} == {
+        d.folder: "" for d in good_drops
+    }
+    assert all(drop.kind in ("late", "again", "replaced") for drop in late_drops)
     assert count_computed(project) <= flights.photographs  # each is one tile
     run_command(project, "verify")
-    listed = {row["name"] for row in json.loads(run_command(project, "drops", "list", "--json"))}
-    assert {drop_name(drop) for drop in good} <= listed
+    names = {row["name"] for row in json.loads(run_command(project, "drops", "list", "--json"))}
+    assert {drop_name(drop) for drop in good_drops} <= names
 
 
 def drop_name(drop: Arriving) -> str:
@@ -99,7 +101,9 @@ def wait_until_quiet(
         reasons = {drop.folder: explain(store, drop) for drop in drops if drop.is_good}
         if not in_flight and not any(reasons.values()):
             return
-        is_waiting = in_flight or not all(why.startswith(OLDER) for why in reasons.values() if why)
+        is_waiting = in_flight or not all(
+            reason.startswith(OLDER) for reason in reasons.values() if reason
+        )
         if is_waiting:
             since_s = time.monotonic()
         elif time.monotonic() - since_s > QUIET_S:
@@ -115,15 +119,15 @@ def explain(store: ObjectStore, drop: Arriving) -> str:
     if not images.drops or not tiles.drops:
         return "not made"
     rows = images.read(name).select(["path", "image_id"]).to_pylist()
-    made = {row["path"]: row["image_id"] for row in rows}
-    if made != {path: hashlib.sha256(data).hexdigest() for path, data in drop.files.items()}:
-        return f"{OLDER} {sorted(made)}"
+    image_ids = {row["path"]: row["image_id"] for row in rows}
+    if image_ids != {path: hashlib.sha256(data).hexdigest() for path, data in drop.files.items()}:
+        return f"{OLDER} {sorted(image_ids)}"
     wanted = tiles.read(name)["tile_id"].to_pylist()
-    embedded = [
+    tables = [
         open_table(store, "embeddings", space=space, drops=[name])
         for space in list_spaces(store, "embeddings")
     ]
-    ids = [table.read(name)["tile_id"].to_pylist() for table in embedded if table.drops]
+    ids = [table.read(name)["tile_id"].to_pylist() for table in tables if table.drops]
     return "" if ids == [wanted] else f"{len(wanted)} tiles, embedded {[len(each) for each in ids]}"
 
 
@@ -131,10 +135,10 @@ def count_computed(project: Path) -> int:
     """Count the tiles that the model computed, without copied ones, from the runs' metadata."""
     with open_instance(project) as instance:
         records = instance.fetch_materializations(dg.AssetKey("embeddings"), limit=1000).records
-    computed = 0
+    tile_count = 0
     for record in records:
         assert record.asset_materialization is not None
         metadata = {key: each.value for key, each in record.asset_materialization.metadata.items()}
         if "shards_made" in metadata.get("shards_were", {}):  # a drop of this size is one
-            computed += metadata["dagster/row_count"] - metadata.get("tiles_copied", 0)
-    return computed
+            tile_count += metadata["dagster/row_count"] - metadata.get("tiles_copied", 0)
+    return tile_count

@@ -18,7 +18,7 @@ from dino_assets.store.upkeep.verifying import verify
 from dino_assets_tests.worlds.ui import LINEAR, Ui, serving_ui
 
 SECRET = "planted-secret-8c1f"
-EVERYTHING = """{
+STATE_QUERY = """{
   workspaceOrError { ... on Workspace { locationEntries { name locationOrLoadError {
     __typename ... on PythonError { message stack } } } } }
   allTopLevelResourceDetailsOrError(repositorySelector: {
@@ -56,8 +56,8 @@ def ui(project: Path, s3_endpoint: str, tmp_path: Path, monkeypatch):
     monkeypatch.setenv("EMBED_BUCKET", "ui-test")
     create_bucket(load_settings().storage)
     log = tmp_path / "ui.log"
-    with serving_ui(project, log) as served:
-        yield served
+    with serving_ui(project, log) as server:
+        yield server
     assert SECRET not in log.read_text()
 
 
@@ -65,8 +65,8 @@ def ui(project: Path, s3_endpoint: str, tmp_path: Path, monkeypatch):
 def test_ui__registers_and_materialises_without_showing_secrets(ui: Ui, project: Path, write_photo):
     write_photo(project / "card" / "DJI_0001.JPG", 1600, 1200)
     config = {"name": "flight-1", "source": str(project / "card")}
-    registering = {"ops": {"register_named_drop": {"config": config}}}
-    assert ui.launch_job("register_drop", config=registering) == "SUCCESS"
+    run_config = {"ops": {"register_named_drop": {"config": config}}}
+    assert ui.launch_job("register_drop", config=run_config) == "SUCCESS"
     keys = [{"path": [name]} for name in ASSETS]  # as the button "Materialize all" does
     checks = [
         {"assetKey": {"path": [check.asset_key.to_user_string()]}, "name": check.name}
@@ -82,22 +82,22 @@ def test_ui__registers_and_materialises_without_showing_secrets(ui: Ui, project:
         )
         == "SUCCESS"
     )
-    seen = ui.ask(EVERYTHING)
-    tiles = next(n for n in seen["assetNodes"] if n["assetKey"]["path"] == ["tiles"])
+    state = ui.ask(STATE_QUERY)
+    tiles = next(n for n in state["assetNodes"] if n["assetKey"]["path"] == ["tiles"])
     assert [m["partition"] for m in tiles["assetMaterializations"]] == ["flight-1"]
 
-    ended = {
+    statuses = {
         check["name"]: check["executionForLatestMaterialization"]["status"]
-        for node in seen["assetNodes"]
+        for node in state["assetNodes"]
         if node["assetKey"]["path"] != ["deployments"]  # left out of such a run
         for check in node["assetChecksOrError"]["checks"]
     }
     # A warning: these pictures have no GPS.
     expected = {check["name"]: "SUCCEEDED" for check in checks} | {"images_look_right": "FAILED"}
     del expected["deployments_are_whole"]
-    assert ended == expected
+    assert statuses == expected
 
-    resources = {r["name"]: r for r in seen["allTopLevelResourceDetailsOrError"]["results"]}
+    resources = {r["name"]: r for r in state["allTopLevelResourceDetailsOrError"]["results"]}
     assert {"storage", "compute", "hub", "inbox", "io_manager"} <= set(resources)
     undescribed = [
         (name, field["name"])
@@ -109,9 +109,9 @@ def test_ui__registers_and_materialises_without_showing_secrets(ui: Ui, project:
 
     links = [
         entry["url"]
-        for node in seen["assetNodes"]
-        for made in node["assetMaterializations"]
-        for entry in made["metadataEntries"]
+        for node in state["assetNodes"]
+        for materialization in node["assetMaterializations"]
+        for entry in materialization["metadataEntries"]
         if "url" in entry
     ]
     assert {link.rpartition("/")[2] for link in links} >= {
@@ -124,14 +124,16 @@ def test_ui__registers_and_materialises_without_showing_secrets(ui: Ui, project:
 
     assert stale_in(ui, "flight-1") == set()
     write_photo(project / "card" / "DJI_0001.JPG", 1600, 1200, seed=7)
-    again = {"assetSelection": [{"path": ["images"]}], "assetCheckSelection": []}
+    selection = {"assetSelection": [{"path": ["images"]}], "assetCheckSelection": []}
     tags = [{"key": "dagster/partition", "value": "flight-1"}]
-    assert ui.launch("__ASSET_JOB", selector=again, executionMetadata={"tags": tags}) == "SUCCESS"
+    assert (
+        ui.launch("__ASSET_JOB", selector=selection, executionMetadata={"tags": tags}) == "SUCCESS"
+    )
     assert stale_in(ui, "flight-1") == {"tiles"}
 
-    shown = json.dumps(seen)
-    assert "MINIO_SECRET_KEY" in shown  # the variable's name is what the UI shows
-    assert SECRET not in shown
+    text = json.dumps(state)
+    assert "MINIO_SECRET_KEY" in text  # the variable's name is what the UI shows
+    assert SECRET not in text
     # Nor in what the instance keeps: event logs, compute logs, run storage.
     for path in (project / ".dagster").rglob("*"):
         assert not path.is_file() or SECRET.encode() not in path.read_bytes(), path
@@ -143,8 +145,8 @@ def test_ui__a_cancelled_run_leaves_a_consistent_store(ui: Ui, project: Path, wr
     for number in range(24):
         write_photo(project / "card" / f"DJI_{number:04d}.JPG", 2000, 1600, seed=number)
     config = {"name": "flight-2", "source": str(project / "card")}
-    registering = {"ops": {"register_named_drop": {"config": config}}}
-    assert ui.launch_job("register_drop", config=registering) == "SUCCESS"
+    run_config = {"ops": {"register_named_drop": {"config": config}}}
+    assert ui.launch_job("register_drop", config=run_config) == "SUCCESS"
     ingest = {
         "executionMetadata": {"tags": [{"key": "dagster/partition", "value": "flight-2"}]},
         "runConfigData": json.dumps({"ops": {"embeddings": {"config": {"shard_tiles": 1}}}}),
@@ -170,11 +172,11 @@ def test_ui__a_cancelled_run_leaves_a_consistent_store(ui: Ui, project: Path, wr
     assert ui.launch("ingest", **ingest) == "SUCCESS"
     assert list(verify(store)) == []
     assert read_manifest(store, output).facts["shards"] == 24
-    again = next(
+    second_run = next(
         iter(
             ui.ask("{ runsOrError { ... on Runs { results { runId } } } }")["runsOrError"][
                 "results"
             ]
         )
     )
-    assert f"shard 24 of 24, {len(first_receipts)} reused" in ui.log(again["runId"])
+    assert f"shard 24 of 24, {len(first_receipts)} reused" in ui.log(second_run["runId"])

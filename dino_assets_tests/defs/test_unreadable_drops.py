@@ -71,30 +71,32 @@ def test_round__leaves_out_one_drop_and_says_why(lineage: Lineage, capsys, harm:
     manifest = chosen(lineage, 1)
     assert drops_of(lineage, 1) == {"a", "c"}
     assert (manifest.rows, manifest.facts["pool"]) == (20, 48)
-    (why,) = manifest.facts["left_out"].values()
+    (reason,) = manifest.facts["left_out"].values()
     assert manifest.facts["left_out"].keys() == {"b"}
-    assert ("inbox/b" if harm == "unmounted" else "DJI_0001.JPG") in why
+    assert ("inbox/b" if harm == "unmounted" else "DJI_0001.JPG") in reason
     # The same round from the command line, with the same message.
     assert main(["select", "--budget", "20"]) == 0
     lines = capsys.readouterr().out.splitlines()
     model = lineage.settings.model
     assert lines[0] == f"round-0001: reused, 20 tiles of a pool of 48, from a, c, by {model}"
-    assert f"left out b, which could not be read when the round was chosen: {why}" in lines
+    assert f"left out b, which could not be read when the round was chosen: {reason}" in lines
     assert not [line for line in lines if line.startswith("registered but not embedded")]
 
 
 def test_round__left_out_drops_are_logged_and_checked(lineage: Lineage, caplog):
     unmount(lineage, "b")
     assert pick(lineage).success
-    (why,) = chosen(lineage, 1).facts["left_out"].values()
+    (reason,) = chosen(lineage, 1).facts["left_out"].values()
     # Dagster shows it in the run's log: `managed_python_loggers` of dagster.yaml.
-    logged = [r.getMessage() for r in caplog.records if r.name.startswith("dino_assets.selections")]
-    assert logged == [f"left out drop 'b', which cannot be read: {why}"]
+    messages = [
+        r.getMessage() for r in caplog.records if r.name.startswith("dino_assets.selections")
+    ]
+    assert messages == [f"left out drop 'b', which cannot be read: {reason}"]
     result = lineage.run("a", projections={"method": "linear"}, selections={"budget": 4})
     assert checks(result)["selections_are_sound"].description.endswith(
         "4 tiles of a pool of 48; b left out, unreadable when it was chosen"
     )
-    assert lineage.metadata("selections")["left_out"] == {"b": why}
+    assert lineage.metadata("selections")["left_out"] == {"b": reason}
 
 
 def test_round__readable_drops_have_no_warning(lineage: Lineage):
@@ -119,10 +121,10 @@ def test_round__drop_tiled_again_and_not_embedded(lineage: Lineage, write_photo)
 def test_round__budget_is_compared_with_the_readable_pool(lineage: Lineage):
     for drop in "bc":
         unmount(lineage, drop)
-    before = {info.key for info in lineage.store.list()}
+    keys_before = {info.key for info in lineage.store.list()}
     text = failure(pick(lineage, budget=22), "selections")
     assert "more than half of the pool: the pool has 24 tiles, without b, c, which cannot" in text
-    assert {info.key for info in lineage.store.list()} == before
+    assert {info.key for info in lineage.store.list()} == keys_before
 
 
 def test_round__nothing_can_be_read(lineage: Lineage):
@@ -138,22 +140,22 @@ def test_round__nothing_can_be_read(lineage: Lineage):
 
 def test_round__keeps_its_pictures_when_drops_disappear(lineage: Lineage, tmp_path):
     assert pick(lineage).success
-    before = chosen(lineage, 1)
+    manifest_before = chosen(lineage, 1)
     for drop in "abc":
         unmount(lineage, drop)
     assert main(["export", "selections", "round-0001", "--to", str(tmp_path / "out")]) == 0
     assert len(list((tmp_path / "out" / "tiles").iterdir())) == 4
     assert (tmp_path / "out" / "contact-sheet.jpg").is_file()
     assert pick(lineage).success
-    assert chosen(lineage, 1) == before
+    assert chosen(lineage, 1) == manifest_before
     assert not list(verify(lineage.store))
 
 
 def test_round__chosen_again_without_the_left_out_drops(lineage: Lineage):
     unmount(lineage, "b")
     assert pick(lineage, budget=20).success
-    before = chosen(lineage, 1)
-    table = next(part for part in before.parts if part.name is None)
+    manifest_before = chosen(lineage, 1)
+    table = next(part for part in manifest_before.parts if part.name is None)
     lineage.store.delete(table.key)
     # Its drops are missing: it is not chosen from other drops instead.
     for drop in "ac":
@@ -161,9 +163,9 @@ def test_round__chosen_again_without_the_left_out_drops(lineage: Lineage):
     mount(lineage, "b")
     result = pick(lineage, budget=20)
     assert "drop 'a': " in failure(result, "selections")
-    assert chosen(lineage, 1) == before
+    assert chosen(lineage, 1) == manifest_before
     for drop in "ac":
         mount(lineage, drop)
     assert pick(lineage, budget=20).success
-    assert chosen(lineage, 1) == before
+    assert chosen(lineage, 1) == manifest_before
     assert not list(verify(lineage.store))

@@ -75,8 +75,8 @@ def launch(
     start(instance, run)
     if launcher is not None:
         instance.add_run_tags(run.run_id, {LAUNCH_TAG: launcher})
-    elif here := describe_self(run.run_id):
-        instance.add_run_tags(run.run_id, {LAUNCH_TAG: here.dump()})
+    elif own_process := describe_self(run.run_id):
+        instance.add_run_tags(run.run_id, {LAUNCH_TAG: own_process.dump()})
     if pid is not None:
         write_number(instance, run, pid)
     return instance.get_run_by_id(run.run_id)
@@ -113,9 +113,9 @@ def test_monitoring__a_run_whose_process_is_killed_before_it_starts(watched, wor
     assert status_of(watched, run) == STATUS.STARTING
     kill(worker)
     monitor(watched)
-    ended = watched.get_run_by_id(run.run_id)
-    assert ended.status == STATUS.FAILURE
-    assert ended.tags["dagster/will_retry"] == "true"
+    ended_run = watched.get_run_by_id(run.run_id)
+    assert ended_run.status == STATUS.FAILURE
+    assert ended_run.tags["dagster/will_retry"] == "true"
     messages = [entry.message for entry in watched.all_logs(run.run_id)]
     assert any("is gone: killed" in message for message in messages)
 
@@ -124,19 +124,19 @@ def test_end_dead_runs__run_that_never_started(watched, worker):
     run = launch(watched, pid=worker.pid)
     assert list(end_dead_runs(watched, None)) == []
     kill(worker)
-    assert [dead.run_id for dead, _ in end_dead_runs(watched, None)] == [run.run_id]
+    assert [dead_run.run_id for dead_run, _ in end_dead_runs(watched, None)] == [run.run_id]
     assert status_of(watched, run) == STATUS.FAILURE
 
 
 def test_monitoring__run_that_died_while_it_was_cancelled(watched, worker):
     run = launch(watched)
-    here = describe_self(run.run_id)
-    watched.add_run_tags(run.run_id, {PROCESS_TAG: here.dump()})
+    own_process = describe_self(run.run_id)
+    watched.add_run_tags(run.run_id, {PROCESS_TAG: own_process.dump()})
     watched.report_run_canceling(watched.get_run_by_id(run.run_id))
     monitor(watched)
     assert status_of(watched, run) == STATUS.CANCELING
-    dead = dataclasses.replace(here, start_ticks=here.start_ticks - 1)
-    watched.add_run_tags(run.run_id, {PROCESS_TAG: dead.dump()})
+    dead_process = dataclasses.replace(own_process, start_ticks=own_process.start_ticks - 1)
+    watched.add_run_tags(run.run_id, {PROCESS_TAG: dead_process.dump()})
     monitor(watched)
     assert status_of(watched, run) == STATUS.CANCELED
 
@@ -146,12 +146,12 @@ def explain(instance: dg.DagsterInstance, run: dg.DagsterRun, **options: object)
 
 
 def test_explain_launch_death__only_with_shared_process_ids(watched):
-    gone = 2**22 + 1
-    here = describe_self("")
+    free_pid = 2**22 + 1
+    own_process = describe_self("")
 
     def explain_by(**change: object) -> str | None:
-        run = launch(watched, pid=gone, launcher="")
-        launcher = dataclasses.replace(here, **{"run": run.run_id, **change})
+        run = launch(watched, pid=free_pid, launcher="")
+        launcher = dataclasses.replace(own_process, **{"run": run.run_id, **change})
         watched.add_run_tags(run.run_id, {LAUNCH_TAG: launcher.dump()})
         return explain(watched, run)
 
@@ -160,17 +160,17 @@ def test_explain_launch_death__only_with_shared_process_ids(watched):
     assert explain_by(host="another") is None
     assert explain_by(namespaces="pid:[1]") is None
     assert explain_by(run="its parent's") is None
-    assert explain(watched, launch(watched, pid=gone, launcher="")) is None
+    assert explain(watched, launch(watched, pid=free_pid, launcher="")) is None
 
 
 def test_explain_launch_death__no_process_after_the_patience(watched):
     started_s = time.time()
     for run in (launch(watched, launcher=""), watched.create_run_for_job(some_job)):
         for waited_s, is_dead in ((0, False), (35, False), (LAUNCH_PATIENCE_S + 5, True)):
-            why = explain(
+            reason = explain(
                 watched, run, patience_s=LAUNCH_PATIENCE_S, clock=lambda s=waited_s: started_s + s
             )
-            assert bool(why) == is_dead
+            assert bool(reason) == is_dead
         assert explain(watched, run, clock=lambda: started_s + 1e6) is None
 
 
@@ -199,12 +199,12 @@ def test_monitoring__other_launchers_may_take_longer(launcher: str):
     with dg.DagsterInstance.local_temp(overrides=overrides) as instance:
         assert instance.run_coordinator
         run = instance.create_run_for_job(some_job)
-        started = dg.EventLogEntry(
+        start_event = dg.EventLogEntry(
             error_info=None, level=10, user_message="", run_id=run.run_id,
             timestamp=time.time() - LAUNCH_PATIENCE_S - 5, job_name=run.job_name,
             dagster_event=dg.DagsterEvent(dg.DagsterEventType.RUN_STARTING.value, run.job_name),
         )  # fmt: skip
-        instance.handle_new_event(started)
+        instance.handle_new_event(start_event)
         assert status_of(instance, run) == STATUS.STARTING
         monitor(instance)
         ends = launcher == "WatchfulRunLauncher"

@@ -111,8 +111,8 @@ def test_link__reduced_picture(store: ObjectStore, port: int):
     picture = io.BytesIO()
     Image.new("RGB", (1200, 900), "green").save(picture, "JPEG")
     files = [NamedBytes("contact-sheet.jpg", picture.getvalue())]
-    made = commit(store, Draft(Recipe(OUTPUT, "2"), pushing(files)))
-    link = str(link_to(OUTPUT, part(made, "contact-sheet.jpg")))
+    result = commit(store, Draft(Recipe(OUTPUT, "2"), pushing(files)))
+    link = str(link_to(OUTPUT, part(result, "contact-sheet.jpg")))
     assert ask(port, link)[2] == picture.getvalue()
     status, headers, data = ask(port, link + SMALL)
     assert (status, headers["content-type"]) == (200, "image/png")

@@ -16,36 +16,41 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_write_demo_checkpoint__same_seed_same_bytes(tmp_path: Path):
     import torch
 
-    one = write_demo_checkpoint(tmp_path / "one", dim=16, layers=1)
+    first = write_demo_checkpoint(tmp_path / "one", dim=16, layers=1)
     torch.manual_seed(7)  # whatever state the caller's generator is in
-    two = write_demo_checkpoint(tmp_path / "two", dim=16, layers=1)
-    other = write_demo_checkpoint(tmp_path / "other", dim=16, layers=1, seed=1)
-    assert contents(one) == contents(two)
-    assert contents(one)["model.safetensors"] != contents(other)["model.safetensors"]
+    second = write_demo_checkpoint(tmp_path / "two", dim=16, layers=1)
+    other_folder = write_demo_checkpoint(tmp_path / "other", dim=16, layers=1, seed=1)
+    assert contents(first) == contents(second)
+    assert contents(first)["model.safetensors"] != contents(other_folder)["model.safetensors"]
 
 
 def test_write_demo_checkpoint__keeps_the_callers_random_state(tmp_path: Path):
     import torch
 
-    before = torch.random.get_rng_state()
+    random_state = torch.random.get_rng_state()
     write_demo_checkpoint(tmp_path, dim=16, layers=1)
-    assert torch.equal(before, torch.random.get_rng_state())
+    assert torch.equal(random_state, torch.random.get_rng_state())
 
 
 def test_write_demo_checkpoint__again_in_the_same_folder(tmp_path: Path):
     write_demo_checkpoint(tmp_path / "a" / "b", dim=16, layers=1)
-    before = contents(tmp_path / "a" / "b")
+    files_before = contents(tmp_path / "a" / "b")
     write_demo_checkpoint(tmp_path / "a" / "b", dim=16, layers=1)
-    assert contents(tmp_path / "a" / "b") == before
+    assert contents(tmp_path / "a" / "b") == files_before
 
 
 def test_write_demo_checkpoint__reads_as_a_checkpoint(tmp_path: Path):
-    found = read_checkpoint(write_demo_checkpoint(tmp_path), model="models/demo")
-    assert (found.family, found.dim, found.layers, found.heads) == ("dinov3_vit", 64, 4, 4)
-    assert (found.patch_px, found.registers, found.tile_px) == (16, 4, 512)
-    assert found.licence == "apache-2.0"
-    assert found.statistics_from == "preprocessor_config.json"
-    assert {file.name for file in found.files} == {
+    checkpoint = read_checkpoint(write_demo_checkpoint(tmp_path), model="models/demo")
+    assert (checkpoint.family, checkpoint.dim, checkpoint.layers, checkpoint.heads) == (
+        "dinov3_vit",
+        64,
+        4,
+        4,
+    )
+    assert (checkpoint.patch_px, checkpoint.registers, checkpoint.tile_px) == (16, 4, 512)
+    assert checkpoint.licence == "apache-2.0"
+    assert checkpoint.statistics_from == "preprocessor_config.json"
+    assert {file.name for file in checkpoint.files} == {
         "README.md", "config.json", "model.safetensors", "preprocessor_config.json",
     }  # fmt: skip
 
@@ -74,23 +79,23 @@ def test_write_demo_checkpoint__prints_nothing(tmp_path: Path, capfd: pytest.Cap
 def test_find_or_write__once(tmp_path: Path):
     folder = tmp_path / "models" / "demo"
     assert find_or_write_demo_checkpoint(folder)
-    before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    times_before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
     assert not find_or_write_demo_checkpoint(folder)
-    assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
-    found = read_checkpoint(folder, model="models/demo")
-    assert found.label == "models/demo (random weights)"
-    assert "DINO_MODEL_ID" in str(found.caveat)
+    assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == times_before
+    checkpoint = read_checkpoint(folder, model="models/demo")
+    assert checkpoint.label == "models/demo (random weights)"
+    assert "DINO_MODEL_ID" in str(checkpoint.caveat)
 
 
 @pytest.mark.parametrize("name", ["config.json", "preprocessor_config.json", "model.safetensors"])
 def test_find_or_write__completes_after_a_kill(tmp_path: Path, name: str):
-    whole = contents(write_demo_checkpoint(tmp_path))
+    files = contents(write_demo_checkpoint(tmp_path))
     (tmp_path / name).unlink()
     assert find_or_write_demo_checkpoint(tmp_path)
-    assert contents(tmp_path) == whole
-    (tmp_path / "model.safetensors").write_bytes(whole["model.safetensors"][:1000])
+    assert contents(tmp_path) == files
+    (tmp_path / "model.safetensors").write_bytes(files["model.safetensors"][:1000])
     assert find_or_write_demo_checkpoint(tmp_path)
-    assert contents(tmp_path) == whole
+    assert contents(tmp_path) == files
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors", "preprocessor_config.json"])
@@ -98,10 +103,10 @@ def test_find_or_write__refuses_parts_of_another_checkpoint(tmp_path: Path, name
     """A file of timm's, or a fetched folder that was damaged: no checkpoint, and yet not ours."""
     (tmp_path / name).write_bytes(b"{}")
     (tmp_path / "README.md").write_text("# mine")
-    before = contents(tmp_path)
+    files_before = contents(tmp_path)
     with raising(ConfigError, setting="folder", value=tmp_path):
         find_or_write_demo_checkpoint(tmp_path)
-    assert contents(tmp_path) == before
+    assert contents(tmp_path) == files_before
 
 
 def test_find_or_write__killed_while_transformers_writes(tmp_path: Path, monkeypatch):
@@ -127,8 +132,8 @@ def test_find_or_write__refuses_another_checkpoint(tmp_path: Path):
     config = json.loads((tmp_path / "config.json").read_text())
     del config["random_weights_seed"]
     (tmp_path / "config.json").write_text(json.dumps(config))
-    before = contents(tmp_path)
+    files_before = contents(tmp_path)
     with raising(ConfigError, setting="folder", value=tmp_path):
         find_or_write_demo_checkpoint(tmp_path)
-    assert contents(tmp_path) == before
+    assert contents(tmp_path) == files_before
     assert read_checkpoint(tmp_path, model="mine").caveat is None

@@ -31,8 +31,8 @@ def clone(project: Path, monkeypatch) -> Path:
 
 def read_files(folder: Path) -> dict[Path, bytes]:
     """Read a person's files below a folder, without Dagster's own files."""
-    found = (path for path in folder.rglob("*") if path.is_file())
-    inside = {path.relative_to(folder): path for path in found}
+    files = (path for path in folder.rglob("*") if path.is_file())
+    inside = {path.relative_to(folder): path for path in files}
     return {
         name: path.read_bytes()
         for name, path in inside.items()
@@ -62,18 +62,18 @@ def test_demo__independent_of_own_work_and_settings(
     clone: Path, write_photo, tmp_path: Path, monkeypatch, capsys
 ):
     write_photo(clone / "inbox" / "ridge-north" / "DJI_0001.JPG")  # as one of the demo's is called
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    (clone / "dagster.yaml").rename(elsewhere / "dagster.yaml")
-    (clone / "dagster.yaml").write_text((elsewhere / "dagster.yaml").read_text())
+    other_folder = tmp_path / "elsewhere"
+    other_folder.mkdir()
+    (clone / "dagster.yaml").rename(other_folder / "dagster.yaml")
+    (clone / "dagster.yaml").write_text((other_folder / "dagster.yaml").read_text())
     (clone / ".env").write_text("DINO_INBOX=inbox\nDINO_DEVICE=cpu\n")
     monkeypatch.setenv("DINO_MODEL_ID", "facebook/dinov2-base")
     monkeypatch.setenv("DINO_MODEL_REVISION", "main")
     monkeypatch.setenv("DINO_STORAGE", "my-data")
-    monkeypatch.setenv("DAGSTER_HOME", str(elsewhere))
+    monkeypatch.setenv("DAGSTER_HOME", str(other_folder))
     assert main(["drops", "register", "ridge-north"]) == 0
     findings, files = examine(capsys), read_files(clone)
-    assert any(f"dagster.yaml of {elsewhere}" in line and "1 drop" in line for line in findings)
+    assert any(f"dagster.yaml of {other_folder}" in line and "1 drop" in line for line in findings)
     assert run_small_demo(load_settings(), lambda line: None)
     assert examine(capsys) == findings
     assert read_files(clone) == files
@@ -91,10 +91,12 @@ def test_make_demo_folder__refuses_an_occupied_folder(clone: Path, what: str):
     else:
         (demo.root / "photos").mkdir(parents=True)
         (demo.root / "dagster.yaml").write_text("# mine\n")
-    before = read_files(clone / "demo") if what == "a folder" else demo.root.read_text()
+    contents_before = read_files(clone / "demo") if what == "a folder" else demo.root.read_text()
     with raising(ConfigError, setting="folder", value=str(demo.root), reason="occupied"):
         run_small_demo(load_settings(), print)
-    assert before == (read_files(clone / "demo") if what == "a folder" else demo.root.read_text())
+    assert contents_before == (
+        read_files(clone / "demo") if what == "a folder" else demo.root.read_text()
+    )
 
 
 def test_make_demo_folder__in_a_project_only(clone: Path, tmp_path: Path, monkeypatch):
@@ -115,9 +117,9 @@ def test_make_demo_folder__marks_and_repairs_its_folder(clone: Path):
         file.write("# of another version\n")
     make_demo_folder(demo)
     for name in ("dagster.yaml", "workspace.yaml"):
-        shipped = yaml.safe_load((demo.root / name).read_text())
+        config = yaml.safe_load((demo.root / name).read_text())
         # The demo shows what the project does: one set-up, in two places.
-        assert shipped == yaml.safe_load((REPOSITORY / name).read_text())
+        assert config == yaml.safe_load((REPOSITORY / name).read_text())
         assert "another version" not in (demo.root / name).read_text()
     assert settings_of_demo(load_settings(demo.root)) == demo
     assert not is_demo(clone)
@@ -140,14 +142,14 @@ def test_environment_of_demo__overrides_all_settings(clone: Path, monkeypatch):
         "from dino_assets.settings.environment import dagster_home, load_settings\n"
         "print(load_settings(), dagster_home())"
     )
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", script],
         capture_output=True,
         text=True,
         cwd=demo.root,
         env=environment_of_demo(demo),
     )
-    assert done.stdout == f"{demo} {demo.root}\n", done.stderr
+    assert process.stdout == f"{demo} {demo.root}\n", process.stderr
 
 
 def test_gitignore__the_demo_is_left_out_and_its_package_is_not():

@@ -26,16 +26,21 @@ def make(store: ObjectStore, asset: str, name: str, rows: list[dict], **facts) -
 
 def test_report_drops__missing_outputs_count_zero():
     store = ObjectStore.in_memory()
-    (before,) = report_drops(store, ["a"], space="s", round_name="round-0001")
-    assert (before.images, before.tiles, before.embeddings, before.selected) == (0, 0, 0, 0)
-    assert before.bad_files == ()
-    bad = {"drop": "a", "path": "x.JPG", "reason": "truncated", "detail": "7 bytes short"}
-    good = {"drop": "a", "path": "y.JPG", "reason": None, "detail": None}
+    (empty_report,) = report_drops(store, ["a"], space="s", round_name="round-0001")
+    assert (
+        empty_report.images,
+        empty_report.tiles,
+        empty_report.embeddings,
+        empty_report.selected,
+    ) == (0, 0, 0, 0)
+    assert empty_report.bad_files == ()
+    bad_row = {"drop": "a", "path": "x.JPG", "reason": "truncated", "detail": "7 bytes short"}
+    good_row = {"drop": "a", "path": "y.JPG", "reason": None, "detail": None}
     make(
         store,
         "images",
         "a",
-        [{**bad, "is_usable": False}, {**good, "is_usable": True}],
+        [{**bad_row, "is_usable": False}, {**good_row, "is_usable": True}],
         usable=1,
         quarantined=1,
     )
@@ -48,5 +53,5 @@ def test_report_drops__missing_outputs_count_zero():
     assert (first.embeddings, first.selected) == (2, 2)
     assert first.bad_files == (BadFile("a", "x.JPG", "truncated", "7 bytes short"),)
     assert (second.drop, second.images, second.embeddings, second.selected) == ("b", 0, 1, 1)
-    (elsewhere,) = report_drops(store, ["a"], space="other", round_name="round-0001")
-    assert (elsewhere.tiles, elsewhere.embeddings, elsewhere.selected) == (3, 0, 0)
+    (other_report,) = report_drops(store, ["a"], space="other", round_name="round-0001")
+    assert (other_report.tiles, other_report.embeddings, other_report.selected) == (3, 0, 0)

@@ -78,20 +78,20 @@ def check_summary(lines: list[str], *, tiles: int, root: Path) -> None:
 
 
 def test_demo__twice(clone: Path):
-    said: list[str] = []
-    assert run_small_demo(load_settings(), said.append)
-    check_summary(said, tiles=12, root=clone)
-    assert any(re.fullmatch(r"9 outputs made, \d+ s\.", line) for line in said)
-    assert len(said) <= 25
+    lines: list[str] = []
+    assert run_small_demo(load_settings(), lines.append)
+    check_summary(lines, tiles=12, root=clone)
+    assert any(re.fullmatch(r"9 outputs made, \d+ s\.", line) for line in lines)
+    assert len(lines) <= 25
 
     store = demo_store(clone)
-    before = {i.key: (i.bytes, i.modified) for i in store.list()}
-    again: list[str] = []
-    assert run_small_demo(load_settings(), again.append)
-    check_summary(again, tiles=12, root=clone)
-    assert "Nothing was computed: all 9 outputs exist already." in again
-    assert [line for line in again if "committed" in line] == []
-    assert {i.key: (i.bytes, i.modified) for i in store.list()} == before
+    objects_before = {i.key: (i.bytes, i.modified) for i in store.list()}
+    second_lines: list[str] = []
+    assert run_small_demo(load_settings(), second_lines.append)
+    check_summary(second_lines, tiles=12, root=clone)
+    assert "Nothing was computed: all 9 outputs exist already." in second_lines
+    assert [line for line in second_lines if "committed" in line] == []
+    assert {i.key: (i.bytes, i.modified) for i in store.list()} == objects_before
     (weights,) = list_manifests(store, "weights", None)
     assert "random weights" in weights.facts["caveat"]
     assert "DINO_MODEL_ID" in weights.facts["caveat"]
@@ -100,30 +100,32 @@ def test_demo__twice(clone: Path):
     # Half of it gone: the other half is reused, and the summary says how much.
     for info in list(store.list("manifests/projections")):
         store.delete(info.key)
-    third: list[str] = []
-    assert run_small_demo(load_settings(), third.append, is_verbose=True)
-    assert [line.split()[:2] for line in third if " committed, " in line] == [
+    third_lines: list[str] = []
+    assert run_small_demo(load_settings(), third_lines.append, is_verbose=True)
+    assert [line.split()[:2] for line in third_lines if " committed, " in line] == [
         ["projections", "committed,"]
     ]
-    assert any(re.fullmatch(r"1 output made, 8 reused, \d+ s\.", line) for line in third)
+    assert any(re.fullmatch(r"1 output made, 8 reused, \d+ s\.", line) for line in third_lines)
 
 
 def test_demo__a_failing_run_says_where(clone: Path):
     """As if the card were pulled between drawing and reading."""
     make_demo_folder(settings_of_demo(load_settings()))
-    bare = clone / "demo" / "inbox" / "river-burn"
+    card = clone / "demo" / "inbox" / "river-burn"
     for name in DROPS:
-        bare.with_name(name).mkdir(parents=True)
-        (bare.with_name(name) / "DJI_0001.JPG").write_text("nothing")
-    said: list[str] = []
-    drawn = [clone / "demo" / "inbox" / name for name in DROPS]
-    assert not run_demo(load_settings(), said.append, draw=lambda inbox: drawn)
-    (failure,) = [line for line in said if line.startswith("images_are_usable: ")]
+        card.with_name(name).mkdir(parents=True)
+        (card.with_name(name) / "DJI_0001.JPG").write_text("nothing")
+    lines: list[str] = []
+    folders = [clone / "demo" / "inbox" / name for name in DROPS]
+    assert not run_demo(load_settings(), lines.append, draw=lambda inbox: folders)
+    (failure,) = [line for line in lines if line.startswith("images_are_usable: ")]
     assert "ridge-north: 0 of 1 files are usable" in failure
-    assert not any("Dependencies for step" in line for line in said)
-    shows = r"Run (\S+) failed\. `dino-assets demo --ui` shows where: http://127.0.0.1:3000/runs/\1"
-    assert re.fullmatch(shows, said[-1])
-    assert "Checks" not in "".join(said)
+    assert not any("Dependencies for step" in line for line in lines)
+    pattern = (
+        r"Run (\S+) failed\. `dino-assets demo --ui` shows where: http://127.0.0.1:3000/runs/\1"
+    )
+    assert re.fullmatch(pattern, lines[-1])
+    assert "Checks" not in "".join(lines)
 
 
 @pytest.mark.parametrize(
@@ -139,20 +141,20 @@ def test_find_ui__given_address(host: str, port: int, words: str):
 
 
 def test_demo__prints_the_address_of_its_ui(clone: Path):
-    said: list[str] = []
+    lines: list[str] = []
     ui = find_ui(HOST, 4000, is_opened_next=True)
-    assert run_small_demo(load_settings(), said.append, ui=ui)
-    assert "runs    in the UI that opens now: http://127.0.0.1:4000" in said
+    assert run_small_demo(load_settings(), lines.append, ui=ui)
+    assert "runs    in the UI that opens now: http://127.0.0.1:4000" in lines
 
 
 def test_demo__refuses_a_store_with_other_weights(clone: Path, trained_dir: Path):
     make_demo_folder(settings_of_demo(load_settings()))
     store = demo_store(clone)
     commit(store, draft_weights(trained_dir, "my-model"))
-    before = {i.key for i in store.list()}
+    keys_before = {i.key for i in store.list()}
     with raising(ConfigError, setting="model", value="my-model"):
         run_demo(load_settings(), print)
-    assert {i.key for i in store.list()} == before
+    assert {i.key for i in store.list()} == keys_before
     assert not (clone / "demo" / "inbox").exists()
 
 
@@ -165,22 +167,22 @@ def test_demo__beside_other_drops_and_after_a_move(clone: Path, write_photo, tmp
     for name in ("river-burn", "mine", "ridge-north"):
         source = clone / ("mine" if name == "mine" else f"demo/inbox/{name}")
         assert main(["drops", "register", name, "--from", str(source)]) == 0
-    said: list[str] = []
-    assert run_small_demo(load_settings(), said.append)  # from its own folder: not one in another
-    check_summary(said, tiles=12, root=clone)
+    lines: list[str] = []
+    assert run_small_demo(load_settings(), lines.append)  # from its own folder: not one in another
+    check_summary(lines, tiles=12, root=clone)
     assert not (clone / "demo" / "demo").exists()
-    assert not any("mine" in line for line in said)
+    assert not any("mine" in line for line in lines)
     assert open_table(demo_store(clone), "images").drops == DROPS
 
-    moved = clone.rename(tmp_path / "moved")
-    monkeypatch.chdir(moved)
-    again: list[str] = []
-    assert run_small_demo(load_settings(), again.append)
-    check_summary(again, tiles=12, root=moved)
+    moved_clone = clone.rename(tmp_path / "moved")
+    monkeypatch.chdir(moved_clone)
+    second_lines: list[str] = []
+    assert run_small_demo(load_settings(), second_lines.append)
+    check_summary(second_lines, tiles=12, root=moved_clone)
 
 
 def test_demo__refused_demo_writes_nothing(clone: Path, monkeypatch):
-    before = {path for path in clone.rglob("*") if path.is_file()}
+    files_before = {path for path in clone.rglob("*") if path.is_file()}
     monkeypatch.setenv("DINO_DEVICE", "abacus")
     assert main(["demo"]) == 1
     with raising(ConfigError, setting="device", value="abacus"):
@@ -191,26 +193,26 @@ def test_demo__refused_demo_writes_nothing(clone: Path, monkeypatch):
     with raising(ConfigError, reason="no-instance"):
         run_demo(load_settings(), print)
     (clone / "elsewhere").rename(clone / "dagster.yaml")
-    assert {path for path in clone.rglob("*") if path.is_file()} == before
+    assert {path for path in clone.rglob("*") if path.is_file()} == files_before
 
 
 @pytest.mark.slow
 def test_demo__interrupted_then_without_a_network_then_the_ui(clone: Path, tmp_path: Path):
     """In full size, no environment: Ctrl-C, a sentence, the rest next time, and all runs in the UI."""
-    bare = {"PATH": os.environ["PATH"]}
+    environment = {"PATH": os.environ["PATH"]}
     command = [sys.executable, "-u", "-m", "dino_assets.cli", "demo", "--verbose"]
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=bare
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
     ) as process:
         next(line for line in process.stdout if "forecast: " in line)
         while not list((clone / "demo" / "data" / "receipts").rglob("*.json")):
             assert process.poll() is None
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
-        shown, complained = process.communicate(timeout=120)
-    assert process.returncode == 130, shown + complained
-    assert "Interrupted. Finished work is kept; run the command again to continue.\n" in complained
-    assert "Traceback" not in shown + complained
+        out, err = process.communicate(timeout=120)
+    assert process.returncode == 130, out + err
+    assert "Interrupted. Finished work is kept; run the command again to continue.\n" in err
+    assert "Traceback" not in out + err
 
     if shutil.which("unshare") and os.geteuid() == 0:
         command = ["unshare", "-n", *command]
@@ -218,28 +220,28 @@ def test_demo__interrupted_then_without_a_network_then_the_ui(clone: Path, tmp_p
         r"6 outputs made, 3 reused, \d+ s\.",
         "Nothing was computed: all 9 outputs .*",
     ):
-        done = subprocess.run(command, capture_output=True, text=True, env=bare)
-        assert done.returncode == 0, done.stdout + done.stderr
-        lines = done.stdout.splitlines()
+        completed = subprocess.run(command, capture_output=True, text=True, env=environment)
+        assert completed.returncode == 0, completed.stdout + completed.stderr
+        lines = completed.stdout.splitlines()
         check_summary(lines, tiles=15 * 11, root=clone)
         assert any(re.fullmatch(ending, line) for line in lines)
-        assert done.stderr == ""
+        assert completed.stderr == ""
         if ending.startswith("6"):
-            reused = r"[12] of 3 shards are already stored and are reused"
-            assert re.search(reused, done.stdout)
+            pattern = r"[12] of 3 shards are already stored and are reused"
+            assert re.search(pattern, completed.stdout)
     port = free_port()
     with running(
         [sys.executable, "-m", "dino_assets.cli", "demo", "--ui", "--port", str(port)],
         url=f"http://{HOST}:{port}/server_info",
         log=tmp_path / "ui.log",
-        env=bare,
+        env=environment,
         cwd=clone,
         patience_s=1,
     ):
         answer = Ui(port).ask("{ runsOrError { ... on Runs { results { jobName status } } } }")
         runs = [(run["jobName"], run["status"]) for run in answer["runsOrError"]["results"]]
-        whole = [(job, "SUCCESS") for job in ("curate", "ingest", "ingest")]
-        assert runs[:6] == whole * 2
+        expected_runs = [(job, "SUCCESS") for job in ("curate", "ingest", "ingest")]
+        assert runs[:6] == expected_runs * 2
         assert [job for job, _ in runs[6:]] == ["ingest"]  # the interrupted one
         # And the UI goes on from there: what is finished is reused.
         assert (

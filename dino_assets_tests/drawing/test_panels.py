@@ -47,11 +47,11 @@ def test_draw_panels__small_pictures_have_readable_text():
 
 def test_draw_panels__caveat_in_red_above_the_pictures():
     panels = [make_panels([(300, 200)])]
-    plain, warned = (
+    plain_picture, warned_picture = (
         draw_panels(panels, title="t", notes=["n"], caveat=caveat)
         for caveat in ("", "random weights " * 20)
     )
-    assert not (np.asarray(plain) == RED).all(axis=2).any()
-    letters = find_colour(warned, RED)
-    assert letters[1] + letters[3] < find_colour(warned, COLOURS[0])[1]
-    assert warned.height > plain.height + 30
+    assert not (np.asarray(plain_picture) == RED).all(axis=2).any()
+    letters = find_colour(warned_picture, RED)
+    assert letters[1] + letters[3] < find_colour(warned_picture, COLOURS[0])[1]
+    assert warned_picture.height > plain_picture.height + 30

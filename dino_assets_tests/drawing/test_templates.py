@@ -21,8 +21,8 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def test_render_page__same_escapes_as_html_escape(package: str):
-    hostile = """<script>'"&"""
-    assert render_page(package, "page.html", name=hostile, count=12345) == (
+    text = """<script>'"&"""
+    assert render_page(package, "page.html", name=text, count=12345) == (
         '<p title="&lt;script&gt;&#x27;&quot;&amp;">12,345</p>\n'
     )
 

@@ -48,9 +48,9 @@ def draw_drop(seed: int, *, tiles: int = 60) -> np.ndarray:
     """Some of twelve kinds of ground, under a light of the day."""
     rng = np.random.default_rng([7, seed])
     kinds = np.random.default_rng(0).normal(0, 3, (12, DIM))
-    some = rng.choice(12, 5, replace=False)
+    kind_numbers = rng.choice(12, 5, replace=False)
     light = rng.normal(0, 0.3, DIM)
-    return kinds[rng.choice(some, tiles)] + light + rng.normal(0, 0.5, (tiles, DIM))
+    return kinds[rng.choice(kind_numbers, tiles)] + light + rng.normal(0, 0.5, (tiles, DIM))
 
 
 def draw_past(count: int, *, first: int = 0) -> list[np.ndarray]:
@@ -63,26 +63,26 @@ def add_strange(drop: np.ndarray, count: int) -> np.ndarray:
 
 def test_measure_drift__three_tiles_far_from_the_line():
     past = [step_aside(0.01 * number) for number in range(24)]
-    found = measure_drift(np.concatenate([LINE, [[50, 40], [50, 41], [51, 40]]]), past)
-    assert found.is_alarm
-    assert sorted(found.find_most_novel(3).tolist()) == [10, 11, 12]
-    assert found.p_value == 1 / 25
-    assert (found.past_drops, found.tiles.shape, found.missing) == (24, (13,), None)
+    drift = measure_drift(np.concatenate([LINE, [[50, 40], [50, 41], [51, 40]]]), past)
+    assert drift.is_alarm
+    assert sorted(drift.find_most_novel(3).tolist()) == [10, 11, 12]
+    assert drift.p_value == 1 / 25
+    assert (drift.past_drops, drift.tiles.shape, drift.missing) == (24, (13,), None)
 
 
 def test_measure_drift__another_drop_of_the_line():
     past = [step_aside(0.01 * number) for number in range(24)]
-    found = measure_drift(step_aside(0.125), past)
-    assert not found.is_alarm
-    assert found.novelty <= found.limit
-    assert found.p_value > ALARM_SHARE
+    drift = measure_drift(step_aside(0.125), past)
+    assert not drift.is_alarm
+    assert drift.novelty <= drift.limit
+    assert drift.p_value > ALARM_SHARE
 
 
 def test_measure_drift__several_alike_are_more_novel_than_an_odd_one():
     past = [step_aside(0.01 * number) for number in range(24)]
     group = [[0, 30], [0.1, 30], [0.2, 30], [0.3, 30], [0.4, 30]]
-    found = measure_drift(np.concatenate([LINE[:4], group, [[9, 30]]]), past)
-    assert set(found.find_most_novel(5).tolist()) == {4, 5, 6, 7, 8}
+    drift = measure_drift(np.concatenate([LINE[:4], group, [[9, 30]]]), past)
+    assert set(drift.find_most_novel(5).tolist()) == {4, 5, 6, 7, 8}
 
 
 @pytest.mark.parametrize("count", [24, 49])
@@ -97,25 +97,25 @@ def test_measure_drift__alarm_rate_is_within_the_bound(count):
 
 def test_measure_drift__finds_few_strange_tiles_among_many():
     past = draw_past(40)
-    found = measure_drift(add_strange(draw_drop(100, tiles=300), 9), past)
-    assert found.is_alarm
-    assert set(found.find_most_novel(9).tolist()) == set(range(291, 300))
+    drift = measure_drift(add_strange(draw_drop(100, tiles=300), 9), past)
+    assert drift.is_alarm
+    assert set(drift.find_most_novel(9).tolist()) == set(range(291, 300))
 
 
 def test_measure_drift__order_of_the_past_does_not_matter():
-    past, new = draw_past(30), draw_drop(99)
-    there, back = measure_drift(new, past), measure_drift(new, past[::-1])
-    assert back.novelty == pytest.approx(there.novelty, rel=1e-4)
-    assert back.limit == pytest.approx(there.limit, rel=1e-4)
-    np.testing.assert_allclose(back.tiles, there.tiles, rtol=1e-3, atol=1e-4)
+    past, new_drop = draw_past(30), draw_drop(99)
+    drift, drift_of_reversed = measure_drift(new_drop, past), measure_drift(new_drop, past[::-1])
+    assert drift_of_reversed.novelty == pytest.approx(drift.novelty, rel=1e-4)
+    assert drift_of_reversed.limit == pytest.approx(drift.limit, rel=1e-4)
+    np.testing.assert_allclose(drift_of_reversed.tiles, drift.tiles, rtol=1e-3, atol=1e-4)
 
 
 def test_measure_drift__scale_and_place_of_a_space_do_not_matter():
-    past, new = draw_past(30), draw_drop(99)
-    plain = measure_drift(new, past)
-    moved = measure_drift(40 * new + 100, [40 * drop + 100 for drop in past])
-    assert moved.novelty == pytest.approx(plain.novelty, rel=1e-3)
-    assert moved.limit == pytest.approx(plain.limit, rel=1e-3)
+    past, new_drop = draw_past(30), draw_drop(99)
+    drift = measure_drift(new_drop, past)
+    scaled_drift = measure_drift(40 * new_drop + 100, [40 * drop + 100 for drop in past])
+    assert scaled_drift.novelty == pytest.approx(drift.novelty, rel=1e-3)
+    assert scaled_drift.limit == pytest.approx(drift.limit, rel=1e-3)
 
 
 def test_measure_drift__a_copy_of_a_past_drop_is_not_novel():
@@ -125,9 +125,9 @@ def test_measure_drift__a_copy_of_a_past_drop_is_not_novel():
 
 def test_measure_drift__copies_of_past_drops_do_not_change_the_result():
     past = draw_past(25)
-    twice = past + [drop.copy() for drop in past]
-    news = [draw_drop(seed) for seed in range(200, 220)]
-    assert sum(measure_drift(new, twice).is_alarm for new in news) <= 2
+    doubled_past = past + [drop.copy() for drop in past]
+    new_drops = [draw_drop(seed) for seed in range(200, 220)]
+    assert sum(measure_drift(new_drop, doubled_past).is_alarm for new_drop in new_drops) <= 2
 
 
 @pytest.mark.parametrize("tiles", [20, 60, 400, 1500])
@@ -135,36 +135,36 @@ def test_measure_drift__any_size_of_drops(tiles):
     past = draw_past(40)
     alarms = [measure_drift(draw_drop(s, tiles=tiles), past).is_alarm for s in range(300, 320)]
     assert sum(alarms) <= 2
-    strange = add_strange(draw_drop(400, tiles=tiles), max(2, tiles // 25))
-    assert measure_drift(strange, past).is_alarm
+    strange_drop = add_strange(draw_drop(400, tiles=tiles), max(2, tiles // 25))
+    assert measure_drift(strange_drop, past).is_alarm
 
 
 def test_measure_drift__past_drops_above_the_row_limit():
     past = [draw_drop(seed, tiles=DROP_TILES + seed % 3) for seed in range(24)]
-    found = measure_drift(draw_drop(99, tiles=2 * DROP_TILES + 1), past)
-    thinned = measure_drift(
+    drift = measure_drift(draw_drop(99, tiles=2 * DROP_TILES + 1), past)
+    thinned_drift = measure_drift(
         draw_drop(99, tiles=2 * DROP_TILES + 1), [thin_drop(drop) for drop in past]
     )
-    assert found.novelty == thinned.novelty
-    assert found.tiles.shape == (2 * DROP_TILES + 1,)
+    assert drift.novelty == thinned_drift.novelty
+    assert drift.tiles.shape == (2 * DROP_TILES + 1,)
 
 
 def test_measure_drift__no_tile_is_its_own_neighbour():
     # Were it, those kept of a thinned drop would be nearer to their own than the others are.
-    new = np.random.default_rng(0).normal(0, 1, (600, DIM))
+    new_drop = np.random.default_rng(0).normal(0, 1, (600, DIM))
     past = [draw_drop(seed, tiles=200) for seed in range(24)]
-    found = measure_drift(new, past, own_rank=1)
-    inside, between = found.tiles[::3], np.delete(found.tiles, np.s_[::3])
-    assert inside.mean() == pytest.approx(between.mean(), abs=0.05)
+    drift = measure_drift(new_drop, past, own_rank=1)
+    sampled_novelties, other_novelties = drift.tiles[::3], np.delete(drift.tiles, np.s_[::3])
+    assert sampled_novelties.mean() == pytest.approx(other_novelties.mean(), abs=0.05)
 
 
 @pytest.mark.parametrize("value", [0.0, 3.0])
 def test_measure_drift__all_tiles_equal(value):
-    flat = np.full((20, DIM), value, np.float32)
-    found = measure_drift(flat, [flat] * 24)
-    assert not found.is_alarm
-    assert np.isfinite([found.novelty, found.limit]).all()
-    assert np.isfinite(found.tiles).all()
+    equal_vectors = np.full((20, DIM), value, np.float32)
+    drift = measure_drift(equal_vectors, [equal_vectors] * 24)
+    assert not drift.is_alarm
+    assert np.isfinite([drift.novelty, drift.limit]).all()
+    assert np.isfinite(drift.tiles).all()
 
 
 @settings(deadline=None, max_examples=10)
@@ -173,44 +173,47 @@ def test_measure_drift__all_tiles_equal(value):
     strange=st.integers(0, 6),
 )  # fmt: skip
 def test_measure_drift__an_alarm_is_a_small_share(seed, past, tiles, strange):
-    new = draw_drop(seed, tiles=tiles)
-    found = measure_drift(
-        add_strange(new, strange) if strange else new, draw_past(past, first=20_000)
+    new_drop = draw_drop(seed, tiles=tiles)
+    drift = measure_drift(
+        add_strange(new_drop, strange) if strange else new_drop, draw_past(past, first=20_000)
     )
-    assert found.is_alarm == (found.p_value <= ALARM_SHARE)
-    assert np.isfinite(found.tiles).all()
+    assert drift.is_alarm == (drift.p_value <= ALARM_SHARE)
+    assert np.isfinite(drift.tiles).all()
 
 
 def test_measure_drift__too_few_past_drops():
-    found = measure_drift(draw_drop(1), draw_past(3))
-    assert found.missing == (
+    drift = measure_drift(draw_drop(1), draw_past(3))
+    assert drift.missing == (
         f"3 past drops to compare with; {MIN_PAST_DROPS} are needed to tell an unusual drop from a "
         "usual one with at most 4% false alarms"
     )
-    assert not found.is_alarm
-    assert not found.tiles.any()
+    assert not drift.is_alarm
+    assert not drift.tiles.any()
     assert measure_drift(draw_drop(1), draw_past(MIN_PAST_DROPS)).missing is None
 
 
 def test_measure_drift__past_drops_of_a_few_tiles_do_not_count():
-    small = [draw_drop(seed, tiles=MIN_TILES - 1) for seed in range(5)]
-    found = measure_drift(draw_drop(1), draw_past(MIN_PAST_DROPS - 1) + small)
-    assert found.past_drops == MIN_PAST_DROPS - 1
-    assert found.missing
+    small_drops = [draw_drop(seed, tiles=MIN_TILES - 1) for seed in range(5)]
+    drift = measure_drift(draw_drop(1), draw_past(MIN_PAST_DROPS - 1) + small_drops)
+    assert drift.past_drops == MIN_PAST_DROPS - 1
+    assert drift.missing
 
 
 @pytest.mark.parametrize("tiles", [0, MIN_TILES - 1])
 def test_measure_drift__a_drop_of_a_few_tiles(tiles):
-    found = measure_drift(draw_drop(1)[:tiles], draw_past(30))
-    assert found.missing == f"{tiles} tiles; 8 are needed to compare a drop with others"
+    drift = measure_drift(draw_drop(1)[:tiles], draw_past(30))
+    assert drift.missing == f"{tiles} tiles; 8 are needed to compare a drop with others"
 
 
 def test_measure_drift__numbers_that_are_not_finite():
-    broken = draw_drop(1)
-    broken[3, 2] = np.nan
-    for new, past in ((broken, draw_past(30)), (draw_drop(1), [*draw_past(30), broken])):
+    broken_drop = draw_drop(1)
+    broken_drop[3, 2] = np.nan
+    for new_drop, past in (
+        (broken_drop, draw_past(30)),
+        (draw_drop(1), [*draw_past(30), broken_drop]),
+    ):
         with pytest.raises(InvalidVectorsError) as caught:
-            measure_drift(new, past)
+            measure_drift(new_drop, past)
         assert caught.value.row == 3
 
 
@@ -223,8 +226,8 @@ def test_measure_drift__refuses_two_spaces():
 # --- drawn flights --------------------------------------------------------------------------
 
 SIDE_PX = 80  # a picture's width is eight tiles, as of a 12 Mpx one at 518 px: 20 m of ground
-USUAL, UNUSUAL = 40, 10
-PAST = 30
+USUAL_FLIGHTS, UNUSUAL_FLIGHTS = 40, 10
+PAST_FLIGHTS = 30
 
 
 def make_encode(folder: Path):
@@ -250,30 +253,32 @@ def flown(tmp_path_factory) -> dict[str | None, dict[str, list[np.ndarray]]]:
         tokens = encode(np.concatenate(tiles))
         return {name: tokens[name].astype(np.float16) for name in ("cls", "mean")}
 
-    found: dict[str | None, dict[str, list[np.ndarray]]] = {}
+    vectors: dict[str | None, dict[str, list[np.ndarray]]] = {}
     for incident, first, count in (
-        (None, 0, USUAL),
-        ("smoke", 1000, UNUSUAL),
-        ("burnt", 1000, UNUSUAL),
+        (None, 0, USUAL_FLIGHTS),
+        ("smoke", 1000, UNUSUAL_FLIGHTS),
+        ("burnt", 1000, UNUSUAL_FLIGHTS),
     ):
-        embedded = [embed(seed, incident) for seed in range(first, first + count)]
-        found[incident] = {name: [each[name] for each in embedded] for name in ("cls", "mean")}
-    return found
+        flights = [embed(seed, incident) for seed in range(first, first + count)]
+        vectors[incident] = {name: [flight[name] for flight in flights] for name in ("cls", "mean")}
+    return vectors
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("column", ["cls", "mean"])
 def test_measure_drift__drawn_flights(flown, column):
     rng = np.random.default_rng(0)
-    usual = flown[None][column]
+    usual_flights = flown[None][column]
     rates = {}
     for kind, trials in ((None, 80), ("smoke", 20), ("burnt", 20)):
         alarms = 0
         for trial in range(trials):
-            *past, new = (usual[i] for i in rng.choice(USUAL, PAST + 1, replace=False))
+            *past, new_drop = (
+                usual_flights[i] for i in rng.choice(USUAL_FLIGHTS, PAST_FLIGHTS + 1, replace=False)
+            )
             if kind:
-                new = flown[kind][column][trial % UNUSUAL]
-            alarms += measure_drift(new, past).is_alarm
+                new_drop = flown[kind][column][trial % UNUSUAL_FLIGHTS]
+            alarms += measure_drift(new_drop, past).is_alarm
         rates[kind] = alarms / trials
     assert rates[None] <= 0.05
     assert rates["smoke"] >= 0.9
@@ -288,11 +293,11 @@ def test_find_most_novel__finds_tiles_with_smoke(flown):
         smoky, clear = (
             draw_overflight(1000 + number, incident=incident) for incident in ("smoke", None)
         )
-        changed = [np.abs(a.astype(int) - b).mean(2) for a, b in zip(smoky, clear, strict=True)]
-        share = np.stack(changed).reshape(4, 6, SIDE_PX, 8, SIDE_PX).mean((2, 4))
+        differences = [np.abs(a.astype(int) - b).mean(2) for a, b in zip(smoky, clear, strict=True)]
+        share = np.stack(differences).reshape(4, 6, SIDE_PX, 8, SIDE_PX).mean((2, 4))
         truth = share.transpose(0, 2, 1).ravel()  # windows run down each column
-        found = measure_drift(flown["smoke"]["cls"][number], flown[None]["cls"])
-        hits.append(np.mean(truth[found.find_most_novel(5)] > 10))
+        drift = measure_drift(flown["smoke"]["cls"][number], flown[None]["cls"])
+        hits.append(np.mean(truth[drift.find_most_novel(5)] > 10))
     assert np.mean(hits) >= 0.8
 
 

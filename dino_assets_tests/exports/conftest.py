@@ -13,15 +13,15 @@ from dino_assets_tests.worlds.networks import FAMILIES, Sample, write_sample
 
 @pytest.fixture(scope="session")
 def sample_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Sample]:
-    written: dict[str, Sample] = {}
+    samples: dict[str, Sample] = {}
 
     def get(family: str) -> Sample:
-        if family not in written:
+        if family not in samples:
             folder = tmp_path_factory.mktemp("network")
             (folder / "LICENSE.md").write_text("the licence of the weights\n")
             (folder / "README.md").write_text("---\nlicense: other\n---\n")
-            written[family] = write_sample(folder, family)  # type: ignore[arg-type]
-        return written[family]
+            samples[family] = write_sample(folder, family)  # type: ignore[arg-type]
+        return samples[family]
 
     return get
 
@@ -31,11 +31,11 @@ def export_of(
     sample_of: Callable[[str], Sample], tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[..., tuple[Sample, Path]]:
     """Export a tiny network at four patches (its own side has five), once for equal arguments."""
-    made: dict[str, Path] = {}
+    folders: dict[str, Path] = {}
 
     def get(family: str, *, torchscript: bool = False, **values: object) -> tuple[Sample, Path]:
         sample, key = sample_of(family), f"{family} {torchscript} {sorted(values.items())}"
-        if key not in made:
+        if key not in folders:
             folder = tmp_path_factory.mktemp("exports") / "model"
             settings = make_settings(side=4 * sample.checkpoint.patch_px, **values)
             fill_folder(
@@ -44,8 +44,8 @@ def export_of(
                     sample.folder, sample.checkpoint, settings, new, with_torchscript=torchscript
                 ),
             )
-            made[key] = folder
-        return sample, made[key]
+            folders[key] = folder
+        return sample, folders[key]
 
     return get
 

@@ -38,8 +38,8 @@ def test_export__equals_transformers_at_any_batch(export_of: ExportOf, family: s
     sample, folder = export_of(family)
     for batch in (1, 3, 8):
         planes = draw_planes(batch, 4 * sample.checkpoint.patch_px)
-        wanted = ask_whole_model(sample, planes)
-        np.testing.assert_allclose(run(folder / "model.onnx", planes), wanted, rtol=0, atol=1e-4)
+        expected = ask_whole_model(sample, planes)
+        np.testing.assert_allclose(run(folder / "model.onnx", planes), expected, rtol=0, atol=1e-4)
 
 
 def test_export__one_named_input_and_output(export_of: ExportOf, family: str):
@@ -57,10 +57,10 @@ def test_export__one_named_input_and_output(export_of: ExportOf, family: str):
     assert [(v.name, shape(v)) for v in graph.output] == [
         ("last_hidden_state", ["batch", tokens, 48])
     ]
-    stated = read_manifest(folder)
-    assert stated["input"]["shape"] == ["batch", 3, side_px, side_px]
-    assert stated["output"]["shape"] == ["batch", tokens, 48]
-    first, last = stated["output"]["tokens"]["patches"]
+    manifest = read_manifest(folder)
+    assert manifest["input"]["shape"] == ["batch", 3, side_px, side_px]
+    assert manifest["output"]["shape"] == ["batch", tokens, 48]
+    first, last = manifest["output"]["tokens"]["patches"]
     assert (first, last - first) == (1 + sample.checkpoint.registers, 16)
 
 
@@ -70,8 +70,8 @@ def test_export__writes_the_requested_opset(export_of: ExportOf, opset: int):
     model = onnx.load(folder / "model.onnx", load_external_data=False)
     assert {each.domain: each.version for each in model.opset_import} == {"": opset}
     planes = draw_planes(2, 64)
-    found = run_onnxruntime(folder / "model.onnx", planes)
-    np.testing.assert_allclose(found, ask_whole_model(sample, planes), rtol=0, atol=1e-4)
+    output = run_onnxruntime(folder / "model.onnx", planes)
+    np.testing.assert_allclose(output, ask_whole_model(sample, planes), rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -94,10 +94,14 @@ def test_export__a_side_that_cuts_patches(sample_of, tmp_path: Path):
 def test_export__pixels_are_normalised_in_the_graph(export_of: ExportOf, family: str, run):
     sample, folder = export_of(family, include_preprocessing=True)
     tiles = draw_tiles(3, 4 * sample.checkpoint.patch_px)
-    wanted = ask_whole_model(sample, normalise(tiles, sample.checkpoint))
-    np.testing.assert_allclose(run(folder / "model.onnx", tiles), wanted, rtol=0, atol=1e-4)
-    stated = read_manifest(folder)["input"]
-    assert (stated["dtype"], stated["layout"], stated["shape"][-1]) == ("uint8", "NHWC", 3)
+    expected = ask_whole_model(sample, normalise(tiles, sample.checkpoint))
+    np.testing.assert_allclose(run(folder / "model.onnx", tiles), expected, rtol=0, atol=1e-4)
+    input_entry = read_manifest(folder)["input"]
+    assert (input_entry["dtype"], input_entry["layout"], input_entry["shape"][-1]) == (
+        "uint8",
+        "NHWC",
+        3,
+    )
 
 
 def test_export__includes_papers_and_manifest(export_of: ExportOf):
@@ -132,9 +136,9 @@ def test_export__dinov3_without_a_licence_warns(sample_of, tmp_path: Path):
     sample = write_sample(tmp_path / "bare", "dinov3_vit")
     (tmp_path / "out").mkdir()
     settings = make_settings(side=32)
-    done = export_onnx(sample.folder, sample.checkpoint, settings, tmp_path / "out")
-    assert len(done.warnings) == 1
-    assert "licence" in done.warnings[0]
+    export = export_onnx(sample.folder, sample.checkpoint, settings, tmp_path / "out")
+    assert len(export.warnings) == 1
+    assert "licence" in export.warnings[0]
 
 
 class _Shifted(torch.nn.Module):
@@ -145,9 +149,9 @@ class _Shifted(torch.nn.Module):
         self.model = model
 
     def forward(self, planes: torch.Tensor):
-        given = self.model(planes)
-        given.last_hidden_state = given.last_hidden_state.roll(1, dims=1)
-        return given
+        output = self.model(planes)
+        output.last_hidden_state = output.last_hidden_state.roll(1, dims=1)
+        return output
 
 
 def test_export__refused_by_the_gate_leaves_nothing(export_of, sample_of, tmp_path: Path):
@@ -204,15 +208,15 @@ def test_check_packages__names_the_extra():
 def test_export__a_base_model_at_its_own_side(family: str, tmp_path: Path):
     sizes = {"dim": 768, "layers": 12, "heads": 12}
     sample = write_sample(tmp_path / "base", family, is_lively=False, **sizes)  # type: ignore[arg-type]
-    started = time.monotonic()
-    done = fill_folder(
+    start_s = time.monotonic()
+    export = fill_folder(
         tmp_path / "out",
         lambda new: export_onnx(sample.folder, sample.checkpoint, make_settings(), new),
     )
     tokens = {"dinov2": 1370, "dinov3_vit": 1029}[family]
-    assert done.manifest["output"]["shape"] == ["batch", tokens, 768]
-    assert done.manifest["check"]["largest_difference"] <= 1e-4
-    print(f"{family}: {time.monotonic() - started:.0f} s, {done.manifest['check']}")
+    assert export.manifest["output"]["shape"] == ["batch", tokens, 768]
+    assert export.manifest["check"]["largest_difference"] <= 1e-4
+    print(f"{family}: {time.monotonic() - start_s:.0f} s, {export.manifest['check']}")
 
 
 def test_export__a_full_disk_leaves_nothing(tmp_path: Path, small_disk: Path):

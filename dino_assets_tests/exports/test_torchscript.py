@@ -28,8 +28,8 @@ def test_torchscript__reloads_equal_at_any_batch(export_of: ExportOf, family: st
     compute = open_torchscript(folder / "model.pt")
     for batch in (1, 3, 8):
         planes = draw_planes(batch, 4 * sample.checkpoint.patch_px)
-        wanted = ask_whole_model(sample, planes)
-        np.testing.assert_allclose(compute(planes), wanted, rtol=0, atol=1e-4)
+        expected = ask_whole_model(sample, planes)
+        np.testing.assert_allclose(compute(planes), expected, rtol=0, atol=1e-4)
     manifest = read_manifest(folder)
     assert manifest["check_of_torchscript"]["largest_difference"] <= 1e-4
     assert "model.pt" in manifest["files"]

@@ -66,7 +66,7 @@ def test_write_config__has_the_original_services_values():
         '[ { name : "tensorrt" } ] } }',
     ):
         assert line in flat
-    served = write_config(
+    cpu_config = write_config(
         "x",
         file="model.onnx",
         data_type="TYPE_FP32",
@@ -74,13 +74,13 @@ def test_write_config__has_the_original_services_values():
         dims_out=[17, 48],
         device="cpu",
     )
-    assert "instance_group [ { count: 2 kind: KIND_CPU } ]" in re.sub(r"\s+", " ", served)
-    assert "tensorrt" not in served
-    script = write_config(
+    assert "instance_group [ { count: 2 kind: KIND_CPU } ]" in re.sub(r"\s+", " ", cpu_config)
+    assert "tensorrt" not in cpu_config
+    torchscript_config = write_config(
         "x", file="model.pt", data_type="TYPE_UINT8", dims_in=[56, 56, 3], dims_out=[17, 48]
     )
-    assert 'backend: "pytorch"' in script
-    assert "tensorrt" not in script
+    assert 'backend: "pytorch"' in torchscript_config
+    assert "tensorrt" not in torchscript_config
 
 
 def make_repository(
@@ -99,8 +99,8 @@ def test_fill_model__makes_a_triton_model_folder(export_of: ExportOf, tmp_path: 
     assert {"config.pbtxt", "1/model.onnx", "1/model.onnx.data", "LICENSE.md"} <= set(files)
     assert "dims: [17, 48]" in (tmp_path / name / "config.pbtxt").read_text()
     manifest = read_manifest(tmp_path / name)
-    stated = {file: value["sha256"] for file, value in manifest["files"].items()}
-    assert stated == {file: sha for file, sha in files.items() if file != "manifest.json"}
+    manifest_digests = {file: value["sha256"] for file, value in manifest["files"].items()}
+    assert manifest_digests == {file: sha for file, sha in files.items() if file != "manifest.json"}
     assert manifest["spaces"]
     make_repository(export_of, tmp_path)  # once more: an earlier one is replaced
     assert hash_folder(tmp_path / name) == files
@@ -119,10 +119,10 @@ def test_triton__loads_answers_and_batches(export_of: ExportOf, unpacked: Path, 
     sample, name = make_repository(export_of, tmp_path / "models")
     with serving_triton(unpacked, tmp_path / "models", tmp_path / "run") as triton:
         assert triton.is_ready(f"models/{name}/ready"), triton.log.read_text()[-3000:]
-        seen = triton.ask(f"models/{name}")
+        metadata = triton.ask(f"models/{name}")
         shape = {"datatype": "FP32", "name": "pixel_values", "shape": [-1, 3, 56, 56]}
-        assert seen["inputs"] == [shape]
-        assert seen["outputs"] == [
+        assert metadata["inputs"] == [shape]
+        assert metadata["outputs"] == [
             {"datatype": "FP32", "name": "last_hidden_state", "shape": [-1, 17, 48]}
         ]
         config = triton.ask(f"models/{name}/config")
@@ -133,16 +133,16 @@ def test_triton__loads_answers_and_batches(export_of: ExportOf, unpacked: Path, 
         assert (group["count"], group["kind"]) == (2, "KIND_CPU")
         for batch in (1, 3, 8):
             planes = draw_planes(batch, 56)
-            found = triton.infer(name, planes)
-            np.testing.assert_allclose(found, ask_whole_model(sample, planes), rtol=0, atol=1e-4)
-        with pytest.raises(urllib.error.HTTPError) as refused:  # more than max_batch_size
+            output = triton.infer(name, planes)
+            np.testing.assert_allclose(output, ask_whole_model(sample, planes), rtol=0, atol=1e-4)
+        with pytest.raises(urllib.error.HTTPError) as caught:  # more than max_batch_size
             triton.infer(name, draw_planes(9, 56))
-        assert refused.value.code in (400, 500)
-        before = sum(map(sum, triton.list_batches()))
+        assert caught.value.code in (400, 500)
+        requests_before = sum(map(sum, triton.list_batches()))
         with ThreadPoolExecutor(32) as pool:
             list(pool.map(lambda _: triton.infer(name, draw_planes(1, 56)), range(200)))
         calls = triton.list_batches()
-        assert sum(map(sum, calls)) - before == 200
+        assert sum(map(sum, calls)) - requests_before == 200
         assert max(map(len, calls)) > 1  # requests are put together
         assert max(map(sum, calls)) <= 8
 
@@ -171,11 +171,11 @@ def test_triton__refuses_a_wrong_config(
     export_of: ExportOf, unpacked: Path, tmp_path: Path, good: str, bad: str
 ):
     _, name = make_repository(export_of, tmp_path / "models")
-    wrong = tmp_path / "models" / "wrong"
-    shutil.copytree(tmp_path / "models" / name, wrong)
-    config = (wrong / "config.pbtxt").read_text().replace(f'"{name}"', '"wrong"')
+    wrong_model = tmp_path / "models" / "wrong"
+    shutil.copytree(tmp_path / "models" / name, wrong_model)
+    config = (wrong_model / "config.pbtxt").read_text().replace(f'"{name}"', '"wrong"')
     assert good in config
-    (wrong / "config.pbtxt").write_text(config.replace(good, bad))
+    (wrong_model / "config.pbtxt").write_text(config.replace(good, bad))
     with serving_triton(unpacked, tmp_path / "models", tmp_path / "run") as triton:
         assert triton.is_ready(f"models/{name}/ready")
         assert not triton.is_ready("models/wrong/ready")

@@ -11,11 +11,11 @@ NOTHING = np.empty(0, np.int64)
 
 
 def compare_all(points: np.ndarray, similarity: Similarity) -> np.ndarray:
-    wide = points.astype(np.float64)
-    squared = np.square(wide[:, None] - wide).sum(axis=2)
+    points64 = points.astype(np.float64)
+    squared = np.square(points64[:, None] - points64).sum(axis=2)
     if similarity == "distance":
         return -np.sqrt(squared)
-    return np.exp(-squared / np.median(squared[np.triu_indices(len(wide), 1)]))
+    return np.exp(-squared / np.median(squared[np.triu_indices(len(points64), 1)]))
 
 
 @pytest.mark.parametrize("similarity", ["gaussian", "distance"])
@@ -26,20 +26,24 @@ def test_pick_covering__every_pick_adds_most(similarity: Similarity, chosen: np.
     points = rng.normal(size=(300, 12)).astype(np.float32)
     points[:40] *= 5
     similar = compare_all(points, similarity)
-    picked = pick_covering(points, 60, chosen=chosen, similarity=similarity, rng=rng)
-    covered = np.full(len(similar), min(0, similar.min()))
+    picks = pick_covering(points, 60, chosen=chosen, similarity=similarity, rng=rng)
+    coverage = np.full(len(similar), min(0, similar.min()))
     for row in chosen:
-        covered = np.maximum(covered, similar[row])
-    before = chosen.tolist()
-    for row, distance in zip(picked.indices, picked.distances, strict=True):
-        gains = np.maximum(similar - covered, 0).sum(axis=1)
-        gains[before] = -1
+        coverage = np.maximum(coverage, similar[row])
+    rows_so_far = chosen.tolist()
+    for row, distance in zip(picks.indices, picks.distances, strict=True):
+        gains = np.maximum(similar - coverage, 0).sum(axis=1)
+        gains[rows_so_far] = -1
         assert gains[row] == pytest.approx(gains.max(), rel=1e-5)
-        nearest = np.linalg.norm(points[before] - points[row], axis=1).min() if before else math.inf
+        nearest = (
+            np.linalg.norm(points[rows_so_far] - points[row], axis=1).min()
+            if rows_so_far
+            else math.inf
+        )
         assert distance == pytest.approx(nearest, rel=1e-6)
-        before.append(int(row))
-        covered = np.maximum(covered, similar[row])
-    assert len(set(before)) == 60 + len(chosen)
+        rows_so_far.append(int(row))
+        coverage = np.maximum(coverage, similar[row])
+    assert len(set(rows_so_far)) == 60 + len(chosen)
 
 
 @pytest.mark.parametrize("similarity", ["gaussian", "distance"])
@@ -47,18 +51,18 @@ def test_pick_covering__one_of_each_group_before_a_second(similarity: Similarity
     groups = np.repeat(np.arange(6), 50)
     rng = np.random.default_rng(1)
     points = (10 * np.eye(6)[groups] + 0.1 * rng.normal(size=(300, 6))).astype(np.float32)
-    picked = pick_covering(points, 6, chosen=NOTHING, similarity=similarity, rng=rng)
-    assert sorted(groups[picked.indices]) == [0, 1, 2, 3, 4, 5]
+    picks = pick_covering(points, 6, chosen=NOTHING, similarity=similarity, rng=rng)
+    assert sorted(groups[picks.indices]) == [0, 1, 2, 3, 4, 5]
 
 
 @pytest.mark.parametrize("similarity", ["gaussian", "distance"])
 def test_pick_covering__equal_rows_are_picked_in_order(similarity: Similarity):
     rng = np.random.default_rng(1)
-    picked = pick_covering(
+    picks = pick_covering(
         np.ones((9, 3), np.float32), 5, chosen=np.array([1]), similarity=similarity, rng=rng
     )
-    assert picked.indices.tolist() == [0, 2, 3, 4, 5]
-    assert picked.distances.tolist() == [0] * 5
+    assert picks.indices.tolist() == [0, 2, 3, 4, 5]
+    assert picks.distances.tolist() == [0] * 5
 
 
 @pytest.mark.parametrize("similarity", ["gaussian", "distance"])
@@ -68,7 +72,7 @@ def test_pick_covering__samples_of_a_large_pool(similarity: Similarity):
     rng = np.random.default_rng(1)
     points = (10 * np.eye(8)[groups] + 0.1 * rng.normal(size=(3000, 8))).astype(np.float32)
     chosen = np.arange(0, 3000, 16)  # group 0 alone
-    few, many = (
+    few_rows, many_rows = (
         pick_covering(
             points,
             count,
@@ -79,7 +83,7 @@ def test_pick_covering__samples_of_a_large_pool(similarity: Similarity):
         ).indices
         for count in (7, 200)
     )
-    assert sorted(groups[few]) == [1, 2, 3, 4, 5, 6, 7]
-    assert many[:7].tolist() == few.tolist()
-    assert len(np.unique(many)) == 200
-    assert not np.isin(many, chosen).any()
+    assert sorted(groups[few_rows]) == [1, 2, 3, 4, 5, 6, 7]
+    assert many_rows[:7].tolist() == few_rows.tolist()
+    assert len(np.unique(many_rows)) == 200
+    assert not np.isin(many_rows, chosen).any()

@@ -15,40 +15,40 @@ def walk_naively(
     points: np.ndarray, count: int, chosen: np.ndarray
 ) -> tuple[list[int], list[float]]:
     """The definition in float64: every row is measured after every pick."""
-    wide = points.astype(np.float64)
-    squared = np.full(len(wide), np.inf)
+    points64 = points.astype(np.float64)
+    squared = np.full(len(points64), np.inf)
     for row in chosen:
-        squared = np.minimum(squared, np.square(wide - wide[row]).sum(axis=1))
-    taken, picked, distances = list(chosen), [], []
+        squared = np.minimum(squared, np.square(points64 - points64[row]).sum(axis=1))
+    taken_rows, picks, distances = list(chosen), [], []
     for step in range(count):
         if step or len(chosen):
-            from_here = squared.copy()
+            open_squared = squared.copy()
         else:
-            from_here = np.square(wide - wide.mean(axis=0)).sum(axis=1)
-        from_here[taken] = -1
-        row = int(from_here.argmax())
-        taken.append(row)
-        picked.append(row)
-        distances.append(float(np.sqrt(from_here[row])))
-        squared = np.minimum(squared, np.square(wide - wide[row]).sum(axis=1))
-    return picked, distances
+            open_squared = np.square(points64 - points64.mean(axis=0)).sum(axis=1)
+        open_squared[taken_rows] = -1
+        row = int(open_squared.argmax())
+        taken_rows.append(row)
+        picks.append(row)
+        distances.append(float(np.sqrt(open_squared[row])))
+        squared = np.minimum(squared, np.square(points64 - points64[row]).sum(axis=1))
+    return picks, distances
 
 
 def draw(kind: str, rng: np.random.Generator, count: int, dims: int) -> np.ndarray:
     """Draw rows that are hard in different ways."""
     cloud = rng.normal(size=(count, dims)).astype(np.float32)
-    few = cloud[rng.integers(0, max(1, count // 10), count)]
+    few_rows = cloud[rng.integers(0, max(1, count // 10), count)]
     match kind:
         case "cloud":
             return cloud
         case "grid":  # many exact ties
             return np.round(cloud)
         case "copies":
-            return few
+            return few_rows
         case "one point":
             return np.full_like(cloud, 3.3)
         case "tight clusters":  # equal to float32 products, and not to float64 differences
-            return (few * 1000 + cloud * 1e-4).astype(np.float32)
+            return (few_rows * 1000 + cloud * 1e-4).astype(np.float32)
         case "far from the origin":
             return (cloud * 1e-5 + 7).astype(np.float32)
         case "half precision":
@@ -88,11 +88,11 @@ def test_walk_farthest__equals_the_definition(kind: str, monkeypatch):
             rng.permutation(count)[: rng.integers(0, min(count, 30)) * rng.integers(2)]
         )
         budget = int(rng.integers(0, count - len(chosen) + 1))
-        for name, most in (("CHUNK_ROWS", 40), ("FIRST_SEEN", 9), ("SEARCHED", 9)):
-            monkeypatch.setattr(farthest, name, int(rng.integers(1, most)))
+        for name, limit in (("CHUNK_ROWS", 40), ("FIRST_SEEN", 9), ("SEARCHED", 9)):
+            monkeypatch.setattr(farthest, name, int(rng.integers(1, limit)))
         walk = walk_farthest(points, budget, chosen=chosen, pool_rows=int(rng.integers(1, 50)))
-        picked, distances = walk_naively(points, budget, chosen)
-        assert walk.indices.tolist() == picked
+        picks, distances = walk_naively(points, budget, chosen)
+        assert walk.indices.tolist() == picks
         assert walk.distances.tolist() == distances
 
 
@@ -104,16 +104,16 @@ def test_walk_farthest__many_rows_of_many_dimensions(chosen: np.ndarray):
         centres[rng.integers(0, 40, 2500)] + rng.normal(size=(2500, 384)).astype(np.float32)
     )
     walk = walk_farthest(points, 150, chosen=chosen)
-    picked, distances = walk_naively(points, 150, chosen)
-    assert walk.indices.tolist() == picked
+    picks, distances = walk_naively(points, 150, chosen)
+    assert walk.indices.tolist() == picks
     assert walk.distances.tolist() == distances
 
 
 def test_walk_farthest__reads_a_memory_map_of_half_precision(tmp_path):
     vectors = np.random.default_rng(1).normal(size=(3000, 48)).astype(np.float16)
     np.save(tmp_path / "vectors.npy", vectors)
-    mapped = np.load(tmp_path / "vectors.npy", mmap_mode="r")
-    walk = walk_farthest(Rows(mapped, unit=True), 50, chosen=NOTHING)
-    picked, distances = walk_naively(scale_to_unit(vectors), 50, NOTHING)
-    assert walk.indices.tolist() == picked
+    memory_map = np.load(tmp_path / "vectors.npy", mmap_mode="r")
+    walk = walk_farthest(Rows(memory_map, unit=True), 50, chosen=NOTHING)
+    picks, distances = walk_naively(scale_to_unit(vectors), 50, NOTHING)
+    assert walk.indices.tolist() == picks
     assert walk.distances.tolist() == distances

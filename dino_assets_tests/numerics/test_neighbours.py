@@ -68,28 +68,30 @@ HARD = {
 
 
 def test_find_neighbours__small_example():
-    result = find_neighbours(np.array([[0.0], [1.0], [3.0], [7.0]]), 2, metric="euclidean")
-    assert result.indices.tolist() == [[1, 2], [0, 2], [1, 0], [2, 1]]
-    assert result.distances.tolist() == [[1, 3], [1, 2], [2, 3], [4, 6]]
+    neighbours = find_neighbours(np.array([[0.0], [1.0], [3.0], [7.0]]), 2, metric="euclidean")
+    assert neighbours.indices.tolist() == [[1, 2], [0, 2], [1, 0], [2, 1]]
+    assert neighbours.distances.tolist() == [[1, 3], [1, 2], [2, 3], [4, 6]]
 
 
 def test_find_neighbours__small_cosine_example():
     # Right, up, left, diagonal: lengths do not matter.
-    result = find_neighbours(np.array([[9.0, 0], [0, 1], [-2, 0], [3, 3]]), 3)
-    assert result.indices[0].tolist() == [3, 1, 2]
-    assert result.distances[0] == pytest.approx([1 - 0.5**0.5, 1, 2])
+    neighbours = find_neighbours(np.array([[9.0, 0], [0, 1], [-2, 0], [3, 3]]), 3)
+    assert neighbours.indices[0].tolist() == [3, 1, 2]
+    assert neighbours.distances[0] == pytest.approx([1 - 0.5**0.5, 1, 2])
 
 
 def test_find_neighbours__ties_go_to_the_lowest_index():
-    result = find_neighbours(np.array([[1.0], [0.0], [1.0], [1.0], [-1.0]]), 3, metric="euclidean")
-    assert result.indices[1].tolist() == [0, 2, 3]
-    assert result.indices[0].tolist() == [2, 3, 1]
+    neighbours = find_neighbours(
+        np.array([[1.0], [0.0], [1.0], [1.0], [-1.0]]), 3, metric="euclidean"
+    )
+    assert neighbours.indices[1].tolist() == [0, 2, 3]
+    assert neighbours.indices[0].tolist() == [2, 3, 1]
 
 
 def test_find_neighbours__rows_of_zeros_are_orthogonal_to_others():
-    result = find_neighbours(np.array([[0.0, 0], [1, 1], [1, 0], [0, 0], [-1, 0]]), 4)
-    assert result.indices[2].tolist() == [1, 0, 3, 4]
-    assert result.distances[0].tolist() == [0, 1, 1, 1]
+    neighbours = find_neighbours(np.array([[0.0, 0], [1, 1], [1, 0], [0, 0], [-1, 0]]), 4)
+    assert neighbours.indices[2].tolist() == [1, 0, 3, 4]
+    assert neighbours.distances[0].tolist() == [0, 1, 1, 1]
 
 
 def test_scale_to_unit__small_example():
@@ -118,8 +120,8 @@ def test_fit_kmeans__small_example():
 @pytest.mark.parametrize("name", HARD)
 def test_find_neighbours__equals_the_definition_on_hard_pools(name: str):
     pool = HARD[name].astype(np.float32)
-    result = find_neighbours(pool, 7, metric="euclidean")
-    np.testing.assert_array_equal(result.indices, naive_neighbours(pool, 7))
+    neighbours = find_neighbours(pool, 7, metric="euclidean")
+    np.testing.assert_array_equal(neighbours.indices, naive_neighbours(pool, 7))
     unit = scale_to_unit(pool)
     np.testing.assert_array_equal(find_neighbours(pool, 7).indices, naive_neighbours(unit, 7))
 
@@ -128,18 +130,18 @@ def test_find_neighbours__equals_the_definition_on_hard_pools(name: str):
 def test_find_neighbours__queries_equal_the_definition_on_hard_pools(name: str):
     rows = HARD[name].astype(np.float32)
     pool, queries = rows[::2], rows[1::3]
-    result = find_neighbours(pool, 7, queries=queries, metric="euclidean")
-    np.testing.assert_array_equal(result.indices, naive_neighbours(pool, 7, queries))
+    neighbours = find_neighbours(pool, 7, queries=queries, metric="euclidean")
+    np.testing.assert_array_equal(neighbours.indices, naive_neighbours(pool, 7, queries))
     unit, unit_queries = scale_to_unit(pool), scale_to_unit(queries)
-    result = find_neighbours(pool, 7, queries=queries)
-    np.testing.assert_array_equal(result.indices, naive_neighbours(unit, 7, unit_queries))
+    neighbours = find_neighbours(pool, 7, queries=queries)
+    np.testing.assert_array_equal(neighbours.indices, naive_neighbours(unit, 7, unit_queries))
 
 
 def test_find_neighbours__query_from_the_pool_finds_itself():
     pool = blobs(500, 6, centres=5)
-    result = find_neighbours(pool, len(pool), queries=pool[::7], metric="euclidean")
-    assert result.indices[:, 0].tolist() == list(range(0, 500, 7))
-    assert result.distances[:, 0].tolist() == [0] * 72
+    neighbours = find_neighbours(pool, len(pool), queries=pool[::7], metric="euclidean")
+    assert neighbours.indices[:, 0].tolist() == list(range(0, 500, 7))
+    assert neighbours.distances[:, 0].tolist() == [0] * 72
     with pytest.raises(InvalidVectorsError) as caught:
         find_neighbours(pool, 3, queries=pool[:, :4])
     assert caught.value.dims == (4, 6)
@@ -149,28 +151,30 @@ def test_find_neighbours__query_from_the_pool_finds_itself():
 @given(st.one_of(grids, clouds), st.data())
 def test_find_neighbours__equals_the_definition(pool: np.ndarray, data: st.DataObject):
     k = data.draw(st.integers(1, len(pool) - 1))
-    result = find_neighbours(pool, k, metric="euclidean")
-    np.testing.assert_array_equal(result.indices, naive_neighbours(pool, k))
+    neighbours = find_neighbours(pool, k, metric="euclidean")
+    np.testing.assert_array_equal(neighbours.indices, naive_neighbours(pool, k))
 
 
 def test_find_neighbours__across_blocks():
     pool = blobs(500, 6, centres=9)
     pool[100:300] = pool[0]  # more equal rows than are screened
-    whole = find_neighbours(pool, 10, metric="euclidean")
-    np.testing.assert_array_equal(whole.indices, naive_neighbours(pool, 10))
-    cut = find_neighbours(pool, 10, metric="euclidean", sizes=BlockSizes(queries=7, pool=37))
-    np.testing.assert_array_equal(cut.indices, whole.indices)
-    np.testing.assert_array_equal(cut.distances, whole.distances)
+    neighbours = find_neighbours(pool, 10, metric="euclidean")
+    np.testing.assert_array_equal(neighbours.indices, naive_neighbours(pool, 10))
+    block_neighbours = find_neighbours(
+        pool, 10, metric="euclidean", sizes=BlockSizes(queries=7, pool=37)
+    )
+    np.testing.assert_array_equal(block_neighbours.indices, neighbours.indices)
+    np.testing.assert_array_equal(block_neighbours.distances, neighbours.distances)
 
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
 def test_find_neighbours__result_of_a_row_is_independent_of_other_queries(metric: linalg.Metric):
     # Products of one row and of many differ in their last bits.
     pool = blobs(600, 100, centres=20)
-    together = find_neighbours(pool, 5, metric=metric)
-    alone = find_neighbours(pool, 5, metric=metric, sizes=BlockSizes(queries=1))
-    assert alone.indices.tobytes() == together.indices.tobytes()
-    assert alone.distances.tobytes() == together.distances.tobytes()
+    neighbours = find_neighbours(pool, 5, metric=metric)
+    single_neighbours = find_neighbours(pool, 5, metric=metric, sizes=BlockSizes(queries=1))
+    assert single_neighbours.indices.tobytes() == neighbours.indices.tobytes()
+    assert single_neighbours.distances.tobytes() == neighbours.distances.tobytes()
 
 
 @pytest.mark.parametrize("k", [0, 3, -1])
@@ -195,9 +199,9 @@ def test_check_vectors__names_the_first_bad_row(bad: float):
     vectors[8500, 2] = vectors[8900, 0] = bad
     with pytest.raises(
         InvalidVectorsError, match=re.escape(f"row 8500 has {bad} in dimension 2")
-    ) as it:
+    ) as caught:
         check_vectors(vectors)
-    assert it.value.row == 8500
+    assert caught.value.row == 8500
 
 
 @pytest.mark.parametrize("bad", [[1.0, 2.0], [["a"]], np.ones((2, 2, 2)), np.ones((2, 0))])
@@ -209,8 +213,8 @@ def test_check_vectors__refuses_other_shapes_and_types(bad: object):
 
 def test_check_vectors__does_not_copy_a_float32_memory_map(tmp_path):
     np.save(tmp_path / "v.npy", np.ones((4, 2), np.float32))
-    mapped = np.load(tmp_path / "v.npy", mmap_mode="r")
-    assert np.shares_memory(check_vectors(mapped), mapped)
+    memory_map = np.load(tmp_path / "v.npy", mmap_mode="r")
+    assert np.shares_memory(check_vectors(memory_map), memory_map)
     assert check_vectors(np.ones((4, 2), np.float16)).dtype == np.float32
 
 
@@ -242,34 +246,34 @@ def test_find_nearest__equals_the_definition_on_hard_pools(name: str):
 def test_fit_kmeans__inertia_is_that_of_scikit_learn(count: int, dims: int, n_clusters: int):
     # The last pool is larger than the sub-sample. 2 % is the spread of both libraries between seeds.
     points = blobs(count, dims, centres=40)
-    result = fit_kmeans(points, n_clusters, rng=np.random.default_rng(3))
+    clusters = fit_kmeans(points, n_clusters, rng=np.random.default_rng(3))
     reference = KMeans(n_clusters, n_init=1, random_state=3).fit(points)
-    assert len(result.centres) == n_clusters
-    assert result.inertia <= 1.02 * reference.inertia_
+    assert len(clusters.centres) == n_clusters
+    assert clusters.inertia <= 1.02 * reference.inertia_
 
 
 def test_fit_kmeans__inertia_is_that_of_scikit_learn_without_groups():
     # No groups, and a sub-sample of only seven rows per cluster: the result depends on the passes.
     points = np.random.default_rng(0).uniform(size=(6000, 2)).astype(np.float32)
     reference = KMeans(100, n_init=1, random_state=3).fit(points)
-    result = fit_kmeans(points, 100, rng=np.random.default_rng(3))
-    assert result.inertia <= 1.02 * reference.inertia_
-    few = Seeding(rows=700, rows_per_cluster=7)
-    rough = fit_kmeans(points, 100, rng=np.random.default_rng(3), seeding=few)
-    assert rough.inertia <= 1.04 * reference.inertia_
+    clusters = fit_kmeans(points, 100, rng=np.random.default_rng(3))
+    assert clusters.inertia <= 1.02 * reference.inertia_
+    seeding = Seeding(rows=700, rows_per_cluster=7)
+    rough_clusters = fit_kmeans(points, 100, rng=np.random.default_rng(3), seeding=seeding)
+    assert rough_clusters.inertia <= 1.04 * reference.inertia_
 
 
 def test_fit_kmeans__result_is_consistent_and_replayable():
     points = blobs(800, 8, centres=5)
-    first = fit_kmeans(points, 12, rng=np.random.default_rng(1))
-    again = fit_kmeans(points, 12, rng=np.random.default_rng(1))
-    assert first.centres.tobytes() == again.centres.tobytes()
-    assert set(first.labels.tolist()) == set(range(12))
-    nearest = find_nearest(points, first.centres)
-    np.testing.assert_array_equal(nearest.labels, first.labels)
-    np.testing.assert_array_equal(nearest.squared, first.squared)
-    other = fit_kmeans(points, 12, rng=np.random.default_rng(2))
-    assert first.centres.tobytes() != other.centres.tobytes()
+    clusters = fit_kmeans(points, 12, rng=np.random.default_rng(1))
+    repeated = fit_kmeans(points, 12, rng=np.random.default_rng(1))
+    assert clusters.centres.tobytes() == repeated.centres.tobytes()
+    assert set(clusters.labels.tolist()) == set(range(12))
+    nearest = find_nearest(points, clusters.centres)
+    np.testing.assert_array_equal(nearest.labels, clusters.labels)
+    np.testing.assert_array_equal(nearest.squared, clusters.squared)
+    other_clusters = fit_kmeans(points, 12, rng=np.random.default_rng(2))
+    assert clusters.centres.tobytes() != other_clusters.centres.tobytes()
 
 
 @MANY
@@ -278,11 +282,11 @@ def test_fit_kmeans__as_many_clusters_as_distinct_rows(
     points: np.ndarray, n_clusters: int, seed: int
 ):
     clusters = fit_kmeans(points, n_clusters, rng=np.random.default_rng(seed))
-    distinct = len(np.unique(points, axis=0))
-    assert len(clusters.centres) <= min(n_clusters, distinct)
+    distinct_count = len(np.unique(points, axis=0))
+    assert len(clusters.centres) <= min(n_clusters, distinct_count)
     assert np.bincount(clusters.labels, minlength=len(clusters.centres)).all()
-    if n_clusters >= distinct:
-        assert len(clusters.centres) == distinct
+    if n_clusters >= distinct_count:
+        assert len(clusters.centres) == distinct_count
         assert clusters.inertia == 0
 
 

@@ -33,11 +33,11 @@ def ask(world: CurationWorld, *, may_replace: bool = False, **settings: object) 
 
 
 def test_round__two_drafts_of_one_round_committed_in_turn(world: CurationWorld):
-    one, other = ask(world, seed=1), ask(world, seed=2)
-    stored = commit(world.store, one.draft).manifest
+    first_round, second_round = ask(world, seed=1), ask(world, seed=2)
+    manifest = commit(world.store, first_round.draft).manifest
     with raising(CommitRefusedError, reason="overtaken"):
-        commit(world.store, other.draft)
-    assert world.rounds().manifests == (stored,)
+        commit(world.store, second_round.draft)
+    assert world.rounds().manifests == (manifest,)
 
 
 def commit_at_once(world: CurationWorld, drafts: list[Draft]) -> list[Manifest | str]:
@@ -58,43 +58,43 @@ def commit_at_once(world: CurationWorld, drafts: list[Draft]) -> list[Manifest |
 
 
 def test_round__two_at_the_same_time(world: CurationWorld):
-    ends = commit_at_once(world, [ask(world, seed=seed).draft for seed in range(4)])
-    stored = [end for end in ends if not isinstance(end, str)]
-    assert tuple(stored) == world.rounds().manifests
-    assert [end for end in ends if isinstance(end, str)] == ["overtaken"] * 3
+    outcomes = commit_at_once(world, [ask(world, seed=seed).draft for seed in range(4)])
+    manifests = [outcome for outcome in outcomes if not isinstance(outcome, str)]
+    assert tuple(manifests) == world.rounds().manifests
+    assert [outcome for outcome in outcomes if isinstance(outcome, str)] == ["overtaken"] * 3
     assert not [key for key in contents(world.store) if key.startswith("claims/")]
 
 
 def test_round__equal_requests_give_one_round(world: CurationWorld):
     """Equal settings give equal bytes, so all are right."""
-    ends = commit_at_once(world, [ask(world).draft for _ in range(3)])
-    assert world.rounds().manifests == (ends[0],)
-    assert ends[1:] == ends[:1] * 2
+    outcomes = commit_at_once(world, [ask(world).draft for _ in range(3)])
+    assert world.rounds().manifests == (outcomes[0],)
+    assert outcomes[1:] == outcomes[:1] * 2
 
 
 def test_round__replaced_while_the_next_one_is_chosen(world: CurationWorld):
     commit(world.store, ask(world, seed=1).draft)
-    second = ask(world, round=2)
+    next_round = ask(world, round=2)
     commit(world.store, ask(world, seed=2, may_replace=True).draft)
     with raising(CommitRefusedError, reason="overtaken"):
-        commit(world.store, second.draft)
+        commit(world.store, next_round.draft)
     assert world.rounds().drops == ("round-0001",)
 
 
 def test_round__the_next_one_chosen_while_it_is_replaced(world: CurationWorld):
     commit(world.store, ask(world, seed=1).draft)
-    replaced = ask(world, seed=2, may_replace=True)
+    replacement = ask(world, seed=2, may_replace=True)
     commit(world.store, ask(world, round=2).draft)
-    before = world.rounds().manifests
+    manifests = world.rounds().manifests
     with pytest.raises(ConfigError, match="round-0002"):
-        commit(world.store, replaced.draft)
-    assert world.rounds().manifests == before
+        commit(world.store, replacement.draft)
+    assert world.rounds().manifests == manifests
 
 
 def test_round__replaced_by_two(world: CurationWorld):
     commit(world.store, ask(world, seed=1).draft)
-    one, other = (ask(world, seed=seed, may_replace=True) for seed in (2, 3))
-    stored = commit(world.store, one.draft).manifest
+    first_round, second_round = (ask(world, seed=seed, may_replace=True) for seed in (2, 3))
+    manifest = commit(world.store, first_round.draft).manifest
     with raising(CommitRefusedError, reason="overtaken"):
-        commit(world.store, other.draft)
-    assert world.rounds().manifests == (stored,)
+        commit(world.store, second_round.draft)
+    assert world.rounds().manifests == (manifest,)

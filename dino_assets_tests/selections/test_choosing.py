@@ -44,14 +44,14 @@ def cloud(count: int, dims: int = 8, *, seed: int = 0) -> np.ndarray:
 
 def naive_walk(points: np.ndarray, count: int, chosen: list[int]) -> list[int]:
     """The definition, with nothing kept between steps: the lowest row with the largest minimum."""
-    wide = points.astype(np.float64)
-    picked: list[int] = []
-    while len(picked) < count:
-        sites = wide[chosen + picked] if chosen or picked else wide.mean(axis=0)[None]
-        nearest = ((wide[:, None] - sites) ** 2).sum(axis=2).min(axis=1)
-        nearest[chosen + picked] = -1
-        picked.append(int(nearest.argmax()))
-    return picked
+    points64 = points.astype(np.float64)
+    picks: list[int] = []
+    while len(picks) < count:
+        sites = points64[chosen + picks] if chosen or picks else points64.mean(axis=0)[None]
+        nearest = ((points64[:, None] - sites) ** 2).sum(axis=2).min(axis=1)
+        nearest[chosen + picks] = -1
+        picks.append(int(nearest.argmax()))
+    return picks
 
 
 # --- by hand --------------------------------------------------------------------------------
@@ -130,18 +130,18 @@ def test_select__picks_distinct_open_rows_and_says_when_short(
     chosen = data.draw(st.lists(st.integers(0, count - 1), max_size=5))
     n_clusters = data.draw(st.integers(1, 60))
     ratio = data.draw(st.sampled_from([0, 0.3, 0.5, 1]))
-    more = {"chosen": chosen, "n_clusters": n_clusters, "fps_ratio": ratio}
-    selection = pick(vectors, budget, strategy, **more)
-    picked = selection.indices.tolist()
-    there = count - len(set(chosen))
-    assert len(picked) == len(set(picked)) == len(selection.reasons) == min(budget, there)
-    assert not set(picked) & set(chosen)
-    assert set(picked) <= set(range(count))
-    assert bool(selection.shortfall) == (budget > there)
+    options = {"chosen": chosen, "n_clusters": n_clusters, "fps_ratio": ratio}
+    selection = pick(vectors, budget, strategy, **options)
+    picks = selection.indices.tolist()
+    open_rows = count - len(set(chosen))
+    assert len(picks) == len(set(picks)) == len(selection.reasons) == min(budget, open_rows)
+    assert not set(picks) & set(chosen)
+    assert set(picks) <= set(range(count))
+    assert bool(selection.shortfall) == (budget > open_rows)
     assert selection.n_clusters <= n_clusters
-    again = pick(vectors, budget, strategy, **more)
-    assert again.indices.tolist() == picked
-    assert again.reasons == selection.reasons
+    repeated = pick(vectors, budget, strategy, **options)
+    assert repeated.indices.tolist() == picks
+    assert repeated.reasons == selection.reasons
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
@@ -166,8 +166,10 @@ def test_select__explains_a_shortfall():
 @pytest.mark.parametrize("strategy", ["random", "cluster", "hybrid"])
 def test_select__another_seed_is_another_selection(strategy: StrategyName):
     vectors = cloud(300)
-    one, two = (pick(vectors, 20, strategy, seed=s).indices.tolist() for s in (1, 2))
-    assert one != two
+    first_picks, second_picks = (
+        pick(vectors, 20, strategy, seed=s).indices.tolist() for s in (1, 2)
+    )
+    assert first_picks != second_picks
 
 
 @pytest.mark.parametrize("strategy", ["random", "fps", "medoids", "herding"])
@@ -215,34 +217,36 @@ def test_select__refuses_invalid_settings(setting: str, given: object, refused: 
 def test_walk_farthest__equals_the_definition(points: np.ndarray, data: st.DataObject):
     chosen = data.draw(st.lists(st.integers(0, len(points) - 1), max_size=4, unique=True))
     count = data.draw(st.integers(0, len(points) - len(chosen)))
-    found, _ = walk_farthest(points, count, chosen=np.array(sorted(chosen), np.int64))
-    assert found.tolist() == naive_walk(points, count, sorted(chosen))
+    picks, _ = walk_farthest(points, count, chosen=np.array(sorted(chosen), np.int64))
+    assert picks.tolist() == naive_walk(points, count, sorted(chosen))
 
 
 @pytest.mark.parametrize("dims", [2, 100, 768])
 def test_walk_farthest__equals_the_definition_in_many_dimensions(dims: int):
     # Near-equal rows, as an untrained encoder gives: float32 alone would change the order.
     points = (1 + 1e-4 * cloud(400, dims)).astype(np.float32)
-    found, distances = walk_farthest(points, 60, chosen=np.array([5, 8]))
-    assert found.tolist() == naive_walk(points, 60, [5, 8])
+    picks, distances = walk_farthest(points, 60, chosen=np.array([5, 8]))
+    assert picks.tolist() == naive_walk(points, 60, [5, 8])
     assert (np.diff(distances) <= 0).all()
 
 
 def test_walk_farthest__duplicates_come_last_and_in_order():
     points = np.array([[0.0], [0], [0], [9], [9]], np.float32)
-    found, distances = walk_farthest(points, 5, chosen=np.array([], np.int64))
-    assert found.tolist() == [3, 0, 1, 2, 4]
+    picks, distances = walk_farthest(points, 5, chosen=np.array([], np.int64))
+    assert picks.tolist() == [3, 0, 1, 2, 4]
     assert distances[2:].tolist() == [0, 0, 0]
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_walk_farthest__does_not_depend_on_the_order_of_the_pool(seed: int):
     # Promised where distances differ; on ties the lowest row is another one after shuffling.
-    points, none = cloud(150, 5, seed=seed), np.array([], np.int64)
+    points, no_rows = cloud(150, 5, seed=seed), np.array([], np.int64)
     order = np.random.default_rng(seed).permutation(150)
-    straight, shuffled = (walk_farthest(p, 40, chosen=none) for p in (points, points[order]))
-    assert order[shuffled[0]].tolist() == straight[0].tolist()
-    np.testing.assert_array_equal(shuffled[1][1:], straight[1][1:])
+    plain_walk, shuffled_walk = (
+        walk_farthest(p, 40, chosen=no_rows) for p in (points, points[order])
+    )
+    assert order[shuffled_walk[0]].tolist() == plain_walk[0].tolist()
+    np.testing.assert_array_equal(shuffled_walk[1][1:], plain_walk[1][1:])
 
 
 # --- clusters -------------------------------------------------------------------------------
@@ -257,18 +261,18 @@ def test_share_budget__is_proportional_and_covers_all_clusters(
     clusters: list[tuple[int, int]], budget: int
 ):
     sizes = np.array([max(pair) for pair in clusters])
-    taken = np.array([min(pair) for pair in clusters])
-    quotas = share_budget(budget, sizes, taken)
-    assert quotas.sum() == min(budget, (sizes - taken).sum())
-    assert ((quotas >= 0) & (quotas <= sizes - taken)).all()
-    uncovered = (taken == 0) & (sizes > 0)
+    taken_counts = np.array([min(pair) for pair in clusters])
+    quotas = share_budget(budget, sizes, taken_counts)
+    assert quotas.sum() == min(budget, (sizes - taken_counts).sum())
+    assert ((quotas >= 0) & (quotas <= sizes - taken_counts)).all()
+    uncovered = (taken_counts == 0) & (sizes > 0)
     if budget >= uncovered.sum():
         assert quotas[uncovered].all()
-    if not taken.any() and sizes.all() and len(sizes) <= budget <= sizes.sum():
-        ideal = budget * sizes / sizes.sum()
-        assert (quotas < np.maximum(ideal, 1) + 1).all()  # nobody is a whole tile ahead
-        if (ideal >= 1).all():
-            assert (quotas > ideal - 1).all()
+    if not taken_counts.any() and sizes.all() and len(sizes) <= budget <= sizes.sum():
+        ideal_quotas = budget * sizes / sizes.sum()
+        assert (quotas < np.maximum(ideal_quotas, 1) + 1).all()  # nobody is a whole tile ahead
+        if (ideal_quotas >= 1).all():
+            assert (quotas > ideal_quotas - 1).all()
 
 
 def test_select__cluster_covers_every_cluster():
@@ -383,14 +387,14 @@ def test_certify__farthest_points_cover_better_than_random():
 
 def test_certify__equals_naive_coverage_and_counts_chosen_rows():
     vectors, chosen = cloud(80).astype(np.float64), [4, 9]
-    picked = pick(vectors, 5, chosen=chosen).indices
-    coverage = certify(vectors, picked, rng=np.random.default_rng(0), chosen=chosen)
-    sites = vectors[[*chosen, *picked]]
-    naive = np.sqrt(((vectors[:, None] - sites) ** 2).sum(axis=2)).min(axis=1)
-    assert coverage.radius == pytest.approx(naive.max())
-    assert coverage.mean == pytest.approx(naive.mean())
+    picks = pick(vectors, 5, chosen=chosen).indices
+    coverage = certify(vectors, picks, rng=np.random.default_rng(0), chosen=chosen)
+    sites = vectors[[*chosen, *picks]]
+    naive_distances = np.sqrt(((vectors[:, None] - sites) ** 2).sum(axis=2)).min(axis=1)
+    assert coverage.radius == pytest.approx(naive_distances.max())
+    assert coverage.mean == pytest.approx(naive_distances.mean())
     # What was chosen serves all but one side for random picks as well.
-    beside = certify([[0], [100], [1], [2]], [0], rng=np.random.default_rng(0), chosen=[1])
-    assert beside.random_radius <= 2
-    everything = certify(vectors, range(80), rng=np.random.default_rng(0))
-    assert everything == Coverage(0, 0, 0, 0)
+    coverage_beside = certify([[0], [100], [1], [2]], [0], rng=np.random.default_rng(0), chosen=[1])
+    assert coverage_beside.random_radius <= 2
+    full_coverage = certify(vectors, range(80), rng=np.random.default_rng(0))
+    assert full_coverage == Coverage(0, 0, 0, 0)

@@ -74,11 +74,11 @@ def chosen(memory: ObjectStore, tmp_path: Path) -> list[ChosenTile]:
     }
     images = commit_images(memory, "d", fill_bytes(tmp_path / "f", photos))
     commit(memory, draft_tiles(images, "d", make_grid(512)))
-    cut = open_table(memory, "tiles").read("d").to_pylist()
-    placed = [row for row in cut if row["path"] != "lost.jpg"][-1]
-    lost = next(row for row in cut if row["path"] == "lost.jpg")
+    tile_rows = open_table(memory, "tiles").read("d").to_pylist()
+    placed_row = [row for row in tile_rows if row["path"] != "lost.jpg"][-1]
+    lost_row = next(row for row in tile_rows if row["path"] == "lost.jpg")
 
-    rows = [choose(1, placed), choose(2, lost), choose(3, placed, "gone")]
+    rows = [choose(1, placed_row), choose(2, lost_row), choose(3, placed_row, "gone")]
     commit_round(memory, rows)
     return rows
 
@@ -100,8 +100,8 @@ def test_export_round__reports_a_doubtful_place(memory: ObjectStore, tmp_path: P
 
 
 def test_export_round__csv_and_geopackage(memory, chosen, tmp_path):
-    folder, said = tmp_path / "out", []
-    paths = list(export_round(memory, "round-0001", folder=folder, say=said.append))
+    folder, messages = tmp_path / "out", []
+    paths = list(export_round(memory, "round-0001", folder=folder, say=messages.append))
     names = {str(path.relative_to(folder)) for path in paths}
     pictures = {name for name in names if name.startswith("tiles/")}
     assert names - pictures == {SHEET, "selections-0.parquet", "chosen.csv", "chosen.gpkg"}
@@ -132,28 +132,28 @@ def test_export_round__csv_and_geopackage(memory, chosen, tmp_path):
     assert centres["reason"].tolist() == ["central", "farthest"]
     (tile,) = footprints.to_crs(32632).geometry
     assert tile.contains(centres.to_crs(32632).geometry[0])
-    (left_out,) = said
-    assert left_out.startswith("1 of 3 tiles without a known place: chosen.csv has all")
+    (message,) = messages
+    assert message.startswith("1 of 3 tiles without a known place: chosen.csv has all")
 
 
 def test_export_round__nothing_has_a_place(memory, chosen, tmp_path):
-    lost = [replace(tile, rank=1) for tile in chosen if tile.latitude is None]
-    commit_round(memory, lost)
-    said: list[str] = []
-    paths = list(export_round(memory, "round-0001", folder=tmp_path / "out", say=said.append))
+    lost_tiles = [replace(tile, rank=1) for tile in chosen if tile.latitude is None]
+    commit_round(memory, lost_tiles)
+    messages: list[str] = []
+    paths = list(export_round(memory, "round-0001", folder=tmp_path / "out", say=messages.append))
     assert "chosen.gpkg" not in {path.name for path in paths}
-    assert said[0].endswith("chosen.gpkg is not written")
+    assert messages[0].endswith("chosen.gpkg is not written")
 
 
 def test_export_round__writes_the_other_files_without_pyogrio(
     memory, chosen, tmp_path, monkeypatch
 ):
     monkeypatch.setitem(__import__("sys").modules, "pyogrio.raw", None)
-    said: list[str] = []
-    paths = list(export_round(memory, "round-0001", folder=tmp_path / "out", say=said.append))
+    messages: list[str] = []
+    paths = list(export_round(memory, "round-0001", folder=tmp_path / "out", say=messages.append))
     assert (tmp_path / "out" / "chosen.csv") in paths
     assert not list((tmp_path / "out").glob("*.gpkg"))
-    assert "dino-assets[geo]" in said[-1]
+    assert "dino-assets[geo]" in messages[-1]
 
 
 def test_export_round__spaces_stay_apart(memory, chosen, tmp_path):
@@ -163,8 +163,8 @@ def test_export_round__spaces_stay_apart(memory, chosen, tmp_path):
         assert len(pandas.read_csv(tmp_path / "out" / space / "chosen.csv")) == rows
     with raising(ConfigError, setting="space", reason="several"):
         write_chosen_footprints(memory, "round-0001", path=tmp_path / "c.gpkg")
-    done = write_chosen_footprints(memory, "round-0001", path=tmp_path / "c.gpkg", space="t")
-    assert done == (1, 0)
+    counts = write_chosen_footprints(memory, "round-0001", path=tmp_path / "c.gpkg", space="t")
+    assert counts == (1, 0)
 
 
 def test_export_round__a_full_disk_leaves_nothing_half_written(memory, chosen, tmp_path):

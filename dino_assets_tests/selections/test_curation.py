@@ -32,19 +32,19 @@ from dino_assets_tests.worlds.raising import raising
 
 
 def test_draft_projections__a_place_per_tile(world: CurationWorld):
-    done = commit(
+    committed = commit(
         world.store,
         draft_projections(
             world.embeddings(), open_table(world.store, "tiles"), LINEAR, model="tiny"
         ),
     )
-    assert done.manifest.rows == world.embeddings().rows
-    assert done.manifest.facts["method"] == "linear"
+    assert committed.manifest.rows == world.embeddings().rows
+    assert committed.manifest.facts["method"] == "linear"
     table = open_table(world.store, "projections", space=world.space)
     assert judge_projections(table, world.embeddings(), space=world.space).passed
-    picture = Image.open(io.BytesIO(world.read_file(done.manifest, maps.PICTURE)))
+    picture = Image.open(io.BytesIO(world.read_file(committed.manifest, maps.PICTURE)))
     assert picture.format == "PNG"
-    page = world.read_file(done.manifest, maps.PAGE).decode()
+    page = world.read_file(committed.manifest, maps.PAGE).decode()
     assert table.read(None)["tile_id"][0].as_py() in page
     assert commit(
         world.store,
@@ -62,19 +62,19 @@ def test_judge_projections__a_drop_that_came_later(world: CurationWorld):
         ),
     )
     table = open_table(world.store, "projections", space=world.space)
-    fewer = open_table(world.store, "embeddings", space=world.space, drops=["ridge-north"])
-    verdict = judge_projections(table, fewer, space=world.space)
+    embeddings = open_table(world.store, "embeddings", space=world.space, drops=["ridge-north"])
+    verdict = judge_projections(table, embeddings, space=world.space)
     assert not verdict.passed
     assert "places for" in verdict.sentence
 
 
 @pytest.mark.parametrize("strategy", get_args(StrategyName))
 def test_draft_selections__stores_the_requested_round(world: CurationWorld, strategy):
-    done = world.select(RoundSettings(budget=6, strategy=strategy))
+    committed = world.select(RoundSettings(budget=6, strategy=strategy))
     rows = world.rounds().read("round-0001").to_pylist()
     assert [row["rank"] for row in rows] == [1, 2, 3, 4, 5, 6]
     assert judge_selections(world.rounds(), world.embeddings(), "round-0001").passed
-    assert done.manifest.facts["picked"] == 6
+    assert committed.manifest.facts["picked"] == 6
     tiles = open_table(world.store, "tiles")
     for row in rows:
         (tile,) = [t for t in tiles.read(row["drop"]).to_pylist() if t["tile_id"] == row["tile_id"]]
@@ -82,28 +82,32 @@ def test_draft_selections__stores_the_requested_round(world: CurationWorld, stra
         assert row["latitude"] == pytest.approx(
             47.61 if row["drop"] == "ridge-north" else -38.70, abs=0.02
         )
-        crop = Image.open(io.BytesIO(world.read_file(done.manifest, ChosenTile(**row).picture)))
+        crop = Image.open(
+            io.BytesIO(world.read_file(committed.manifest, ChosenTile(**row).picture))
+        )
         assert crop.size == (SIDE, SIDE)
-    sheet = Image.open(io.BytesIO(world.read_file(done.manifest, SHEET)))
+    sheet = Image.open(io.BytesIO(world.read_file(committed.manifest, SHEET)))
     assert min(sheet.size) > 200
 
 
 def test_draft_selections__the_crop_is_the_tile(world: CurationWorld):
-    done = world.select(RoundSettings(budget=3, strategy="fps"))
+    committed = world.select(RoundSettings(budget=3, strategy="fps"))
     row = world.rounds().read("round-0001").to_pylist()[1]
     photo = Image.open(io.BytesIO(world.sources[row["drop"]].read(row["path"])))
     x, y = row["x"], row["y"]
-    wanted = np.asarray(photo.crop((x, y, x + SIDE, y + SIDE)), np.int16)
-    crop = Image.open(io.BytesIO(world.read_file(done.manifest, ChosenTile(**row).picture)))
-    assert np.abs(np.asarray(crop, np.int16) - wanted).mean() < 4  # JPEG again
+    expected = np.asarray(photo.crop((x, y, x + SIDE, y + SIDE)), np.int16)
+    crop = Image.open(io.BytesIO(world.read_file(committed.manifest, ChosenTile(**row).picture)))
+    assert np.abs(np.asarray(crop, np.int16) - expected).mean() < 4  # JPEG again
 
 
 def test_draft_selections__later_rounds_choose_no_tile_again(world: CurationWorld):
     world.select(RoundSettings(budget=8))
     world.select(RoundSettings(round=2, budget=8))
-    first, second = (set(world.rounds().read(name_round(n))["tile_id"].to_pylist()) for n in (1, 2))
-    assert len(first) == len(second) == 8
-    assert not first & second
+    first_ids, second_ids = (
+        set(world.rounds().read(name_round(n))["tile_id"].to_pylist()) for n in (1, 2)
+    )
+    assert len(first_ids) == len(second_ids) == 8
+    assert not first_ids & second_ids
     assert judge_selections(world.rounds(), world.embeddings(), "round-0002").passed
     # The first round is what it was, and both are replayed, not made again.
     assert world.select(RoundSettings(budget=8)).was_reused
@@ -111,19 +115,19 @@ def test_draft_selections__later_rounds_choose_no_tile_again(world: CurationWorl
 
 
 def test_draft_selections__budget_above_the_pool(world: CurationWorld):
-    done = world.select(RoundSettings(budget=10_000, strategy="random", all=True))
+    committed = world.select(RoundSettings(budget=10_000, strategy="random", all=True))
     pool = len({t for _, p in world.embeddings().parts() for t in p["tile_id"].to_pylist()})
-    assert done.manifest.rows == pool
-    assert "10000 were asked for" in done.manifest.facts["shortfall"]
+    assert committed.manifest.rows == pool
+    assert "10000 were asked for" in committed.manifest.facts["shortfall"]
     verdict = judge_selections(world.rounds(), world.embeddings(), "round-0001")
     assert (verdict.passed, verdict.warns) == (True, True)
 
 
 def test_draft_selections__the_sheet_has_a_limit(world: CurationWorld):
-    done = world.select(RoundSettings(budget=30, strategy="random"), sheet_tiles=3)
-    sheet = Image.open(io.BytesIO(world.read_file(done.manifest, SHEET)))
+    committed = world.select(RoundSettings(budget=30, strategy="random"), sheet_tiles=3)
+    sheet = Image.open(io.BytesIO(world.read_file(committed.manifest, SHEET)))
     assert sheet.height < 400  # one row of three
-    assert len([p for p in done.manifest.parts if (p.name or "").startswith("tiles/")]) == 30
+    assert len([p for p in committed.manifest.parts if (p.name or "").startswith("tiles/")]) == 30
 
 
 def test_draft_selections__the_sheet_has_a_title(world: CurationWorld):
@@ -131,23 +135,23 @@ def test_draft_selections__the_sheet_has_a_title(world: CurationWorld):
         return Image.open(io.BytesIO(world.read_file(done.manifest, SHEET))).height
 
     titled = world.select(RoundSettings(budget=3, strategy="random"))
-    before = hash_choice(titled.manifest)
+    choice_hash = hash_choice(titled.manifest)
     world.store.delete(manifest_key(titled.manifest.recipe.output))
     # The same weights by another name are the same choice.
     renamed = world.select(RoundSettings(budget=3, strategy="random"), model="a longer name " * 9)
     assert height(renamed) > height(titled)
-    assert hash_choice(renamed.manifest) == before
-    old = world.select(RoundSettings(budget=3, strategy="random"), code_version="3")
-    assert height(old) < height(titled)
+    assert hash_choice(renamed.manifest) == choice_hash
+    untitled = world.select(RoundSettings(budget=3, strategy="random"), code_version="3")
+    assert height(untitled) < height(titled)
 
 
 def test_open_round__a_round_without_title_is_restored_with_equal_content(world: CurationWorld):
     """It was drawn by an earlier version, whose contact sheets had none."""
     settings, caveat = RoundSettings(budget=4), load_checkpoint(world.store).caveat
-    old = world.select(settings, code_version=UNTITLED[-1], caveat=caveat).manifest
+    old_manifest = world.select(settings, code_version=UNTITLED[-1], caveat=caveat).manifest
 
     def open_and_commit():
-        opened = open_round(
+        opened_round = open_round(
             SpacedTable(world.store, "embeddings"),
             open_table(world.store, "tiles"),
             load_checkpoint(world.store),
@@ -156,22 +160,22 @@ def test_open_round__a_round_without_title_is_restored_with_equal_content(world:
             open_source=world.sources.__getitem__,
             tile_px=SIDE,
         )
-        assert opened.notice == ""
-        return commit(world.store, opened.draft)
+        assert opened_round.notice == ""
+        return commit(world.store, opened_round.draft)
 
-    done = open_and_commit()
-    assert (done.was_reused, done.manifest) == (True, old)
-    for part in old.parts:
+    committed = open_and_commit()
+    assert (committed.was_reused, committed.manifest) == (True, old_manifest)
+    for part in old_manifest.parts:
         world.store.delete(part.key)
-    done = open_and_commit()
-    assert (done.was_reused, done.manifest) == (False, old)
+    committed = open_and_commit()
+    assert (committed.was_reused, committed.manifest) == (False, old_manifest)
 
 
 def test_draft_selections__an_empty_pool(checkpoint_dir):
     store = ObjectStore.in_memory()
-    nothing = open_table(store, "embeddings", space="s")
+    no_embeddings = open_table(store, "embeddings", space="s")
     draft = draft_selections(
-        nothing,
+        no_embeddings,
         open_table(store, "tiles"),
         [],
         RoundSettings(),
@@ -182,7 +186,8 @@ def test_draft_selections__an_empty_pool(checkpoint_dir):
     assert commit(store, draft).manifest.rows == 0
     assert (
         commit(
-            store, draft_projections(nothing, open_table(store, "tiles"), MapSettings(), model="m")
+            store,
+            draft_projections(no_embeddings, open_table(store, "tiles"), MapSettings(), model="m"),
         ).manifest.rows
         == 0
     )
@@ -190,17 +195,17 @@ def test_draft_selections__an_empty_pool(checkpoint_dir):
 
 def test_judge_selections__compares_with_the_rounds_of_its_recipe(world: CurationWorld):
     world.select(RoundSettings(budget=4))
-    known = world.rounds().manifest("round-0001")
+    manifest = world.rounds().manifest("round-0001")
     rows = world.rounds().read("round-0001").cast(rounds_stage.SCHEMA)
 
     def plant(space: str, name: str, *paid: str):
-        inputs = {k: v for k, v in known.recipe.inputs.items() if "/" not in k}
+        inputs = {k: v for k, v in manifest.recipe.inputs.items() if "/" not in k}
         recipe = replace(
-            known.recipe,
-            output=replace(known.recipe.output, drop=name, space=space),
+            manifest.recipe,
+            output=replace(manifest.recipe.output, drop=name, space=space),
             inputs=inputs | dict.fromkeys(paid, "f00d"),
         )
-        items = [*rows.to_batches(), known.facts]
+        items = [*rows.to_batches(), manifest.facts]
         commit(world.store, Draft(recipe, pushing(items), rounds_stage.SCHEMA))
         return judge_selections(world.rounds(), world.embeddings(), "round-0002")
 
@@ -221,17 +226,17 @@ def test_judge_selections__compares_with_the_rounds_of_its_recipe(world: Curatio
 
 
 def test_read_round__says_how_to_restore_a_lost_table(world: CurationWorld):
-    done = world.select(RoundSettings(budget=4, n_clusters=2))
-    (table,) = [part for part in done.manifest.parts if part.name is None]
+    committed = world.select(RoundSettings(budget=4, n_clusters=2))
+    (table,) = [part for part in committed.manifest.parts if part.name is None]
     world.store.delete(table.key)
     sentence = (
         f"To restore round-0001 of space {world.space}, choose it again with the weights and the tile "
         "side of that space: `dino-assets select --round 1 --budget 4 --column cls --fps-ratio 0.5 "
         "--clusters 2 --seed 42 --strategy herding`."
     )
-    with pytest.raises(CorruptObjectError) as raised:
+    with pytest.raises(CorruptObjectError) as caught:
         read_round(world.rounds(), "round-0001")
-    assert sentence in str(raised.value)
+    assert sentence in str(caught.value)
     with raising(CorruptObjectError, key=table.key):
         world.select(RoundSettings(round=2, budget=4))
     verdict = judge_selections(world.rounds(), world.embeddings(), "round-0001")
@@ -248,18 +253,18 @@ def test_spell_input__names_for_people():
 
 def test_judge_selections__finds_planted_faults(world: CurationWorld):
     world.select(RoundSettings(budget=4))
-    known = read_manifest(world.store, world.rounds().manifest("round-0001").recipe.output)
+    manifest = read_manifest(world.store, world.rounds().manifest("round-0001").recipe.output)
     rows = world.rounds().read("round-0001")
 
     def plant(table, **config):
         recipe = replace(
-            known.recipe,
+            manifest.recipe,
             code_version=str(len(table)) + str(config),
-            config={**known.recipe.config, **config},
+            config={**manifest.recipe.config, **config},
         )
         commit(
             world.store,
-            Draft(recipe, pushing([*table.to_batches(), known.facts]), rounds_stage.SCHEMA),
+            Draft(recipe, pushing([*table.to_batches(), manifest.facts]), rounds_stage.SCHEMA),
         )
         return judge_selections(world.rounds(), world.embeddings(), "round-0001")
 

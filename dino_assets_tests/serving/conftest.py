@@ -45,8 +45,8 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
         bucket = f"b{uuid.uuid4().hex}"
         make_container(connection, bucket)
         storage = StorageSettings(f"az://{bucket}", tmp_path, azure_connection_string=connection)
-        named = {"AZURE_STORAGE_CONNECTION_STRING": connection}
-        environment = {"USE_MINIO": "false", "EMBED_BUCKET": bucket, **named}
+        variables = {"AZURE_STORAGE_CONNECTION_STRING": connection}
+        environment = {"USE_MINIO": "false", "EMBED_BUCKET": bucket, **variables}
         return Place(open_store(storage), environment, storage.url)
     if request.param == "swift":
         server: StorageSettings = request.getfixturevalue("swift_storage")
@@ -54,13 +54,13 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
         create_bucket(storage)
     else:
         storage = s3_settings(request.getfixturevalue("s3_endpoint"), tmp_path)
-    named = {
+    variables = {
         "DINO_STORAGE": storage.url,
         "MINIO_ENDPOINT": str(storage.endpoint),
         "MINIO_ACCESS_KEY": str(storage.access_key),
         "MINIO_SECRET_KEY": str(storage.secret_key),
     }
-    return Place(open_store(storage), named, storage.url)
+    return Place(open_store(storage), variables, storage.url)
 
 
 @pytest.fixture(scope="session")
@@ -78,7 +78,7 @@ def swift_storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StorageS
 @pytest.fixture
 def serve(tmp_path: Path, local_store: ObjectStore) -> Iterator[Serve]:
     """``serve(engines, store=…, settings=…)``: a running service that ends with the test."""
-    with ExitStack() as running:
+    with ExitStack() as stack:
 
         def start(
             engines: Any = None,
@@ -88,7 +88,7 @@ def serve(tmp_path: Path, local_store: ObjectStore) -> Iterator[Serve]:
             **options: Any,
         ) -> Served:
             settings = settings or make_settings(tmp_path)
-            return running.enter_context(
+            return stack.enter_context(
                 serving(settings, store or local_store, engines or Painter(), **options)
             )
 

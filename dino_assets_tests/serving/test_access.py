@@ -19,13 +19,13 @@ READ, ADMIN, OTHER = "r" * 20, "a" * 20, "o" * 20
 KEYS = parse_keys(f"reader:{READ}:read,admin:{ADMIN}:embed+read+delete,camera:{OTHER}", setting="K")
 LOCKED = ServingSettings(keys=KEYS)
 PLAIN, OPEN = ServingSettings(), ServingSettings(is_open=True)
-HERE = {"host": "127.0.0.1:8000"}
+LOCAL_HEADERS = {"host": "127.0.0.1:8000"}
 PHOTO = photo_bytes(16, 16, kind="PNG")
 
 
 def ask(settings: ServingSettings, *, client: str = "10.0.0.9", scope: str = "embed", **headers: str) -> str:  # fmt: skip
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return find_asker(named, client=client, scope=scope, settings=settings)
+    http_headers = {name.replace("_", "-"): value for name, value in headers.items()}
+    return find_asker(http_headers, client=client, scope=scope, settings=settings)
 
 
 @pytest.mark.parametrize(
@@ -69,15 +69,15 @@ def test_find_asker__a_scope_that_the_key_lacks(key, scope):
 @pytest.mark.parametrize("given", ["", READ, ADMIN, OTHER, "nobody's" * 9])
 def test_find_key__compares_every_key(given):
     """The time must not reveal a match: all digests are compared, and all have one length."""
-    compared: list[tuple[bytes, bytes]] = []
+    pairs: list[tuple[bytes, bytes]] = []
 
     def compare(one: bytes, other: bytes) -> bool:
-        compared.append((one, other))
+        pairs.append((one, other))
         return hmac.compare_digest(one, other)
 
     access.find_key(given, KEYS, compare=compare)
-    assert [one for one, _ in compared] == [key.sha256 for key in KEYS]
-    assert {len(each) for pair in compared for each in pair} == {32}
+    assert [digest for digest, _ in pairs] == [key.sha256 for key in KEYS]
+    assert {len(each) for pair in pairs for each in pair} == {32}
     assert access.find_key.__kwdefaults__ == {"compare": hmac.compare_digest}
 
 
@@ -117,15 +117,15 @@ def test_is_loopback__names_and_addresses():
 
 @pytest.mark.parametrize("settings", [PLAIN, OPEN, LOCKED])
 def test_find_asker__refuses_a_form_of_a_foreign_page(settings):
-    given = {"host": "127.0.0.1:8000", "client": "127.0.0.1", "x_api_key": ADMIN}
+    arguments = {"host": "127.0.0.1:8000", "client": "127.0.0.1", "x_api_key": ADMIN}
     for origin in ("https://evil.example", "null", "http://127.0.0.1:9999"):
         with raising(Problem, slug="foreign-page"):
-            ask(settings, origin=origin, **given)
-    ask(settings, origin="http://127.0.0.1:8000", **given)
-    named = ServingSettings(
+            ask(settings, origin=origin, **arguments)
+    ask(settings, origin="http://127.0.0.1:8000", **arguments)
+    cors_settings = ServingSettings(
         keys=settings.keys, is_open=True, cors_origins=("https://ours.example",)
     )
-    ask(named, origin="https://ours.example", **given)
+    ask(cors_settings, origin="https://ours.example", **arguments)
 
 
 @pytest.fixture
@@ -162,10 +162,10 @@ def test_routes__log_and_audit_name_the_caller_without_the_key(locked, local_sto
     assert [line.get("key") for line in lines] == ["camera", None]
     (record,) = list(local_store.list("audit"))
     assert unseal(local_store.get(record.key), store="", key="")["by"] == "camera"
-    everything = [local_store.get(info.key) for info in local_store.list()]
-    everything += [repr(lines).encode(), locked.client.get("/metrics").content]
-    everything.append(repr(answer).encode())
-    assert not [data for data in everything if OTHER.encode() in data or b"x" * 30 in data]
+    outputs = [local_store.get(info.key) for info in local_store.list()]
+    outputs += [repr(lines).encode(), locked.client.get("/metrics").content]
+    outputs.append(repr(answer).encode())
+    assert not [data for data in outputs if OTHER.encode() in data or b"x" * 30 in data]
 
 
 def test_routes__every_answer_has_the_security_headers(locked):
@@ -183,17 +183,19 @@ PREFLIGHT = {"origin": "https://ours.example", "access-control-request-method": 
 def test_cors__only_configured_origins(serve: Serve, tmp_path):
     plain = serve()
     assert plain.client.options("/embed", headers=PREFLIGHT).status_code == 405
-    named = serve(settings=make_settings(tmp_path, cors_origins=("https://ours.example",)))
-    allowed = named.client.options("/embed", headers=PREFLIGHT)
-    assert allowed.headers["access-control-allow-origin"] == "https://ours.example"
-    other = named.client.options("/embed", headers={**PREFLIGHT, "origin": "https://evil.example"})
-    assert "access-control-allow-origin" not in other.headers
-    seen = named.client.get("/health", headers={"origin": "https://ours.example"})
-    assert seen.headers["access-control-allow-origin"] == "https://ours.example"
+    served = serve(settings=make_settings(tmp_path, cors_origins=("https://ours.example",)))
+    answer = served.client.options("/embed", headers=PREFLIGHT)
+    assert answer.headers["access-control-allow-origin"] == "https://ours.example"
+    other_answer = served.client.options(
+        "/embed", headers={**PREFLIGHT, "origin": "https://evil.example"}
+    )
+    assert "access-control-allow-origin" not in other_answer.headers
+    health = served.client.get("/health", headers={"origin": "https://ours.example"})
+    assert health.headers["access-control-allow-origin"] == "https://ours.example"
 
 
 def test_routes__a_client_behind_a_proxy_is_not_this_machine(serve: Serve):
     """A proxy on this machine sends X-Forwarded-For; uvicorn accepts it from allowed proxies."""
     files = {"file": ("a.png", PHOTO)}
-    asked = serve().client.post("/embed", files=files, headers={"x-forwarded-for": "203.0.113.7"})
-    assert (asked.status_code, asked.json()["slug"]) == (403, "this-machine-only")
+    answer = serve().client.post("/embed", files=files, headers={"x-forwarded-for": "203.0.113.7"})
+    assert (answer.status_code, answer.json()["slug"]) == (403, "this-machine-only")

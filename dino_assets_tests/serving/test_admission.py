@@ -20,8 +20,8 @@ DECODING_S = 40 * 40 / DECODE_PX_PER_S
 def make_admission(
     queue_s: float = 10, *, tile_s: float = 1.0, threads: int = 2, free: int = 10**12, **limits: int
 ) -> Admission:
-    given = replace(Limits(queue_s), **limits)
-    return Admission(given, tile_s=lambda: tile_s, threads=threads, free_bytes=lambda: free)
+    all_limits = replace(Limits(queue_s), **limits)
+    return Admission(all_limits, tile_s=lambda: tile_s, threads=threads, free_bytes=lambda: free)
 
 
 def test_forecast_s__tiles_times_seconds_over_threads():
@@ -102,15 +102,15 @@ def test_embed__refuses_before_decoding(serve: Serve, tmp_path):
     with served.connect() as line:
         line.sendall(form_request(photo_bytes(40, 40, kind="PNG")))
         wait_until(lambda: engine.calls)
-        refused = served.embed(photo_bytes(40, 40, seed=2, kind="PNG"))
-        assert (refused.status_code, refused.json()["slug"]) == (503, "busy")
+        answer = served.embed(photo_bytes(40, 40, seed=2, kind="PNG"))
+        assert (answer.status_code, answer.json()["slug"]) == (503, "busy")
         assert (
-            8 <= int(refused.headers["retry-after"]) <= 17
+            8 <= int(answer.headers["retry-after"]) <= 17
         )  # 16 tiles of one second, the first one begun
         head = b"POST /embed HTTP/1.1\r\nHost: 127.0.0.1\r\nExpect: 100-continue\r\nContent-Length: 99\r\n\r\n"
-        with served.connect() as polite:
-            polite.sendall(head)
-            assert polite.recv(9999).startswith(b"HTTP/1.1 503 ")  # no "100 Continue" first
+        with served.connect() as second_line:
+            second_line.sendall(head)
+            assert second_line.recv(9999).startswith(b"HTTP/1.1 503 ")  # no "100 Continue" first
         engine.gate.set()
 
 
@@ -136,8 +136,8 @@ def test_embed__too_many_uploads_at_the_same_time(serve: Serve):
             b"Content-Type: multipart/form-data; boundary=b\r\n\r\n--b"
         )
         wait_until(lambda: served.running.room.held_bytes == 4000)
-        refused = served.embed(photo_bytes(40, 40, kind="PNG"))
-        assert (refused.status_code, refused.json()["slug"]) == (503, "busy")
-        assert refused.headers["retry-after"]
+        answer = served.embed(photo_bytes(40, 40, kind="PNG"))
+        assert (answer.status_code, answer.json()["slug"]) == (503, "busy")
+        assert answer.headers["retry-after"]
     wait_until(lambda: served.running.room.held_bytes == 0)
     assert served.embed(photo_bytes(16, 16, kind="PNG")).status_code == 200

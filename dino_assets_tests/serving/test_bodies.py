@@ -32,9 +32,9 @@ def head(length: int | None, *, kind: str = "multipart/form-data; boundary=b") -
 
 
 def part(name: str, data: bytes = b"x", *, filename: str | None = None, more: str = "") -> bytes:
-    quoted = f'; filename="{filename}"' if filename is not None else ""
+    filename_field = f'; filename="{filename}"' if filename is not None else ""
     return (
-        f'--b\r\nContent-Disposition: form-data; name="{name}"{quoted}\r\n{more}\r\n'.encode()
+        f'--b\r\nContent-Disposition: form-data; name="{name}"{filename_field}\r\n{more}\r\n'.encode()
         + data
         + b"\r\n"
     )
@@ -45,12 +45,12 @@ FILE = part("file", PHOTO, filename="a.png")
 
 def read_answer(line: socket.socket) -> tuple[int, dict]:
     """Read one answer's status and members."""
-    received = b""
-    while b"\r\n\r\n" not in received:
+    data = b""
+    while b"\r\n\r\n" not in data:
         piece = line.recv(65536)
-        assert piece, received
-        received += piece
-    start, _, body = received.partition(b"\r\n\r\n")
+        assert piece, data
+        data += piece
+    start, _, body = data.partition(b"\r\n\r\n")
     size = int(start.lower().partition(b"content-length: ")[2].split()[0])
     while len(body) < size:
         body += line.recv(65536)
@@ -158,14 +158,14 @@ def test_embed__body_that_trickles(served):
     with served.connect() as line:
         line.sendall(request[:1000])
         line.settimeout(0.05)
-        received, at = b"", 1000
-        while not received:
+        answer, offset = b"", 1000
+        while not answer:
             with contextlib.suppress(TimeoutError):
-                line.sendall(request[at : at + 20])
-                at += 20
-                received = line.recv(65536)
-    assert received.startswith(b"HTTP/1.1 408 ")
-    assert at < 5000
+                line.sendall(request[offset : offset + 20])
+                offset += 20
+                answer = line.recv(65536)
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert offset < 5000
 
 
 def test_embed__declared_length_too_short(served):

@@ -45,8 +45,8 @@ print(json.dumps(measured))
 
 def test_keep_memory_flat__reuses_tile_buffers_and_frees_photographs():
     command = [sys.executable, "-c", PROGRAM]
-    ended = subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True, text=True)
-    measured = json.loads(ended.stdout)
+    process = subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True, text=True)
+    figures = json.loads(process.stdout)
     pages = TURNS * TILE_BYTES / 4096
-    assert measured["faults"] < 0.1 * pages
-    assert measured["given_back"] > 0.9 * PHOTO_BYTES
+    assert figures["faults"] < 0.1 * pages
+    assert figures["given_back"] > 0.9 * PHOTO_BYTES

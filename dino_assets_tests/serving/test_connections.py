@@ -30,11 +30,11 @@ def served(serve: Serve) -> Served:
 
 def read_all(line: socket.socket) -> bytes:
     """Read all bytes until the server closes the connection."""
-    received = b""
+    data = b""
     with contextlib.suppress(ConnectionResetError):
         while piece := line.recv(65536):
-            received += piece
-    return received
+            data += piece
+    return data
 
 
 def read_statuses(line: socket.socket) -> list[int]:

@@ -16,10 +16,10 @@ def decoder() -> Decoder:
 
 @pytest.fixture
 def decoding(decoder: Decoder) -> Iterator[Decoding]:
-    both = Decoding(decode=decoder)
-    yield both
+    lanes = Decoding(decode=decoder)
+    yield lanes
     decoder.gate.set()
-    both.close()
+    lanes.close()
 
 
 def test_decoding__a_large_picture_does_not_delay_small_ones(decoding, decoder):
@@ -34,8 +34,8 @@ def test_decoding__a_large_picture_does_not_delay_small_ones(decoding, decoder):
 def test_decoding__skips_a_cancelled_picture(decoding, decoder):
     first = decoding.submit(b"first", 1)
     wait_until(lambda: decoder.seen)
-    gone, last = decoding.submit(b"gone", 1), decoding.submit(b"last", 1)
-    assert gone.cancel()
+    cancelled, last = decoding.submit(b"gone", 1), decoding.submit(b"last", 1)
+    assert cancelled.cancel()
     decoder.gate.set()
     first.result(10)
     last.result(10)
@@ -53,37 +53,37 @@ def test_decoding__a_damaged_picture_fails_alone(decoding, decoder):
 def test_lane__waits_until_there_is_room(decoder):
     decoder.gate.set()
     lane = Lane("test", 10, decode=decoder)
-    both = Decoding(decode=decoder)
-    both.small = lane
-    held = [both.submit(name, 5) for name in (b"a", b"b", b"c")]
-    first = held[0].result(10)
-    held[1].result(10)
-    assert not held[2].done()
-    first.release()
-    first.release()  # a second release has no effect
-    held[2].result(10)
+    lanes = Decoding(decode=decoder)
+    lanes.small = lane
+    futures = [lanes.submit(name, 5) for name in (b"a", b"b", b"c")]
+    first_picture = futures[0].result(10)
+    futures[1].result(10)
+    assert not futures[2].done()
+    first_picture.release()
+    first_picture.release()  # a second release has no effect
+    futures[2].result(10)
     assert lane.held_bytes == 10
     lane.close()
 
 
 def test_lane__decodes_a_single_picture_above_its_limit(decoder):
     decoder.gate.set()
-    both = Decoding(decode=decoder)
-    both.large = lane = Lane("test", 10, decode=decoder)
-    both.submit(b"huge", SMALL_BYTES * 9).result(10).release()
+    lanes = Decoding(decode=decoder)
+    lanes.large = lane = Lane("test", 10, decode=decoder)
+    lanes.submit(b"huge", SMALL_BYTES * 9).result(10).release()
     assert lane.held_bytes == 0
     lane.close()
 
 
 def test_lane__a_cancelled_picture_does_not_block_the_queue(decoder):
     decoder.gate.set()
-    both = Decoding(decode=decoder)
-    both.small = lane = Lane("test", 10, decode=decoder)
-    held = both.submit(b"held", 5).result(10)
-    too_large, behind = both.submit(b"too large", 9), both.submit(b"behind", 3)
+    lanes = Decoding(decode=decoder)
+    lanes.small = lane = Lane("test", 10, decode=decoder)
+    held_picture = lanes.submit(b"held", 5).result(10)
+    too_large, behind = lanes.submit(b"too large", 9), lanes.submit(b"behind", 3)
     assert not behind.done()
     assert too_large.cancel()
     behind.result(10)
     assert decoder.seen == [b"held", b"behind"]
-    held.release()
+    held_picture.release()
     lane.close()

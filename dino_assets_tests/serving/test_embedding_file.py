@@ -26,7 +26,7 @@ NAMES = ["cls", "mean", "windows", "tile_ids", "embeddings"]
 def write(values: np.ndarray, *, piece: int = 100) -> bytes:
     data = values.tobytes()
     small = {"cls": values[:, 0], "tile_ids": np.array(["a", "bc"])}
-    pieces = (data[at : at + piece] for at in range(0, len(data), piece))
+    pieces = (data[start : start + piece] for start in range(0, len(data), piece))
     file = stream_file(
         small, shape=values.shape, dtype=values.dtype, pieces=pieces, about={"k": "v"}
     )
@@ -36,11 +36,11 @@ def write(values: np.ndarray, *, piece: int = 100) -> bytes:
 def test_stream_file__opens_in_numpy():
     values = np.arange(24, dtype="<f4").reshape(2, 3, 4)
     data = write(values)
-    with np.load(io.BytesIO(data), allow_pickle=False) as stored:
-        assert stored.files == ["cls", "tile_ids", "embeddings"]
-        np.testing.assert_array_equal(stored["embeddings"], values)
-        np.testing.assert_array_equal(stored["cls"], values[:, 0])
-        assert stored["tile_ids"].tolist() == ["a", "bc"]
+    with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+        assert arrays.files == ["cls", "tile_ids", "embeddings"]
+        np.testing.assert_array_equal(arrays["embeddings"], values)
+        np.testing.assert_array_equal(arrays["cls"], values[:, 0])
+        assert arrays["tile_ids"].tolist() == ["a", "bc"]
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         assert archive.testzip() is None
         assert json.loads(archive.comment) == {"k": "v"}
@@ -97,21 +97,21 @@ def tokens_of(value: float) -> Tokens:
 
 @pytest.mark.parametrize(("value", "dtype"), [(1e6, "fp16"), (np.nan, "fp16"), (np.inf, "fp32")])
 def test_picture_tokens__refuses_nan_and_infinity(tmp_path, value, dtype):
-    collected = picture(tmp_path, dtype=dtype)
-    collected.keep(0, tokens_of(0.5))
+    picture_tokens = picture(tmp_path, dtype=dtype)
+    picture_tokens.keep(0, tokens_of(0.5))
     with raising(InvalidVectorsError, row=1) as caught:
-        collected.keep(1, tokens_of(value))
+        picture_tokens.keep(1, tokens_of(value))
     assert ("dtype=fp32" in str(caught.value)) == (value == 1e6)
 
 
 def test_picture_tokens__wide_numbers_fit_fp32(tmp_path):
-    collected = picture(tmp_path, dtype="fp32", tokens="mean")
-    for number in range(collected.plan.tiles):
-        collected.keep(number, tokens_of(1e6))
-    with np.load(io.BytesIO(b"".join(collected.stream(SMALL, "s")))) as stored:
-        assert stored.files == NAMES
-        assert stored["embeddings"].shape == (collected.plan.tiles, 3)
-        assert (stored["embeddings"] == 1e6).all()
+    picture_tokens = picture(tmp_path, dtype="fp32", tokens="mean")
+    for number in range(picture_tokens.plan.tiles):
+        picture_tokens.keep(number, tokens_of(1e6))
+    with np.load(io.BytesIO(b"".join(picture_tokens.stream(SMALL, "s")))) as arrays:
+        assert arrays.files == NAMES
+        assert arrays["embeddings"].shape == (picture_tokens.plan.tiles, 3)
+        assert (arrays["embeddings"] == 1e6).all()
 
 
 def test_stream_file__memory_does_not_grow_with_the_file():
@@ -119,14 +119,14 @@ def test_stream_file__memory_does_not_grow_with_the_file():
     piece, count = b"\0" * 2**20, 256
     tracemalloc.start()
     try:
-        given = stream_file(
+        file_pieces = stream_file(
             {},
             shape=(count, 2**20),
             dtype=np.dtype("u1"),
             pieces=(piece for _ in range(count)),
             about={},
         )
-        total = sum(map(len, given))
+        total = sum(map(len, file_pieces))
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

@@ -51,8 +51,8 @@ def test_read__the_file_as_it_was_written(served, path):
     assert answer.headers["accept-ranges"] == "bytes"
     assert answer.headers["x-embedding-expires"]
     assert "embed_" in answer.headers["content-disposition"]
-    with np.load(io.BytesIO(answer.content)) as opened:
-        assert opened["embeddings"].shape == (576, 4, 3)
+    with np.load(io.BytesIO(answer.content)) as arrays:
+        assert arrays["embeddings"].shape == (576, 4, 3)
 
 
 def test_read__matching_etag_sends_nothing(served, path):
@@ -103,10 +103,10 @@ def test_read__range_after_the_end(served, path, asked):
 
 def test_read__if_range_of_an_older_file_sends_the_whole_file(served, path):
     etag = served.client.get(path).headers["etag"]
-    same = served.client.get(path, headers={"range": "bytes=0-9", "if-range": etag})
-    assert same.status_code == 206
-    other = served.client.get(path, headers={"range": "bytes=0-9", "if-range": '"other"'})
-    assert other.status_code == 200
+    same_answer = served.client.get(path, headers={"range": "bytes=0-9", "if-range": etag})
+    assert same_answer.status_code == 206
+    other_answer = served.client.get(path, headers={"range": "bytes=0-9", "if-range": '"other"'})
+    assert other_answer.status_code == 200
 
 
 def test_read__head_has_no_body_and_leaves_no_record(served, path):
@@ -158,8 +158,8 @@ def test_delete__removes_all_but_the_audit_records(served, path):
     store = served.running.store
     assert {info.key.partition("/")[0] for info in store.list()} == {"audit"}
     assert actions(served) == {"extract": 1, "delete": 1}
-    again = served.embed(PHOTO).json()
-    assert again["id"] == path.rpartition("/")[2]
+    answer = served.embed(PHOTO).json()
+    assert answer["id"] == path.rpartition("/")[2]
     assert served.client.get(path).status_code == 200
     assert actions(served) == {"extract": 2, "delete": 1, "read": 1}
 
@@ -198,5 +198,7 @@ def test_find_range__sizes():
 
 def test_embedding_store__rereads_a_sidecar_after_a_flipped_bit(served, path):
     embedding_id, store = path.rpartition("/")[2], served.running.store
-    flipping = embedding_store.EmbeddingStore(FlippingStore(store, times=1), retention_days=90)
-    assert flipping.open(embedding_id) == served.service.embeddings.open(embedding_id)
+    flipping_store = embedding_store.EmbeddingStore(
+        FlippingStore(store, times=1), retention_days=90
+    )
+    assert flipping_store.open(embedding_id) == served.service.embeddings.open(embedding_id)

@@ -37,21 +37,21 @@ def test_encode__uses_the_smallest_shape_that_holds_the_tiles(dinov2):
     engines = EngineSet([build_engine(source, spec("torch", "fp32", batch=n)) for n in (4, 1)])
     assert engines.shapes == (1, 4)
     tiles = draw_tiles(6, 70)
-    alone = np.concatenate([engines.encode(tile[None])["cls"] for tile in tiles])
+    single_cls = np.concatenate([engines.encode(tile[None])["cls"] for tile in tiles])
     for count in (1, 2, 4, 6):
-        together = engines.encode(tiles[:count])
-        np.testing.assert_allclose(together["cls"], alone[:count], atol=1e-5)
-        assert together["patches"].shape == (count, 25, 48)
+        tokens = engines.encode(tiles[:count])
+        np.testing.assert_allclose(tokens["cls"], single_cls[:count], atol=1e-5)
+        assert tokens["patches"].shape == (count, 25, 48)
     assert engines.measure_tile_s() > 0
     assert (engines.name, engines.device) == ("torch fp32 on cpu", "cpu")
 
 
 def test_app__imports_neither_dagster_nor_torch():
     """`/health` must not wait for the import of libraries that only the model needs."""
-    heavy = "{'dagster', 'torch', 'transformers', 'pandas', 'openvino'}"
-    code = f"import sys, dino_assets.serving.app; print({heavy} & set(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.stdout.strip() == "set()", done.stderr
+    libraries = "{'dagster', 'torch', 'transformers', 'pandas', 'openvino'}"
+    code = f"import sys, dino_assets.serving.app; print({libraries} & set(sys.modules))"
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert process.stdout.strip() == "set()", process.stderr
 
 
 @pytest.mark.slow
@@ -69,8 +69,8 @@ print(sorted({"dagster", "torch", "transformers", "pandas", "scipy", "openvino"}
 """
     command = [sys.executable, "-c", code]
     for _ in range(2):
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "['openvino']"
+        process = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert process.stdout.strip() == "['openvino']"
 
 
 @pytest.mark.parametrize(
@@ -80,8 +80,8 @@ print(sorted({"dagster", "torch", "transformers", "pandas", "scipy", "openvino"}
 def test_name_model__repository_or_last_part_of_a_folder(tmp_path: Path, model, name):
     (tmp_path / "models" / "mine").mkdir(parents=True)
     assert name_model(replace(make_settings(tmp_path), model=model)) == name
-    whole = replace(make_settings(tmp_path), model=str(tmp_path / "models" / "mine"))
-    assert name_model(whole) == "mine"
+    path_settings = replace(make_settings(tmp_path), model=str(tmp_path / "models" / "mine"))
+    assert name_model(path_settings) == "mine"
 
 
 def test_locate_model__uses_the_stores_copy_if_the_hub_is_unreachable(

@@ -116,9 +116,9 @@ def test_flood__every_upload_is_computed(tmp_path, local_store):
 
 
 def test_flood__what_each_client_sends(tmp_path, local_store):
-    other = LoadPicture("b.jpg", photo_bytes(40, 16), fields={"tokens": "mean"})
+    other_picture = LoadPicture("b.jpg", photo_bytes(40, 16), fields={"tokens": "mean"})
     with serving(make_settings(tmp_path), local_store) as served:
-        answers = Flood(served.url, [[PICTURE], [other]], seconds=0.3).wait()
+        answers = Flood(served.url, [[PICTURE], [other_picture]], seconds=0.3).wait()
     tiles = {each.picture: each.tiles for each in answers}
     assert tiles["a.jpg"] == 1
     assert tiles["b.jpg"] > 1
@@ -147,8 +147,8 @@ def test_flood__a_client_stops_after_several_faults():
 
 
 def test_flood__no_server():
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
     answers = Flood(f"http://127.0.0.1:{port}", [[PICTURE]], seconds=0.2).wait()
     assert [each.slug for each in answers] == [NO_ANSWER]
 
@@ -176,10 +176,10 @@ def test_flood__stop_waits_for_open_answers(tmp_path, local_store):
 
 
 def test_connection__reopens_after_the_server_closed_it():
-    asked = []
+    paths = []
 
     def close_silently(request: BaseHTTPRequestHandler) -> tuple[int, bytes, dict[str, str]]:
-        asked.append(request.path)
+        paths.append(request.path)
         request.close_connection = True  # without a Connection header in the answer
         return 200, b"{}", {}
 
@@ -189,7 +189,7 @@ def test_connection__reopens_after_the_server_closed_it():
             assert connection.ask("GET", "/health").status == 200
             time.sleep(0.05)
         connection.close()
-    assert asked == ["/below/health"] * 3
+    assert paths == ["/below/health"] * 3
 
 
 def make_answer(at_s: float, took_s: float, status: int = 200, **more) -> Answer:
@@ -239,8 +239,13 @@ def test_run_load__results_and_ids(tmp_path, local_store):
 
 def test_look_at_service__returns_model_and_engine(tmp_path, local_store):
     with serving(make_settings(tmp_path), local_store) as served:
-        about = look_at_service(served.url)
-    assert about == {"model": "small", "device": "cpu", "storage": "local", "engine": "Painter"}
+        description = look_at_service(served.url)
+    assert description == {
+        "model": "small",
+        "device": "cpu",
+        "storage": "local",
+        "engine": "Painter",
+    }
 
 
 def test_look_at_service__not_ready(tmp_path, local_store):
@@ -299,13 +304,13 @@ def test_delete_embeddings__deletes_all(tmp_path, local_store):
 
 
 def test_delete_embeddings__stops_after_one_refusal():
-    asked = []
+    paths = []
 
     def refuse(request: BaseHTTPRequestHandler) -> tuple[int, bytes, dict[str, str]]:
-        asked.append(request.path)
+        paths.append(request.path)
         return 403, b"{}", {}
 
     ids = [f"{number:032x}" for number in range(100)]
     with stub(refuse) as url:
         assert delete_embeddings(url, ids) == ids
-    assert len(asked) <= 8
+    assert len(paths) <= 8

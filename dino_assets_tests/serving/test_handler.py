@@ -47,9 +47,9 @@ def test_handler__equals_extract_single(tmp_path: Path, monkeypatch):
     answer = handler(ask(encode(gray)), model=open_model)
     # The engine cache lies beside the models: one volume serves all cold starts.
     assert list((tmp_path / "hub" / "dino-assets" / "engines").iterdir())
-    wanted = DINOv2Extractor(str(tmp_path / "tiny"), "cpu").extract_single(gray)
+    expected = DINOv2Extractor(str(tmp_path / "tiny"), "cpu").extract_single(gray)
     assert list(answer) == ["embedding"]
-    np.testing.assert_allclose(answer["embedding"], wanted.numpy(), rtol=0, atol=1e-5)
+    np.testing.assert_allclose(answer["embedding"], expected.numpy(), rtol=0, atol=1e-5)
     assert json.loads(json.dumps(answer)) == answer
 
 

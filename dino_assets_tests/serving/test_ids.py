@@ -62,29 +62,29 @@ def test_embed__a_retry_costs_one_head(serve: Serve, asked: Asked):
 
 def test_embed__checks_the_audit_record_once_after_a_restart(serve: Serve, asked: Asked):
     first = serve(store=asked).embed(PHOTO)
-    again = serve(store=asked)
+    restarted_service = serve(store=asked)
     asked.calls.clear()
-    assert again.embed(PHOTO).content == first.content
+    assert restarted_service.embed(PHOTO).content == first.content
     assert asked.kinds() == ["head json", "get json", "head audit"]
     asked.calls.clear()
-    assert again.embed(PHOTO).content == first.content
+    assert restarted_service.embed(PHOTO).content == first.content
     assert asked.kinds() == ["head json"]
 
 
 def test_embed__writes_an_audit_record_that_a_killed_process_did_not(serve: Serve, local_store):
     first = serve().embed(PHOTO).json()
     (record,) = [info.key for info in local_store.list("audit")]
-    before = local_store.get(record)
+    record_bytes = local_store.get(record)
     local_store.delete(record)
     assert serve().embed(PHOTO).json() == first
-    assert local_store.get(record) == before
+    assert local_store.get(record) == record_bytes
 
 
 def test_embed__answers_with_each_requests_own_file_name(serve: Serve):
     served = serve()
-    one, other = (served.embed(PHOTO, name).json() for name in ("a.png", "b.png"))
-    assert [each["metadata"]["filename"] for each in (one, other)] == ["a.png", "b.png"]
-    assert one["embedding_uri"] == other["embedding_uri"]
+    answer, other_answer = (served.embed(PHOTO, name).json() for name in ("a.png", "b.png"))
+    assert [each["metadata"]["filename"] for each in (answer, other_answer)] == ["a.png", "b.png"]
+    assert answer["embedding_uri"] == other_answer["embedding_uri"]
 
 
 def test_embed__a_hundred_equal_uploads_at_once(serve: Serve, local_store):
@@ -92,11 +92,11 @@ def test_embed__a_hundred_equal_uploads_at_once(serve: Serve, local_store):
     engine = Painter(is_held=True)
     served = serve(engine)
     with ThreadPoolExecutor(100) as clients:
-        asking = [clients.submit(served.embed, PHOTO, "a.png") for _ in range(100)]
+        futures = [clients.submit(served.embed, PHOTO, "a.png") for _ in range(100)]
         computations = served.service._computations
         wait_until(lambda: sum(each.waiting for each in computations.values()) == 100)
         engine.gate.set()
-        answers = [each.result() for each in asking]
+        answers = [each.result() for each in futures]
     assert {each.status_code for each in answers} == {200}
     assert len({each.content for each in answers}) == 1
     assert sum(engine.calls) == 16
@@ -108,29 +108,29 @@ def test_embed__several_files_at_once_do_not_mix(serve: Serve, local_store):
     photos = [photo_bytes(40, 16, seed=seed, kind="PNG") for seed in range(12)]
     with ThreadPoolExecutor(12) as clients:
         answers = [each.json() for each in clients.map(served.embed, photos)]
-    for photo, one in zip(photos, answers, strict=True):
+    for photo, answer in zip(photos, answers, strict=True):
         pixels = np.asarray(Image.open(io.BytesIO(photo)))
-        with np.load(io.BytesIO(local_store.get(f"embed_{one['id']}.npz"))) as stored:
-            wanted = pixels[:, 8:24].mean(axis=(0, 1)) / 255
-            np.testing.assert_allclose(stored["cls"][1], wanted, atol=1e-3)
-    assert len({one["id"] for one in answers}) == 12
+        with np.load(io.BytesIO(local_store.get(f"embed_{answer['id']}.npz"))) as arrays:
+            expected = pixels[:, 8:24].mean(axis=(0, 1)) / 255
+            np.testing.assert_allclose(arrays["cls"][1], expected, atol=1e-3)
+    assert len({answer["id"] for answer in answers}) == 12
 
 
 def test_embed__two_services_write_equal_bytes(serve: Serve, local_store, tmp_path):
     answer = serve(Painter(threads=2)).embed(PHOTO).json()
     key = f"embed_{answer['id']}.npz"
-    first = local_store.get(key)
-    other = ObjectStore.in_memory()
-    serve(Painter(shapes=(1, 4)), store=other).embed(PHOTO)
-    assert other.get(key) == first
+    data = local_store.get(key)
+    other_store = ObjectStore.in_memory()
+    serve(Painter(shapes=(1, 4)), store=other_store).embed(PHOTO)
+    assert other_store.get(key) == data
 
 
 def test_embed__stores_nothing_after_a_failed_computation(serve: Serve, local_store):
     engine = Painter(fault=MemoryError("the driver's words"))
     served = serve(engine)
-    failed = served.embed(PHOTO)
-    assert (failed.status_code, failed.json()["slug"]) == (500, "internal-error")
-    assert "driver" not in failed.text
+    answer = served.embed(PHOTO)
+    assert (answer.status_code, answer.json()["slug"]) == (500, "internal-error")
+    assert "driver" not in answer.text
     assert list(local_store.list()) == []
     engine.fault = None
     assert served.embed(PHOTO).status_code == 200
@@ -155,11 +155,11 @@ def test_embed__replaces_an_expired_embedding(serve: Serve, local_store, monkeyp
         served.client.get(f"/embeddings/{first['id']}").status_code == 200
     )  # this service's clock is still before the expiry
     served.service.embeddings._now = lambda: datetime.now(UTC) + timedelta(days=92)
-    gone = served.client.get(f"/embeddings/{first['id']}")
-    assert (gone.status_code, gone.json()["slug"]) == (410, "expired")
-    again = served.embed(PHOTO).json()
-    assert again.pop("expires") > first.pop("expires")
-    assert again == first
+    expired_answer = served.client.get(f"/embeddings/{first['id']}")
+    assert (expired_answer.status_code, expired_answer.json()["slug"]) == (410, "expired")
+    second = served.embed(PHOTO).json()
+    assert second.pop("expires") > first.pop("expires")
+    assert second == first
     assert sum(engine.calls) == 32
     assert served.client.get(f"/embeddings/{first['id']}").status_code == 200
 
@@ -177,11 +177,11 @@ def test_embed__another_process_replaces_a_damaged_sidecar(serve: Serve, local_s
 
 def test_embed__stores_large_files_in_pieces(serve: Serve, store: ObjectStore, monkeypatch):
     monkeypatch.setattr(embedding_store, "WHOLE_BYTES", 1000)
-    watched = Asked(store)
-    answer = serve(store=watched).embed(photo_bytes(200, 200, kind="PNG"), dtype="fp32").json()
-    assert Counter(watched.kinds())["put_chunks npz"] == 1
-    with np.load(io.BytesIO(store.get(f"embed_{answer['id']}.npz"))) as stored:
-        assert stored["embeddings"].shape == tuple(answer["shape"])
+    asked_store = Asked(store)
+    answer = serve(store=asked_store).embed(photo_bytes(200, 200, kind="PNG"), dtype="fp32").json()
+    assert Counter(asked_store.kinds())["put_chunks npz"] == 1
+    with np.load(io.BytesIO(store.get(f"embed_{answer['id']}.npz"))) as arrays:
+        assert arrays["embeddings"].shape == tuple(answer["shape"])
 
 
 def test_embedding_store__limits_remembered_ids(local_store, monkeypatch):

@@ -32,10 +32,10 @@ def post(url: str) -> httpx.Response:
 
 def is_right(data: bytes) -> bool:
     """Check whether a file is the whole embedding."""
-    with np.load(io.BytesIO(data)) as stored:
+    with np.load(io.BytesIO(data)) as arrays:
         tiles = cut_tiles(decode_image(PHOTO), PLAN.windows, 16, span_px=PLAN.span_px)
-        wanted = paint(tiles)["patches"].astype(np.float16)
-        return bool((stored["embeddings"] == wanted).all())
+        expected = paint(tiles)["patches"].astype(np.float16)
+        return bool((arrays["embeddings"] == expected).all())
 
 
 @pytest.mark.parametrize(
@@ -44,22 +44,25 @@ def is_right(data: bytes) -> bool:
 def test_kill__leaves_a_whole_embedding_or_none(place: Place, tmp_path: Path, point: str):
     store, environment = place.store, place.environment
     order = {"tiles": PLAN.tiles, "small_pieces": True}
-    with forked_service(tmp_path, environment=environment, point=point, **order) as (killed, url):
+    with forked_service(tmp_path, environment=environment, point=point, **order) as (
+        killed_process,
+        url,
+    ):
         with pytest.raises(httpx.HTTPError):
             post(url)
-        assert killed.wait(30) == -signal.SIGKILL
+        assert killed_process.wait(30) == -signal.SIGKILL
     with forked_service(tmp_path, environment=environment, **order) as (process, url):
         path = f"{url}/embeddings/{PLAN.id}"
-        before = httpx.get(path, verify=False)
+        answer_before = httpx.get(path, verify=False)
         is_committed = POINTS.index(point) >= POINTS.index("after put json")
-        assert before.status_code == (200 if is_committed else 404)
+        assert answer_before.status_code == (200 if is_committed else 404)
         if is_committed:
-            assert is_right(before.content)
+            assert is_right(answer_before.content)
         answer = post(url)
         assert answer.status_code == 200
         assert answer.json()["id"] == PLAN.id
-        after = httpx.get(path, verify=False)
-        assert is_right(after.content)
+        answer_after = httpx.get(path, verify=False)
+        assert is_right(answer_after.content)
         assert process.poll() is None
     records = [unseal(store.get(info.key), store="", key="") for info in store.list("audit")]
     assert [each["action"] for each in records].count("extract") == 1
@@ -72,11 +75,11 @@ def test_kill__during_a_deletion(tmp_path: Path, n: int):
     """After the audit record, the sidecar or the file: the next try completes the deletion."""
     store = open_store(StorageSettings(url="data", root=tmp_path))
     point = ("before delete json", "before delete npz", "after delete npz")[n - 1]
-    with forked_service(tmp_path, point=point) as (killed, url):
+    with forked_service(tmp_path, point=point) as (killed_process, url):
         assert post(url).status_code == 200
         with pytest.raises(httpx.HTTPError):
             httpx.delete(f"{url}/embeddings/{PLAN.id}", verify=False)
-        assert killed.wait(30) == -signal.SIGKILL
+        assert killed_process.wait(30) == -signal.SIGKILL
     assert [
         info.key for info in store.list("audit") if "-delete-" in info.key
     ]  # the audit record comes first

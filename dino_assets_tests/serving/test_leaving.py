@@ -51,13 +51,13 @@ def test_leaving__running_work_stops(serve: Serve, local_store):
 def test_leaving__queued_work_never_starts(serve: Serve):
     decoder = Decoder()
     served = serve(decoding=Decoding(decode=decoder))
-    with ThreadPoolExecutor(1) as other:
-        first = other.submit(served.embed, SHORT)
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(served.embed, SHORT)
         wait_until(lambda: decoder.seen)
         leave_when(served, lambda: served.service.admission.load.requests == 2)
         wait_until(lambda: served.service.admission.load.requests == 1)
         decoder.gate.set()
-        first.result()
+        future.result()
     wait_until(lambda: is_idle(served))
     assert decoder.seen == [SHORT]
 
@@ -65,16 +65,16 @@ def test_leaving__queued_work_never_starts(serve: Serve):
 def test_leaving__work_continues_for_another_client(serve: Serve):
     engine = Painter(is_held=True)
     served = serve(engine)
-    with ThreadPoolExecutor(1) as other:
+    with ThreadPoolExecutor(1) as pool:
         with served.connect() as line:
             line.sendall(form_request(LONG))
             wait_until(lambda: engine.calls)
-            staying = other.submit(served.embed, LONG)
+            future = pool.submit(served.embed, LONG)
             (computation,) = served.service._computations.values()
             wait_until(lambda: computation.waiting == 2)
         wait_until(lambda: computation.waiting == 1)
         engine.gate.set()
-        assert staying.result().status_code == 200
+        assert future.result().status_code == 200
     assert sum(engine.calls) == 576
 
 
@@ -123,15 +123,15 @@ def test_leaving__the_end_of_cancelled_work_keeps_a_later_computation(serve: Ser
     served = serve(engine)
     leave_when(served, lambda: engine.calls)
     wait_until(lambda: not served.service._computations)
-    with ThreadPoolExecutor(2) as others:
-        asking = [others.submit(served.embed, LONG)]
+    with ThreadPoolExecutor(2) as pool:
+        futures = [pool.submit(served.embed, LONG)]
         wait_until(lambda: served.service._computations)
         (computation,) = served.service._computations.values()
         wait_until(lambda: served.service.admission.load.requests == 1)
-        asking.append(others.submit(served.embed, LONG))
+        futures.append(pool.submit(served.embed, LONG))
         wait_until(lambda: computation.waiting == 2)
         engine.gate.set()
-        assert [each.result().status_code for each in asking] == [200, 200]
+        assert [each.result().status_code for each in futures] == [200, 200]
     assert sum(engine.calls) == 1 + 576
 
 
@@ -140,13 +140,13 @@ def test_leaving__first_client_before_decoding(serve: Serve, local_store):
     absent = Absent(local_store)
     served = serve(store=absent)
     absent.hanging.clear()
-    with ThreadPoolExecutor(1) as other:
+    with ThreadPoolExecutor(1) as pool:
         with served.connect() as line:
             line.sendall(form_request(LONG))
             wait_until(lambda: served.service._computations)
-            staying = other.submit(served.embed, LONG)
+            future = pool.submit(served.embed, LONG)
             (computation,) = served.service._computations.values()
             wait_until(lambda: computation.waiting == 2)
         wait_until(lambda: computation.waiting == 1)
         absent.hanging.set()
-        assert staying.result().status_code == 200
+        assert future.result().status_code == 200

@@ -58,28 +58,28 @@ def test_log__one_json_line_per_request(serve: Serve):
 
 def test_log__stalled_reader_blocks_no_request():
     """What the reader of stdout does not take waits; what is too much is counted, and no call waits."""
-    reading, writing = (os.fdopen(end, mode) for end, mode in zip(os.pipe(), "rw", strict=True))
-    writer = LineWriter(writing, most_lines=1000)
+    read_end, write_end = (os.fdopen(end, mode) for end, mode in zip(os.pipe(), "rw", strict=True))
+    writer = LineWriter(write_end, most_lines=1000)
     log = logging.Logger("stalled")
     log.addHandler(writer)
     for number in range(5000):
         log.info("%s", f"{number} {'x' * 200}")
-    taken: list[str] = []
-    reader = threading.Thread(target=lambda: taken.extend(reading))
+    lines: list[str] = []
+    reader = threading.Thread(target=lambda: lines.extend(read_end))
     reader.start()
     writer.flush()
     log.info("%s", "the last one")
     writer.flush()
-    writing.close()
+    write_end.close()
     reader.join(60)
-    reading.close()
-    numbers = [int(line.split()[0]) for line in taken if "x" in line]
-    counts = [json.loads(line)["count"] for line in taken if "lines-left-out" in line]
+    read_end.close()
+    numbers = [int(line.split()[0]) for line in lines if "x" in line]
+    counts = [json.loads(line)["count"] for line in lines if "lines-left-out" in line]
     assert numbers[:1000] == list(range(1000))
     assert numbers == sorted(set(numbers))
     assert len(numbers) < 5000
     assert sum(counts) == 5000 - len(numbers)
-    assert taken[-1] == "the last one\n"
+    assert lines[-1] == "the last one\n"
 
 
 def test_outputs__show_no_pixels_paths_or_secrets(serve: Serve, tmp_path: Path, capsys):
@@ -90,8 +90,8 @@ def test_outputs__show_no_pixels_paths_or_secrets(serve: Serve, tmp_path: Path, 
         raise RuntimeError(f"{SECRET} at {tmp_path}")
 
     engine = Painter()
-    inner = open_store(storage)
-    store = WatchedStore(inner, before=Strike(12, fail))
+    inner_store = open_store(storage)
+    store = WatchedStore(inner_store, before=Strike(12, fail))
     served = serve(engine, store=store, settings=make_settings(tmp_path))
     photo = photo_of_words()
     answers = [served.embed(photo, str(tmp_path / "photo.bmp"))]
@@ -107,15 +107,15 @@ def test_outputs__show_no_pixels_paths_or_secrets(serve: Serve, tmp_path: Path, 
     answers += [served.client.get(path) for path in ("/metrics", "/health", "/ready", "/x")]
     texts = [answer.text + repr(answer.headers) for answer in answers]
     wait_until(lambda: (tmp_path / "data").is_dir())
-    seen = capsys.readouterr()
-    for text in [*texts, seen.out, seen.err]:
+    printed = capsys.readouterr()
+    for text in [*texts, printed.out, printed.err]:
         assert PIXELS.decode()[:20] not in text
         assert SECRET not in text
         assert str(tmp_path) not in text
         assert "Traceback" not in text
-    for info in inner.list():
+    for info in inner_store.list():
         if info.key.endswith(".json"):
-            assert str(tmp_path).encode() not in inner.get(info.key)
+            assert str(tmp_path).encode() not in inner_store.get(info.key)
 
 
 def test_describe_error__class_and_place_without_the_text():
@@ -141,15 +141,15 @@ def test_metrics__count_requests(serve: Serve):
 
     served.client.get("/ready")
     wait_until(lambda: 'dino_requests_total{method="any",route="none",status="404"}' in figures())
-    seen = figures()
-    assert seen['dino_requests_total{method="POST",route="/embed",status="200"}'] == 2
-    assert seen['dino_problems_total{slug="unusable-picture"}'] == 1
-    assert seen['dino_embeddings_total{how="computed"}'] == 1
-    assert seen['dino_embeddings_total{how="reused"}'] == 1
-    assert seen["dino_tiles_computed"] == 16
-    assert seen["dino_upload_bytes_total"] == 2 * len(PHOTO) + 1
-    assert seen["dino_waiting_tiles"] == seen["dino_pictures_in_work"] == 0
-    assert seen["dino_ready"] == 1
+    metrics = figures()
+    assert metrics['dino_requests_total{method="POST",route="/embed",status="200"}'] == 2
+    assert metrics['dino_problems_total{slug="unusable-picture"}'] == 1
+    assert metrics['dino_embeddings_total{how="computed"}'] == 1
+    assert metrics['dino_embeddings_total{how="reused"}'] == 1
+    assert metrics["dino_tiles_computed"] == 16
+    assert metrics["dino_upload_bytes_total"] == 2 * len(PHOTO) + 1
+    assert metrics["dino_waiting_tiles"] == metrics["dino_pictures_in_work"] == 0
+    assert metrics["dino_ready"] == 1
 
 
 def test_metrics__invented_addresses_add_no_series(serve: Serve):

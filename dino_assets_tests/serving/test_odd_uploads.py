@@ -55,8 +55,8 @@ def test_embed__every_supported_format(served: Served, name):
 )
 def test_embed__damaged_files(served: Served, name, edits, cut):
     data = bytearray(WHOLE[name])
-    for at, value in edits:
-        data[at % len(data)] = value
+    for position, value in edits:
+        data[position % len(data)] = value
     answer = served.embed(bytes(data[: len(data) - cut]))
     assert answer.status_code in (200, 413, 422)
 
@@ -91,10 +91,10 @@ BOMBS = {
 @pytest.mark.parametrize("name", BOMBS)
 def test_embed__decompression_bombs(served: Served, name):
     served.embed(photo_bytes(1100, 600))
-    before = peak_mb(reset=True)
+    mb_before = peak_mb(reset=True)
     answer = served.embed(BOMBS[name])
     assert answer.status_code in (200, 413, 422)
-    assert peak_mb() - before < 450  # 90 MP are 270 MB when decoded
+    assert peak_mb() - mb_before < 450  # 90 MP are 270 MB when decoded
 
 
 def test_embed__very_wide_and_low_picture(served: Served):

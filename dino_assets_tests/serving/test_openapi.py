@@ -37,9 +37,9 @@ CHECKS = [
 
 def operations() -> list[tuple[str, str, dict[str, Any]]]:
     return [
-        (path, method, about)
+        (path, method, operation)
         for path, methods in DESCRIBED["paths"].items()
-        for method, about in methods.items()
+        for method, operation in methods.items()
     ]
 
 
@@ -55,25 +55,25 @@ def examples_of(about: dict[str, Any]) -> dict[str, tuple[int, dict[str, Any]]]:
 
 
 def test_openapi__every_problem_has_an_example():
-    shown: set[str] = set()
-    for _, _, about in operations():
-        for slug, (status, value) in examples_of(about).items():
-            shown.add(slug)
+    slugs: set[str] = set()
+    for _, _, operation in operations():
+        for slug, (status, value) in examples_of(operation).items():
+            slugs.add(slug)
             assert status == KINDS[slug].status == value["status"]
             assert value == describe(slug, KINDS[slug].example)
-    assert shown == set(KINDS) - OF_NO_ROUTE
+    assert slugs == set(KINDS) - OF_NO_ROUTE
 
 
 def test_openapi__every_operation_is_described_without_fastapis_422():
-    for path, _, about in operations():
-        assert about["description"], path
-        assert "HTTPValidationError" not in json.dumps(about)
+    for path, _, operation in operations():
+        assert operation["description"], path
+        assert "HTTPValidationError" not in json.dumps(operation)
     assert "HTTPValidationError" not in json.dumps(DESCRIBED["components"])
 
 
 def test_openapi__examples_are_the_published_answers():
-    embedded = DESCRIBED["components"]["schemas"]["Embedded"]["example"]
-    assert {"embedding_uri", "shape", "num_tiles", "metadata"} < set(embedded)
+    example = DESCRIBED["components"]["schemas"]["Embedded"]["example"]
+    assert {"embedding_uri", "shape", "num_tiles", "metadata"} < set(example)
     health = DESCRIBED["components"]["schemas"]["Health"]["example"]
     assert set(health) == {"status", "model", "device", "storage"}
 
@@ -125,9 +125,9 @@ def test_schemathesis__no_500_and_nothing_undocumented(serve: Serve, mode, reque
     served = serve(Painter())
     served.embed(photo_bytes(16, 16, kind="PNG"))
     schema = schemathesis.openapi.from_url(f"{served.url}/openapi.json")
-    described = [result.ok() for result in schema.get_all_operations()]
-    assert len(described) == len(operations())
-    for operation in described:
+    described_operations = [result.ok() for result in schema.get_all_operations()]
+    assert len(described_operations) == len(operations())
+    for operation in described_operations:
         try:
             strategy = operation.as_strategy(generation_mode=mode)
         except Unsatisfiable:  # a request without parameters cannot be invalid

@@ -46,15 +46,15 @@ def test_plan_upload__decodes_no_pixel(monkeypatch):
 
 def test_plan_upload__id_depends_on_file_model_and_options():
     """Nothing else changes the id."""
-    one, other = photo_bytes(seed=1), photo_bytes(seed=2)
+    photo, other_photo = photo_bytes(seed=1), photo_bytes(seed=2)
     ids = [
-        plan_upload(one, DEFAULT, SMALL).id,
-        plan_upload(other, DEFAULT, SMALL).id,
-        plan_upload(one, EmbedOptions("mean"), SMALL).id,
-        plan_upload(one, EmbedOptions(dtype="fp32"), SMALL).id,
-        plan_upload(one, DEFAULT, served_model(SMALL_CHECKPOINT, side_px=32)).id,
+        plan_upload(photo, DEFAULT, SMALL).id,
+        plan_upload(other_photo, DEFAULT, SMALL).id,
+        plan_upload(photo, EmbedOptions("mean"), SMALL).id,
+        plan_upload(photo, EmbedOptions(dtype="fp32"), SMALL).id,
+        plan_upload(photo, DEFAULT, served_model(SMALL_CHECKPOINT, side_px=32)).id,
         plan_upload(
-            one,
+            photo,
             DEFAULT,
             served_model(
                 replace(SMALL_CHECKPOINT, weights_sha256="1" * 64),
@@ -63,7 +63,7 @@ def test_plan_upload__id_depends_on_file_model_and_options():
         ).id,
     ]
     assert len(set(ids)) == len(ids)
-    assert plan_upload(one, DEFAULT, SMALL).id == ids[0]
+    assert plan_upload(photo, DEFAULT, SMALL).id == ids[0]
 
 
 def test_plan_upload__too_large_a_result_lists_options_that_fit():
@@ -131,10 +131,10 @@ def test_read_options__refused(query, fields, slug):
 
 def test_plan_upload__every_published_model_fits_at_20_megapixels():
     """A drone's photograph fits with all patch tokens, for every model but the giant."""
-    for name, what in PUBLISHED.items():
+    for name, network in PUBLISHED.items():
         patch = 16 if "dinov3" in name else 14
         side = 518 // patch * patch
         step = round(side / 2)
         tiles = (-(-(5472 - side) // step) + 1) * (-(-(3648 - side) // step) + 1)
-        size = tiles * (side // patch) ** 2 * what.dim * 2
-        assert (size <= MOST_FILE_BYTES) == (what.dim <= 1280)
+        size = tiles * (side // patch) ** 2 * network.dim * 2
+        assert (size <= MOST_FILE_BYTES) == (network.dim <= 1280)

@@ -97,19 +97,19 @@ def test_embed__file_equals_the_engines_output(base, local_store, dinov2_engines
     photo = photo_bytes(1100, 600)
     answer = base.embed(photo, tokens=tokens, dtype=dtype).json()
     data = local_store.get(f"embed_{answer['id']}.npz")
-    with np.load(io.BytesIO(data)) as stored:
-        assert stored.files == ["cls", "mean", "windows", "tile_ids", "embeddings"]
-        windows = stored["windows"]
+    with np.load(io.BytesIO(data)) as arrays:
+        assert arrays.files == ["cls", "mean", "windows", "tile_ids", "embeddings"]
+        windows = arrays["windows"]
         tiles = cut_tiles(decode_image(photo), windows, 518, span_px=518)
-        wanted = [dinov2_engines.encode(tile[None]) for tile in tiles]
+        expected = [dinov2_engines.encode(tile[None]) for tile in tiles]
         number = {"fp16": np.float16, "fp32": np.float32}[dtype]
         for name, column in (("cls", "cls"), ("mean", "mean"), ("embeddings", tokens)):
-            rows = np.concatenate([each[column] for each in wanted]).astype(number)
-            assert stored[name].dtype == number
-            np.testing.assert_array_equal(stored[name], rows)
-        assert list(stored["embeddings"].shape) == answer["shape"]
-        assert stored["tile_ids"][0].endswith("-x00000y00000w00518h00518-g1")
-        assert len(stored["tile_ids"]) == len(windows) == answer["num_tiles"] == 8
+            rows = np.concatenate([each[column] for each in expected]).astype(number)
+            assert arrays[name].dtype == number
+            np.testing.assert_array_equal(arrays[name], rows)
+        assert list(arrays["embeddings"].shape) == answer["shape"]
+        assert arrays["tile_ids"][0].endswith("-x00000y00000w00518h00518-g1")
+        assert len(arrays["tile_ids"]) == len(windows) == answer["num_tiles"] == 8
 
 
 def test_embed__the_configured_model_of_the_hub(

@@ -38,9 +38,9 @@ def test_ready__not_before_the_numerics_check(serve: Serve, tmp_path, local_stor
     served = serve(open_it=open_it, wait=False)
     assert served.client.get("/health").json()["status"] == "ok"
     assert ready(served) == (503, "the model is being loaded and checked")
-    refused = served.embed(PHOTO)
-    assert (refused.status_code, refused.json()["slug"]) == (503, "not-ready")
-    assert refused.headers["retry-after"] == "5"
+    answer = served.embed(PHOTO)
+    assert (answer.status_code, answer.json()["slug"]) == (503, "not-ready")
+    assert answer.headers["retry-after"] == "5"
     gate.set()
     wait_until(lambda: ready(served)[0] == 200)
     assert served.embed(PHOTO).status_code == 200
@@ -103,11 +103,11 @@ def test_ready__not_while_the_store_is_unreachable(
 
 
 def test_probe__a_store_that_hangs(absent: Absent):
-    now = [100.0]
+    clock = [100.0]
     absent.hanging.clear()
-    probe = StoreProbe(absent, now=lambda: now[0])
+    probe = StoreProbe(absent, now=lambda: clock[0])
     assert probe.look() is None  # the first check still runs
-    now[0] += PROBE_LIMIT_S + 1
+    clock[0] += PROBE_LIMIT_S + 1
     assert "has not answered for 4 s" in (probe.look() or "")
     assert threading.active_count() < 30
     absent.hanging.set()
@@ -115,16 +115,16 @@ def test_probe__a_store_that_hangs(absent: Absent):
 
 
 def test_probe__checks_at_intervals(absent: Absent):
-    now, asked = [100.0], []
-    inner = absent.head
-    absent.head = lambda key: (asked.append(key), inner(key))[1]  # type: ignore[method-assign]
-    probe = StoreProbe(absent, now=lambda: now[0])
+    clock, keys = [100.0], []
+    head = absent.head
+    absent.head = lambda key: (keys.append(key), head(key))[1]  # type: ignore[method-assign]
+    probe = StoreProbe(absent, now=lambda: clock[0])
     wait_until(lambda: probe.look() == "")
     for _ in range(10):
         probe.look()
-    assert len(asked) == 1
-    now[0] += 6
-    wait_until(lambda: probe.look() == "" and len(asked) == 2)
+    assert len(keys) == 1
+    clock[0] += 6
+    wait_until(lambda: probe.look() == "" and len(keys) == 2)
 
 
 @pytest.mark.parametrize(
@@ -138,9 +138,9 @@ def test_probe__checks_at_intervals(absent: Absent):
 def test_embed__a_store_that_fails(serve: Serve, absent: Absent, fault, slug):
     served = serve(store=absent)
     absent.fault = fault
-    refused = served.embed(PHOTO)
-    assert (refused.status_code, refused.json()["slug"]) == (503, slug)
-    assert int(refused.headers["retry-after"]) > 0
+    answer = served.embed(PHOTO)
+    assert (answer.status_code, answer.json()["slug"]) == (503, slug)
+    assert int(answer.headers["retry-after"]) > 0
     absent.fault = None
     assert served.embed(PHOTO).status_code == 200
 
@@ -152,9 +152,9 @@ def names_doctor(answer) -> bool:
 def test_embed__missing_bucket(serve: Serve, s3_endpoint, tmp_path):
     storage = s3_settings(s3_endpoint, tmp_path)
     storage = type(storage)(**{**vars(storage), "url": "minio://no-such-bucket-of-ours"})
-    refused = serve(store=open_store(storage)).embed(PHOTO)
-    assert (refused.status_code, refused.json()["slug"]) == (503, "store-refused")
-    assert "doctor --create-bucket" in refused.json()["detail"]
+    answer = serve(store=open_store(storage)).embed(PHOTO)
+    assert (answer.status_code, answer.json()["slug"]) == (503, "store-refused")
+    assert "doctor --create-bucket" in answer.json()["detail"]
 
 
 def test_embed__unreachable_server(serve: Serve, tmp_path):
@@ -168,10 +168,10 @@ def test_embed__unreachable_server(serve: Serve, tmp_path):
     )
     served = serve(store=open_store(storage))
     started = time.monotonic()
-    refused = served.embed(PHOTO)
-    assert (refused.status_code, refused.json()["slug"]) == (503, "store-unavailable")
-    assert names_doctor(refused)
-    assert refused.headers["retry-after"]
+    answer = served.embed(PHOTO)
+    assert (answer.status_code, answer.json()["slug"]) == (503, "store-unavailable")
+    assert names_doctor(answer)
+    assert answer.headers["retry-after"]
     assert time.monotonic() - started < 30
     assert ready(served)[0] == 503
     assert served.client.get("/health").status_code == 200

@@ -55,7 +55,7 @@ def ask(picture: Path) -> dict[str, object]:
 
 def test_runpod__local_api_and_the_client(sdk: Path, model: str, picture: Path, tmp_path: Path):
     port, log = free_port(), tmp_path / "worker.log"
-    wanted = handler(ask(picture), model=open_model)["embedding"]
+    expected = handler(ask(picture), model=open_model)["embedding"]
     url = f"http://127.0.0.1:{port}/runsync"
     started = time.monotonic()
     with running_worker(sdk, log, "--rp_serve_api", "--rp_api_port", str(port)) as worker:
@@ -64,21 +64,23 @@ def test_runpod__local_api_and_the_client(sdk: Path, model: str, picture: Path, 
             command = [sys.executable, str(CLIENT), *arguments, "--url", url]
             return subprocess.run(command, capture_output=True, text=True)
 
-        while (done := call(str(picture))).returncode:
+        while (process := call(str(picture))).returncode:
             assert worker.poll() is None, log.read_text()
-            assert "refused" in done.stderr, done.stderr
+            assert "refused" in process.stderr, process.stderr
             assert time.monotonic() - started < 120, log.read_text()
             time.sleep(0.2)
         print(f"first answer after {time.monotonic() - started:.1f} s")
-        np.testing.assert_allclose(json.loads(done.stdout)["embedding"], wanted, rtol=0, atol=1e-5)
-        refused = call(str(CLIENT))
-        assert refused.returncode == 1
-        assert refused.stderr.startswith("RuntimeError: not-an-image")
-        assert "Traceback" not in refused.stderr
+        np.testing.assert_allclose(
+            json.loads(process.stdout)["embedding"], expected, rtol=0, atol=1e-5
+        )
+        refusal = call(str(CLIENT))
+        assert refusal.returncode == 1
+        assert refusal.stderr.startswith("RuntimeError: not-an-image")
+        assert "Traceback" not in refusal.stderr
 
 
 def test_runpod__worker_loop(sdk: Path, model: str, picture: Path, tmp_path: Path):
-    wanted = handler(ask(picture), model=open_model)["embedding"]
+    expected = handler(ask(picture), model=open_model)["embedding"]
     with serving_jobs() as jobs:
         jobs.jobs.put({"id": "good", **ask(picture)})
         jobs.jobs.put({"id": "bad", "input": {"image": "?"}})
@@ -86,6 +88,8 @@ def test_runpod__worker_loop(sdk: Path, model: str, picture: Path, tmp_path: Pat
         with running_worker(sdk, tmp_path / "worker.log", **jobs.environment):
             answers = dict(jobs.results.get(timeout=120) for _ in range(3))
     for name in ("good", "again"):
-        np.testing.assert_allclose(answers[name]["output"]["embedding"], wanted, rtol=0, atol=1e-5)
+        np.testing.assert_allclose(
+            answers[name]["output"]["embedding"], expected, rtol=0, atol=1e-5
+        )
     assert answers["bad"]["error"].startswith("not-base64")
     assert "Traceback" not in json.dumps(answers)

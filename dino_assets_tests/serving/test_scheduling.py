@@ -43,12 +43,12 @@ class Work:
 
 @pytest.fixture
 def scheduled() -> Iterator:
-    with ExitStack() as running:
+    with ExitStack() as stack:
 
         def start(engine: Painter) -> Scheduler:
             scheduler = Scheduler(engine)
-            running.callback(scheduler.close)
-            running.callback(engine.gate.set)
+            stack.callback(scheduler.close)
+            stack.callback(engine.gate.set)
             return scheduler
 
         yield start
@@ -149,19 +149,19 @@ def test_scheduler__computes_every_tile_once(tiles, threads, shapes):
 def test_give_up__starts_no_further_tile(scheduled):
     engine, work = Painter(is_held=True), Work()
     scheduler = scheduled(engine)
-    gone, other = work.job("gone", 50), work.job("other", 3)
-    scheduler.submit(gone)
+    gone_job, other_job = work.job("gone", 50), work.job("other", 3)
+    scheduler.submit(gone_job)
     wait_until(lambda: engine.calls)
-    scheduler.submit(other)
-    assert scheduler.give_up(gone)
+    scheduler.submit(other_job)
+    assert scheduler.give_up(gone_job)
     assert work.released == []  # the first tile is still being computed
     assert scheduler.waiting == 3
     engine.gate.set()
-    other.done.result(10)
+    other_job.done.result(10)
     assert [name for name, _ in work.order] == ["gone", "other", "other", "other"]
     assert work.kept["gone"] == []
     assert (work.released, work.discarded) == (["gone", "other"], ["gone"])
-    assert gone.done.cancelled()
+    assert gone_job.done.cancelled()
 
 
 def test_give_up__before_the_first_tile(scheduled):
@@ -191,31 +191,31 @@ def test_give_up__after_the_end(scheduled):
 def test_scheduler__a_failing_call_fails_its_jobs(scheduled):
     engine, work = Painter(fault=MemoryError()), Work()
     scheduler = scheduled(engine)
-    broken = work.job("broken", 5)
-    scheduler.submit(broken)
+    broken_job = work.job("broken", 5)
+    scheduler.submit(broken_job)
     with pytest.raises(MemoryError):
-        broken.done.result(10)
+        broken_job.done.result(10)
     engine.fault = None
-    sound = work.job("sound", 5)
-    scheduler.submit(sound)
-    sound.done.result(10)
+    sound_job = work.job("sound", 5)
+    scheduler.submit(sound_job)
+    sound_job.done.result(10)
     assert (work.released, work.discarded) == (["broken", "sound"], ["broken"])
 
 
 def test_scheduler__a_failing_keep_ends_only_its_job(scheduled):
     work = Work()
     scheduler = scheduled(Painter(shapes=(4,)))
-    full, sound = work.job("full", 3), work.job("sound", 3)
+    full_job, sound_job = work.job("full", 3), work.job("sound", 3)
 
     def fail(number: int, tokens: Tokens) -> None:
         raise OSError(28, "no space left")
 
-    full.keep = fail
-    scheduler.submit(full)
-    scheduler.submit(sound)
-    sound.done.result(10)
+    full_job.keep = fail
+    scheduler.submit(full_job)
+    scheduler.submit(sound_job)
+    sound_job.done.result(10)
     with pytest.raises(OSError, match="no space"):
-        full.done.result(10)
+        full_job.done.result(10)
     assert sorted(work.kept["sound"]) == [0, 1, 2]
     assert work.discarded == ["full"]
 

@@ -29,12 +29,12 @@ def post(url: str, photo: bytes) -> httpx.Response:
 def test_sigterm__answers_accepted_requests(tmp_path: Path):
     with serving_process(tmp_path, call_s=0.03) as (process, url):
         with ThreadPoolExecutor(4) as clients:
-            asking = [clients.submit(post, url, photo) for photo in PHOTOS]
+            futures = [clients.submit(post, url, photo) for photo in PHOTOS]
             wait_until(lambda: in_work(url) == 4)
             process.send_signal(signal.SIGTERM)
             wait_until(lambda: is_closed(url))
-            assert not all(each.done() for each in asking)  # it is stopping and still works
-            assert [each.result().status_code for each in asking] == [200] * 4
+            assert not all(each.done() for each in futures)  # it is stopping and still works
+            assert [each.result().status_code for each in futures] == [200] * 4
         assert process.wait(30) == 0
         with pytest.raises(ProcessLookupError):
             os.killpg(process.pid, 0)  # no child process is left
@@ -43,10 +43,10 @@ def test_sigterm__answers_accepted_requests(tmp_path: Path):
 
 
 def read_all(line: socket.socket) -> bytes:
-    received = b""
+    data = b""
     while piece := line.recv(65536):
-        received += piece
-    return received
+        data += piece
+    return data
 
 
 def is_closed(url: str) -> bool:
@@ -67,13 +67,13 @@ def test_sigterm__refuses_a_body_that_still_arrives(tmp_path: Path):
             socket.create_connection((host, int(port)), timeout=30) as line,
         ):
             line.sendall(request[:-100])
-            asking = clients.submit(post, url, PHOTOS[1])
+            future = clients.submit(post, url, PHOTOS[1])
             wait_until(lambda: in_work(url) == 1)
             process.send_signal(signal.SIGTERM)
             answer = read_all(line)  # the rest of the body is not read
             assert answer.startswith(b"HTTP/1.1 503 ")
             assert b'"slug":"shutting-down"' in answer
-            assert asking.result().status_code == 200
+            assert future.result().status_code == 200
         assert process.wait(30) == 0
     assert len(list(tmp_path.glob("data/embed_*.npz"))) == 1
 

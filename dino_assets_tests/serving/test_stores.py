@@ -27,9 +27,9 @@ PHOTO = photo_bytes(16, 16, kind="PNG")
 
 
 def curl(*arguments: str) -> bytes:
-    done = subprocess.run(["curl", "-sS", "-f", *arguments], capture_output=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    process = subprocess.run(["curl", "-sS", "-f", *arguments], capture_output=True, timeout=60)
+    assert process.returncode == 0, process.stderr
+    return process.stdout
 
 
 def test_curl__published_commands_on_every_store(place: Place, tmp_path: Path):
@@ -49,8 +49,8 @@ def test_curl__published_commands_on_every_store(place: Place, tmp_path: Path):
     # The stored file reads back equal.
     data = place.store.get(f"embed_{answer['id']}.npz")
     assert data == (tmp_path / "read.npz").read_bytes()
-    with np.load(tmp_path / "read.npz") as stored:
-        assert list(stored["embeddings"].shape) == answer["shape"]
+    with np.load(tmp_path / "read.npz") as arrays:
+        assert list(arrays["embeddings"].shape) == answer["shape"]
 
 
 def test_commit__pieces_on_every_store(place: Place):
@@ -62,19 +62,19 @@ def test_commit__pieces_on_every_store(place: Place):
     sidecar = embeddings.commit("0" * 32, pieces, image_sha256="", about={}, asker=asker)
     assert sidecar.file_sha256 == hashlib.sha256(b"".join(pieces)).hexdigest()
     assert sidecar.file_bytes == 41 * 2**20
-    read = b"".join(embeddings.read(sidecar, start=0, length=sidecar.file_bytes))
-    assert read == b"".join(pieces)
+    data = b"".join(embeddings.read(sidecar, start=0, length=sidecar.file_bytes))
+    assert data == b"".join(pieces)
 
 
 @pytest.mark.slow
 def test_embed__a_wrong_key(serve: Serve, swift_storage: StorageSettings):
     """Swift checks signatures; moto, the other S3 server of the tests, does not."""
-    wrong = replace(swift_storage, secret_key="testing1234")
-    refused = serve(store=open_store(wrong)).embed(PHOTO)
-    assert (refused.status_code, refused.json()["slug"]) == (503, "store-refused")
-    assert "dino-assets doctor" in refused.json()["detail"]
-    assert refused.headers["retry-after"]
-    assert "testing1234" not in refused.text
+    wrong_storage = replace(swift_storage, secret_key="testing1234")
+    answer = serve(store=open_store(wrong_storage)).embed(PHOTO)
+    assert (answer.status_code, answer.json()["slug"]) == (503, "store-refused")
+    assert "dino-assets doctor" in answer.json()["detail"]
+    assert answer.headers["retry-after"]
+    assert "testing1234" not in answer.text
 
 
 @contextlib.contextmanager
@@ -124,11 +124,11 @@ def test_embed__a_server_that_behaves_badly(serve: Serve, tmp_path: Path, behave
             "minio://some-bucket", tmp_path, endpoint, access_key="a", secret_key="b", limits=limits
         )
         served = serve(store=open_store(storage))
-        refused = served.embed(PHOTO)
-        answer = refused.json()
-        assert (refused.status_code, answer["slug"]) == (503, "store-unavailable")
-        assert refused.headers["retry-after"] == "10"
+        response = served.embed(PHOTO)
+        answer = response.json()
+        assert (response.status_code, answer["slug"]) == (503, "store-unavailable")
+        assert response.headers["retry-after"] == "10"
         assert "dino-assets doctor" in answer["detail"]
-        assert "secret" not in refused.text
+        assert "secret" not in response.text
         assert served.client.get("/health").status_code == 200
         assert served.service.admission.load.requests == 0

@@ -11,10 +11,10 @@ KEY = "0123456789abcdef"
 
 
 def test_parse_keys__names_and_scopes():
-    one, two = parse_keys(f"camera-7:{KEY}, admin:{KEY}x:read+delete", setting="K")
-    assert (one.name, one.scopes) == ("camera-7", {"embed", "read"})
-    assert (two.name, two.scopes) == ("admin", {"read", "delete"})
-    assert one.sha256 == hash_key(KEY) != two.sha256
+    camera, admin = parse_keys(f"camera-7:{KEY}, admin:{KEY}x:read+delete", setting="K")
+    assert (camera.name, camera.scopes) == ("camera-7", {"embed", "read"})
+    assert (admin.name, admin.scopes) == ("admin", {"read", "delete"})
+    assert camera.sha256 == hash_key(KEY) != admin.sha256
 
 
 @pytest.mark.parametrize(

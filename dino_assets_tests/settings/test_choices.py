@@ -17,11 +17,11 @@ from dino_assets.settings.choices import check_range
     ],
 )
 def test_check_range__names_the_setting_and_every_limit(limits, value):
-    with pytest.raises(ConfigError) as refused:
+    with pytest.raises(ConfigError) as caught:
         check_range("width", value, **limits)
-    assert refused.value.setting == "width"
+    assert caught.value.setting == "width"
     for limit in limits.values():
-        assert str(limit) in str(refused.value).partition("expected")[2]
+        assert str(limit) in str(caught.value).partition("expected")[2]
 
 
 @pytest.mark.parametrize("limits", [{"least": 1}, {"most": 5}, {"least": 3, "most": 3}, {}])

@@ -87,8 +87,8 @@ class Basket:
 def test_make_record__lists_from_flags_config_and_recipe():
     parser = argparse.ArgumentParser(argument_default=argparse.SUPPRESS)
     add_flags(parser, Basket)
-    given = vars(parser.parse_args(["--fruit", "plum", "--fruit", "fig", "--fruit", "fig"]))
-    basket = make_record(Basket, given)
+    arguments = vars(parser.parse_args(["--fruit", "plum", "--fruit", "fig", "--fruit", "fig"]))
+    basket = make_record(Basket, arguments)
     assert basket == Basket(fruits=("fig", "plum"))
 
     class Config(config_of(Basket)):

@@ -30,11 +30,11 @@ Variables = dict[str, str]
 
 
 def test_load_settings__defaults(tmp_path: Path):
-    loaded = load_settings(tmp_path)
-    assert (loaded.root, loaded.model, loaded.inbox, loaded.device) == (
+    settings = load_settings(tmp_path)
+    assert (settings.root, settings.model, settings.inbox, settings.device) == (
         tmp_path, "facebook/dinov2-base", "inbox", "auto",
     )  # fmt: skip
-    assert (loaded.storage.url, loaded.storage.root, loaded.storage.endpoint) == (
+    assert (settings.storage.url, settings.storage.root, settings.storage.endpoint) == (
         "data", tmp_path, None,
     )  # fmt: skip
     assert DEFAULT_MODEL == "facebook/dinov2-base"
@@ -64,8 +64,8 @@ def test_load_settings__environment_and_dotenv_together(
 ):
     (tmp_path / ".env").write_text("DINO_INBOX=from-dotenv\n")
     monkeypatch.setenv("DINO_MODEL_ID", "from/environment")
-    loaded = load_settings(tmp_path)
-    assert (loaded.model, loaded.inbox) == ("from/environment", "from-dotenv")
+    settings = load_settings(tmp_path)
+    assert (settings.model, settings.inbox) == ("from/environment", "from-dotenv")
 
 
 def test_load_settings__reads_the_projects_dotenv_from_a_subfolder(
@@ -124,10 +124,10 @@ def test_load_settings__dotenv_with_foreign_lines(tmp_path: Path):
     ],
 )
 def test_load_settings__any_minio_variable_selects_s3(given, variables: Variables):
-    loaded = load_settings(given(**variables)).storage
-    assert (loaded.url, loaded.endpoint) == ("minio://embeds", "http://localhost:9000")
-    assert (loaded.access_key, loaded.secret_key) == ("minioadmin", "minioadmin")
-    assert loaded.region == "us-east-1"
+    storage = load_settings(given(**variables)).storage
+    assert (storage.url, storage.endpoint) == ("minio://embeds", "http://localhost:9000")
+    assert (storage.access_key, storage.secret_key) == ("minioadmin", "minioadmin")
+    assert storage.region == "us-east-1"
 
 
 def test_load_settings__all_minio_variables(given):
@@ -138,10 +138,10 @@ def test_load_settings__all_minio_variables(given):
         MINIO_REGION="eu-west-1",
         EMBED_BUCKET="tiles",
     )
-    loaded = load_settings(root).storage
-    assert (loaded.url, loaded.endpoint) == ("minio://tiles", "https://s3.example.org")
-    assert (loaded.access_key, loaded.secret_key) == ("an-access-key", "a-secret-key")
-    assert loaded.region == "eu-west-1"
+    storage = load_settings(root).storage
+    assert (storage.url, storage.endpoint) == ("minio://tiles", "https://s3.example.org")
+    assert (storage.access_key, storage.secret_key) == ("an-access-key", "a-secret-key")
+    assert storage.region == "eu-west-1"
 
 
 def test_load_settings__bucket_name_alone_selects_the_local_store(given):
@@ -163,9 +163,9 @@ def test_normalise_endpoint__with_and_without_scheme(endpoint: str, normal: str)
 
 def test_load_settings__s3_url_with_minio_variables_goes_to_their_server(given):
     root = given(DINO_STORAGE="s3://lake/x", MINIO_ENDPOINT="store:9000")
-    loaded = load_settings(root).storage
-    assert (loaded.url, loaded.endpoint) == ("s3://lake/x", "http://store:9000")
-    assert loaded.access_key == "minioadmin"
+    storage = load_settings(root).storage
+    assert (storage.url, storage.endpoint) == ("s3://lake/x", "http://store:9000")
+    assert storage.access_key == "minioadmin"
 
 
 def test_load_settings__s3_url_takes_the_aws_variables(given):
@@ -178,15 +178,15 @@ def test_load_settings__s3_url_takes_the_aws_variables(given):
         AWS_ENDPOINT_URL="https://r2.example.org",
         AWS_PROFILE="lab",
     )
-    loaded = load_settings(root).storage
-    assert (loaded.access_key, loaded.secret_key) == ("an-access-key", "a-secret-key")
-    assert (loaded.session_token, loaded.region) == ("a-token", "eu-central-1")
-    assert (loaded.endpoint, loaded.profile) == ("https://r2.example.org", "lab")
+    storage = load_settings(root).storage
+    assert (storage.access_key, storage.secret_key) == ("an-access-key", "a-secret-key")
+    assert (storage.session_token, storage.region) == ("a-token", "eu-central-1")
+    assert (storage.endpoint, storage.profile) == ("https://r2.example.org", "lab")
 
 
 def test_load_settings__plain_s3_gets_no_default_password(given):
-    loaded = load_settings(given(DINO_STORAGE="s3://lake")).storage
-    assert (loaded.access_key, loaded.secret_key, loaded.endpoint) == (None, None, None)
+    storage = load_settings(given(DINO_STORAGE="s3://lake")).storage
+    assert (storage.access_key, storage.secret_key, storage.endpoint) == (None, None, None)
 
 
 # --- Azure, and which address is used -----------------------------------------------------
@@ -194,9 +194,9 @@ def test_load_settings__plain_s3_gets_no_default_password(given):
 
 def test_load_settings__use_minio_false_selects_azure(given):
     root = given(USE_MINIO="false", AZURE_STORAGE_CONNECTION_STRING=AZURE, EMBED_BUCKET="tiles")
-    loaded = load_settings(root).storage
-    assert (loaded.url, loaded.azure_connection_string) == ("az://tiles", AZURE)
-    assert loaded.access_key is None
+    storage = load_settings(root).storage
+    assert (storage.url, storage.azure_connection_string) == ("az://tiles", AZURE)
+    assert storage.access_key is None
 
 
 def test_load_settings__azure_needs_its_connection_string(given):
@@ -215,13 +215,13 @@ def test_load_settings__refuses_use_minio_false_with_minio_variables(given, vari
     "variables", [{"USE_MINIO": "true"}, {"USE_MINIO": "false"}, {"MINIO_ENDPOINT": "x"}]
 )
 def test_load_settings__dino_storage_overrides_the_other_variables(given, variables: Variables):
-    loaded = load_settings(given(DINO_STORAGE="/mnt/results", **variables)).storage
-    assert (loaded.url, loaded.endpoint, loaded.access_key) == ("/mnt/results", None, None)
+    storage = load_settings(given(DINO_STORAGE="/mnt/results", **variables)).storage
+    assert (storage.url, storage.endpoint, storage.access_key) == ("/mnt/results", None, None)
 
 
 def test_load_settings__connection_string_alone_selects_the_local_store(given):
-    loaded = load_settings(given(AZURE_STORAGE_CONNECTION_STRING=AZURE)).storage
-    assert (loaded.url, loaded.azure_connection_string) == ("data", None)
+    storage = load_settings(given(AZURE_STORAGE_CONNECTION_STRING=AZURE)).storage
+    assert (storage.url, storage.azure_connection_string) == ("data", None)
 
 
 def test_resolve_storage__address_overrides_the_configured_one(given):
@@ -318,15 +318,15 @@ def test_load_settings__dotenv_with_harmless_dollar_signs(tmp_path: Path):
 
 
 def test_find_root__nearest_parent_with_dagster_yaml(tmp_path: Path):
-    inner = tmp_path / "a" / "b" / "c"
-    inner.mkdir(parents=True)
-    assert find_root(inner) == inner
+    folder = tmp_path / "a" / "b" / "c"
+    folder.mkdir(parents=True)
+    assert find_root(folder) == folder
     (tmp_path / "dagster.yaml").touch()
-    assert find_root(inner) == tmp_path
+    assert find_root(folder) == tmp_path
     (tmp_path / "a" / "dagster.yaml").touch()
-    assert find_root(inner) == tmp_path / "a"
-    (inner / "dagster.yaml").mkdir()  # a folder with that name does not count
-    assert find_root(inner) == tmp_path / "a"
+    assert find_root(folder) == tmp_path / "a"
+    (folder / "dagster.yaml").mkdir()  # a folder with that name does not count
+    assert find_root(folder) == tmp_path / "a"
 
 
 def test_find_root__dagster_home_only_without_dagster_yaml(
@@ -355,10 +355,10 @@ def test_is_in_environment__dotenv_does_not_count(tmp_path: Path, monkeypatch: p
 
 def test_environment_with__does_not_change_the_process_environment(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("DINO_INBOX", "a")
-    loaded = environment_with(DINO_INBOX="b", DAGSTER_HOME="h")
-    assert (loaded["DINO_INBOX"], loaded["DAGSTER_HOME"]) == ("b", "h")
+    environment = environment_with(DINO_INBOX="b", DAGSTER_HOME="h")
+    assert (environment["DINO_INBOX"], environment["DAGSTER_HOME"]) == ("b", "h")
     assert os.environ["DINO_INBOX"] == "a"
-    assert "PATH" in loaded
+    assert "PATH" in environment
 
 
 def test_load_settings__refuses_dotenv_that_contradicts_the_environment(tmp_path, monkeypatch):
@@ -368,13 +368,13 @@ def test_load_settings__refuses_dotenv_that_contradicts_the_environment(tmp_path
     monkeypatch.setenv("DINO_MODEL_ID", "models/demo")
     assert load_settings(tmp_path).model == "models/demo"
     monkeypatch.setenv("DINO_MODEL_ID", "facebook/dinov2-base")
-    for written in ("models/demo", ""):
-        (tmp_path / ".env").write_text(f"DINO_MODEL_ID={written}\n")
+    for value in ("models/demo", ""):
+        (tmp_path / ".env").write_text(f"DINO_MODEL_ID={value}\n")
         with raising(ConfigError, reason="disagreement") as caught:
             load_settings(tmp_path)
         # The message shows both values and where each comes from.
-        for shown in ("facebook/dinov2-base", written or "empty", str(tmp_path / ".env")):
-            assert shown in str(caught.value)
+        for text in ("facebook/dinov2-base", value or "empty", str(tmp_path / ".env")):
+            assert text in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -403,16 +403,16 @@ os.environ["DINO_MODEL_ID"] = "models/demo"  # as dagster does
 from dino_assets.settings.environment import load_settings
 load_settings()
 """
-    for exported, code in (("models/demo", 0), ("facebook/dinov2-base", 1)):
-        done = subprocess.run(
+    for model, code in (("models/demo", 0), ("facebook/dinov2-base", 1)):
+        process = subprocess.run(
             [sys.executable, "-c", script],
             cwd=tmp_path,
             capture_output=True,
             text=True,
-            env={**os.environ, "DINO_MODEL_ID": exported},
+            env={**os.environ, "DINO_MODEL_ID": model},
         )
-        assert done.returncode == code, done.stderr
-        assert ("'facebook/dinov2-base' in the environment" in done.stderr) == bool(code)
+        assert process.returncode == code, process.stderr
+        assert ("'facebook/dinov2-base' in the environment" in process.stderr) == bool(code)
 
 
 # --- roots of lists -----------------------------------------------------------------------

@@ -8,7 +8,7 @@ from dino_assets.settings.environment import load_settings
 from dino_assets.settings.records import describe_unknown
 from dino_assets.settings.spelling import find_unknown
 
-OURS = {"DINO_STORAGE", "DINO_MODEL_ID", "DINO_INBOX", "MINIO_ENDPOINT"}
+SETTING_NAMES = {"DINO_STORAGE", "DINO_MODEL_ID", "DINO_INBOX", "MINIO_ENDPOINT"}
 
 
 @pytest.mark.parametrize(
@@ -21,21 +21,21 @@ OURS = {"DINO_STORAGE", "DINO_MODEL_ID", "DINO_INBOX", "MINIO_ENDPOINT"}
     ],
 )
 def test_find_unknown__suggests_the_closest_name(tmp_path: Path, name: str, meant: str):
-    assert find_unknown(tmp_path / ".env", OURS, now={name: "x"}) == (f"{name}{meant}",)
+    assert find_unknown(tmp_path / ".env", SETTING_NAMES, now={name: "x"}) == (f"{name}{meant}",)
 
 
 def test_find_unknown__ignores_known_foreign_and_empty_variables(tmp_path: Path):
-    now = {"DINO_STORAGE": "x", "DINOSAUR": "x", "MINIO_ENDPIONT": "x", "DINO_STORGE": ""}
-    assert find_unknown(tmp_path / ".env", OURS, now=now) == ()
+    variables = {"DINO_STORAGE": "x", "DINOSAUR": "x", "MINIO_ENDPIONT": "x", "DINO_STORGE": ""}
+    assert find_unknown(tmp_path / ".env", SETTING_NAMES, now=variables) == ()
 
 
 def test_find_unknown__names_the_dotenv_file(tmp_path: Path):
     file = tmp_path / ".env"
     file.write_text("DINO_STORGE=/secret\nDINO_X\nDINO_INBOX=here\n")
     expected = f"DINO_STORGE in {str(file)!r} (did you mean DINO_STORAGE?)"
-    assert find_unknown(file, OURS, now={}) == (expected,)
+    assert find_unknown(file, SETTING_NAMES, now={}) == (expected,)
     # `dagster dev` has loaded the file into the environment already.
-    assert find_unknown(file, OURS, now={"DINO_STORGE": "/secret"}) == (
+    assert find_unknown(file, SETTING_NAMES, now={"DINO_STORGE": "/secret"}) == (
         "DINO_STORGE (did you mean DINO_STORAGE?)",
     )
 
@@ -49,7 +49,7 @@ def test_load_settings__reports_a_misspelt_variable(given):
 
 
 def test_load_settings__known_variables_are_not_reported(given):
-    known = {"DINO_STORAGE": "x", "DINO_UI_URL": "http://a", "DINO_FLIGHT_DAYS": "3"}
-    settings = load_settings(given(**known))
+    variables = {"DINO_STORAGE": "x", "DINO_UI_URL": "http://a", "DINO_FLIGHT_DAYS": "3"}
+    settings = load_settings(given(**variables))
     assert settings.unknown == ()
     assert describe_unknown(settings) == ""

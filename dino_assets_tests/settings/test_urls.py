@@ -138,9 +138,9 @@ def test_open_store__path_is_a_file(tmp_path):
             StoreAccessError,
             match=f"storage '{url}' cannot be made or written as a folder.+{reason}",
             hides=str(tmp_path),
-        ) as e:
+        ) as caught:
             open_store(StorageSettings(url=url, root=tmp_path))
-        assert e.value.__context__ is None
+        assert caught.value.__context__ is None
 
 
 def test_open_store__relative_to_the_root(tmp_path):
@@ -214,9 +214,9 @@ def test_create_bucket__address_is_not_s3():
 
 
 def test_create_bucket__no_server_at_the_endpoint():
-    once = RequestLimits(retries=0)
+    limits = RequestLimits(retries=0)
     with pytest.raises(StoreUnavailableError, match="'s3://some-bucket/pre' cannot be created"):
-        create_bucket(replace(S3, endpoint=f"http://127.0.0.1:{free_port()}", limits=once))
+        create_bucket(replace(S3, endpoint=f"http://127.0.0.1:{free_port()}", limits=limits))
 
 
 NO_PATHS = [

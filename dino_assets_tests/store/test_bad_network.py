@@ -91,8 +91,8 @@ def test_call__repeats_until_the_server_is_back(line: Line, s3_bucket, verb: str
     data = LARGE if verb == "put a large one" else b"x"
     store.put("away/key", data)
     line.go_away()
-    back = threading.Timer(1.5, line.come_back)
-    back.start()
+    timer = threading.Timer(1.5, line.come_back)
+    timer.start()
     if verb == "get":
         assert store.get("away/key") == data
     elif verb == "list":
@@ -102,7 +102,7 @@ def test_call__repeats_until_the_server_is_back(line: Line, s3_bucket, verb: str
     else:
         store.put("away/key", data)
         assert store.get("away/key") == data
-    back.join()
+    timer.join()
 
 
 def test_put__slow_upload_may_take_longer_than_the_stall_limit(line: Line, s3_bucket):
@@ -182,45 +182,47 @@ def test_put__failure_has_the_same_message_for_every_size(data: bytes):
     limits = RequestLimits(retries=1)
     with (
         answering(lambda h, n: answer(h, 503, b"<Error><Code>SlowDown</Code></Error>")) as server,
-        pytest.raises(StoreUnavailableError) as busy,
+        pytest.raises(StoreUnavailableError) as busy_error,
     ):
         store_at(server.endpoint, limits).put("a/b", data)
     endpoint = f"http://{HOST}:{free_port()}"
-    with pytest.raises(StoreUnavailableError) as away:
+    with pytest.raises(StoreUnavailableError) as absence_error:
         store_at(endpoint, limits).put("a/b", data)
     advice = (
         "the store cannot be reached or is temporarily unavailable. Check that it is running and that the "
         "endpoint is right."
     )
-    where = "put 'a/b' in store 's3://some-bucket':"
-    assert str(busy.value) == (
-        f"{where} {advice} (PUT {server.endpoint}/some-bucket/a/b, 503 Service Unavailable, SlowDown) "
+    prefix = "put 'a/b' in store 's3://some-bucket':"
+    assert str(busy_error.value) == (
+        f"{prefix} {advice} (PUT {server.endpoint}/some-bucket/a/b, 503 Service Unavailable, SlowDown) "
         "Gave up after 2 attempts in 0 s."
     )
-    assert str(away.value) == (
-        f"{where} {advice} (PUT {endpoint}/some-bucket/a/b: no connection (Connection refused)) "
+    assert str(absence_error.value) == (
+        f"{prefix} {advice} (PUT {endpoint}/some-bucket/a/b: no connection (Connection refused)) "
         "Gave up after 2 attempts in 0 s."
     )
 
 
 def test_put__through_a_proxy(monkeypatch: pytest.MonkeyPatch):
-    asked: list[str] = []
+    requests: list[str] = []
 
     def respond(handler, n):
-        asked.append(f"{handler.path.partition('?')[0]} {handler.headers['Proxy-Authorization']}")
+        requests.append(
+            f"{handler.path.partition('?')[0]} {handler.headers['Proxy-Authorization']}"
+        )
         answer(handler, 200)
 
     with answering(respond) as proxy:
         monkeypatch.setenv("http_proxy", proxy.endpoint.replace("//", "//me:secret@"))
         store_at("http://store.invalid:9000").put("k", LARGE)
-    assert asked == ["http://store.invalid:9000/some-bucket/k Basic bWU6c2VjcmV0"]
+    assert requests == ["http://store.invalid:9000/some-bucket/k Basic bWU6c2VjcmV0"]
 
 
 def test_stream__resumes_an_interrupted_read():
-    asked: list[str | None] = []
+    ranges: list[str | None] = []
 
     def respond(handler, n):
-        asked.append(handler.headers["Range"])
+        ranges.append(handler.headers["Range"])
         if n == 1:
             handler.send_response(200)
             handler.send_header("Content-Length", str(len(LARGE)))
@@ -232,15 +234,15 @@ def test_stream__resumes_an_interrupted_read():
         else:
             assert handler.headers["If-Match"] == '"e"'
             start = int(handler.headers["Range"].removeprefix("bytes=").partition("-")[0])
-            shown = f"bytes {start}-{len(LARGE) - 1}/{len(LARGE)}"
-            answer(handler, 206, LARGE[start:], Content_Range=shown)
+            content_range = f"bytes {start}-{len(LARGE) - 1}/{len(LARGE)}"
+            answer(handler, 206, LARGE[start:], Content_Range=content_range)
 
     with answering(respond) as server:
         store = store_at(server.endpoint)
         store.stream_bytes = 50_000
         assert b"".join(store.stream("k")) == LARGE
-    assert asked[0] is None
-    assert str(asked[1]) > "bytes=1"
+    assert ranges[0] is None
+    assert str(ranges[1]) > "bytes=1"
 
 
 def test_stream__does_not_count_the_readers_own_time():
@@ -305,15 +307,15 @@ PAGE = (
 
 def test_list__resumes_an_interrupted_listing_after_the_last_key():
     def respond(handler, n):
-        asked = parse_qs(urlsplit(handler.path).query)
-        if "continuation-token" in asked:
+        query = parse_qs(urlsplit(handler.path).query)
+        if "continuation-token" in query:
             answer(handler, 503)
             return
-        is_first = "start-after" not in asked
+        is_first = "start-after" not in query
         if not is_first:
-            assert asked["start-after"] == ["some/0999"]
+            assert query["start-after"] == ["some/0999"]
         keys = KEYS[:1000] if is_first else KEYS[1000:]
-        shown = "".join(
+        entries = "".join(
             f"<Contents><Key>{key}</Key><Size>1</Size><ETag>e</ETag>"
             "<LastModified>2025-10-21T07:28:00.000Z</LastModified></Contents>"
             for key in keys
@@ -322,12 +324,12 @@ def test_list__resumes_an_interrupted_listing_after_the_last_key():
         answer(
             handler,
             200,
-            PAGE.format(more=str(is_first).lower(), token=token, keys=shown).encode(),
+            PAGE.format(more=str(is_first).lower(), token=token, keys=entries).encode(),
         )
 
     with answering(respond) as server:
-        listed = [info.key for info in store_at(server.endpoint).list("some")]
-    assert listed == KEYS
+        listed_keys = [info.key for info in store_at(server.endpoint).list("some")]
+    assert listed_keys == KEYS
 
 
 def test_move__response_lost_after_the_move():

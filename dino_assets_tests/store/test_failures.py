@@ -71,7 +71,7 @@ def test_local__no_error_shows_the_absolute_path(tmp_path):
     store = open_store(StorageSettings(url="store", root=root))
     store.put("file", b"x")
     store.put("folder/file", b"x")
-    provoked = [
+    calls_that_fail = [
         lambda: store.put("folder", b""),  # a directory
         lambda: store.put("file/below", b""),  # below a file
         lambda: store.put_chunks("file/below", iter([b""])),
@@ -85,7 +85,7 @@ def test_local__no_error_shows_the_absolute_path(tmp_path):
         lambda: store.head("missing"),
         lambda: store.move("missing", "x"),
     ]
-    for provoke in provoked:
+    for provoke in calls_that_fail:
         with pytest.raises((StoreError, ConfigError)) as caught:
             provoke()
         text = all_text_of(caught.value)
@@ -103,9 +103,9 @@ def test_local__full_disk(small_disk: Path, tmp_path: Path):
         lambda: store.put("big/one", bytes(2 * 2**20)),
         lambda: store.put_chunks("big/one", iter([bytes(2 * 2**20)])),
     ):
-        with raising(StoreFullError, key="big/one", store="store") as e:
+        with raising(StoreFullError, key="big/one", store="store") as caught:
             write()
-        assert str(small_disk) not in all_text_of(e.value)
+        assert str(small_disk) not in all_text_of(caught.value)
         assert [info.key for info in store.list()] == ["small"]
     with pytest.raises(StoreFullError):
         commit(store, full_draft(store, local_file(tmp_path, bytes(2 * 2**20))))
@@ -134,9 +134,9 @@ def test_local__folder_of_another_user():
         os.seteuid(65534)
         try:
             for verb in ("put", "put_chunks", "get", "get_range", "delete"):
-                with raising(StoreAccessError, key="some/key", store="store") as e:
+                with raising(StoreAccessError, key="some/key", store="store") as caught:
                     calls(store)[verb]()
-                assert str(root) not in all_text_of(e.value)
+                assert str(root) not in all_text_of(caught.value)
             with raising(StoreAccessError, store="other"):
                 open_store(StorageSettings(url="other", root=root))
         finally:
@@ -150,10 +150,10 @@ def test_s3__no_such_bucket(s3_endpoint: str, tmp_path):
     for verb, call in calls(open_store(settings)).items():
         if verb == "head":
             continue  # a response to HEAD has no body with an error code
-        with raising(StoreError, reason="no-bucket", store="s3://not-there/pre") as e:
+        with raising(StoreError, reason="no-bucket", store="s3://not-there/pre") as caught:
             call()
-        assert not isinstance(e.value, ObjectNotFoundError), verb
-        assert e.value.store == "s3://not-there/pre"
+        assert not isinstance(caught.value, ObjectNotFoundError), verb
+        assert caught.value.store == "s3://not-there/pre"
 
 
 BODIES = {
@@ -182,8 +182,8 @@ def test_s3__refusal_names_the_key_and_no_secret(code: int):
         for verb, call in calls(store).items():
             if code == 404 and verb == "delete":
                 continue  # deleting a missing object is no error
-            kind, says = CLASSES[code]
-            with pytest.raises(kind, match=says) as caught:
+            kind, pattern = CLASSES[code]
+            with pytest.raises(kind, match=pattern) as caught:
                 call()
             err = caught.value
             assert err.store == "s3://some-bucket/pre"
@@ -214,9 +214,13 @@ def test_s3__not_an_s3_server():
 def test_s3__no_server_at_the_endpoint():
     store = open_store(s3_at(f"http://127.0.0.1:{free_port()}"))
     for call in calls(store).values():
-        with pytest.raises(StoreUnavailableError, match="Check that it is running and that") as e:
+        with pytest.raises(
+            StoreUnavailableError, match="Check that it is running and that"
+        ) as caught:
             call()
-        assert not [secret for secret in (ACCESS, SECRET, TOKEN) if secret in all_text_of(e.value)]
+        assert not [
+            secret for secret in (ACCESS, SECRET, TOKEN) if secret in all_text_of(caught.value)
+        ]
 
 
 def test_azure__denied_without_the_signature():
@@ -226,13 +230,13 @@ def test_azure__denied_without_the_signature():
             StorageSettings(url="az://photos/pre", root=Path(), azure_connection_string=fields)
         )
         for call in calls(store).values():
-            with raising(StoreAccessError, store="az://photos/pre") as e:
+            with raising(StoreAccessError, store="az://photos/pre") as caught:
                 call()
-            assert "Secret" not in all_text_of(e.value)
+            assert "Secret" not in all_text_of(caught.value)
 
 
 def test_repr__no_secrets(s3_endpoint: str):
     settings = replace(s3_at(s3_endpoint), azure_connection_string="AccountKey=AzureSecret")
     store = open_store(settings)
-    for shown in (repr(settings), repr(store), str(store)):
-        assert not [s for s in (ACCESS, SECRET, TOKEN, "AzureSecret") if s in shown]
+    for text in (repr(settings), repr(store), str(store)):
+        assert not [s for s in (ACCESS, SECRET, TOKEN, "AzureSecret") if s in text]

@@ -66,20 +66,20 @@ def test_publish_folder__reader_always_sees_a_whole_folder(tmp_path):
     """A thread reads all the time; the file system here must support the exchange."""
     folder = write(tmp_path / "folder", a="0", b="0")
     is_over = threading.Event()
-    missed: list[str] = []
+    faults: list[str] = []
     looks = 0
 
     def look() -> None:
         nonlocal looks
         while not is_over.is_set():
             try:
-                before, other, after = ((folder / n).read_text() for n in ("a", "b", "a"))
+                a_before, b_between, a_after = ((folder / n).read_text() for n in ("a", "b", "a"))
             except OSError as err:
-                missed.append(str(err))
+                faults.append(str(err))
             else:
                 looks += 1
-                if before == after != other:
-                    missed.append(f"{before} {other} {after}")
+                if a_before == a_after != b_between:
+                    faults.append(f"{a_before} {b_between} {a_after}")
 
     reader = threading.Thread(target=look)
     reader.start()
@@ -89,37 +89,37 @@ def test_publish_folder__reader_always_sees_a_whole_folder(tmp_path):
     finally:
         is_over.set()
         reader.join()
-    assert missed == []
+    assert faults == []
     assert looks > 0
 
 
 def test_publish_folder__failed_second_rename_restores_the_older_folder(tmp_path):
     folder = write(tmp_path / "folder", a="old")
-    new = write(tmp_path / "new", a="new")
+    new_folder = write(tmp_path / "new", a="new")
 
     def lose_the_new_one(new: Path, folder: Path) -> bool:
         new.rename(tmp_path / "lost")
         return False
 
-    with raising(FileNotFoundError, filename=str(new)):
-        publish_folder(new, folder, exchange=lose_the_new_one)
+    with raising(FileNotFoundError, filename=str(new_folder)):
+        publish_folder(new_folder, folder, exchange=lose_the_new_one)
     assert read(folder) == {"a": "old"}
     assert {path.name for path in tmp_path.iterdir()} == {"folder", "lost"}
 
 
 def test_exchange_names__swaps_two_folders(tmp_path):
-    one, two = write(tmp_path / "one", a="1"), write(tmp_path / "two", a="2")
-    assert exchange_names(one, two)
-    assert (read(one), read(two)) == ({"a": "2"}, {"a": "1"})
+    first_folder, second_folder = write(tmp_path / "one", a="1"), write(tmp_path / "two", a="2")
+    assert exchange_names(first_folder, second_folder)
+    assert (read(first_folder), read(second_folder)) == ({"a": "2"}, {"a": "1"})
     with raising(FileNotFoundError, filename=str(tmp_path / "gone")):
-        exchange_names(one, tmp_path / "gone")
+        exchange_names(first_folder, tmp_path / "gone")
 
 
 def test_write_small__replaces_in_one_step(tmp_path):
     write_small(tmp_path / "new" / "file", b"1")
-    with (tmp_path / "new" / "file").open("rb") as held:
+    with (tmp_path / "new" / "file").open("rb") as old_file:
         write_small(tmp_path / "new" / "file", b"22")
-        assert held.read() == b"1"  # another file, not the same one rewritten
+        assert old_file.read() == b"1"  # another file, not the same one rewritten
     assert read(tmp_path / "new") == {"file": "22"}
 
 
@@ -148,23 +148,23 @@ def test_check_room__exactly_enough(tmp_path):
 
 def test_hold_workplace__waits_and_logs_it(tmp_path, caplog):
     place = tmp_path / "place"
-    got: list[str] = []
+    order: list[str] = []
 
     def take() -> None:
         with hold_workplace(place):
-            got.append("second")
+            order.append("second")
 
     with hold_workplace(place):
-        other = threading.Thread(target=take)
-        other.start()
+        thread = threading.Thread(target=take)
+        thread.start()
         deadline = time.monotonic() + 60
         while "waiting for it" not in caplog.text:
             assert time.monotonic() < deadline
             time.sleep(0.01)
-        got.append("first")
+        order.append("first")
         shutil.rmtree(place)  # as the holder does when it is done
-    other.join()
-    assert got == ["first", "second"]
+    thread.join()
+    assert order == ["first", "second"]
     with (place / "lock").open("ab") as lock:  # the lock was released
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 

@@ -39,14 +39,14 @@ def test_commit__parts_reach_the_disk_before_the_manifest(store: ObjectStore, tm
     disk = Disk(store.folder)
     store.lasting = LastingFolder(store.folder, sync_path=disk)
     commit(store, full_draft(store, local_file(tmp_path)))
-    before = {path for path, has_manifest in disk.synced if not has_manifest}
+    synced_before = {path for path, has_manifest in disk.synced if not has_manifest}
     parts = {part.key for part in read_manifest(store, OUTPUT).parts}
     assert len(parts) > 2
-    assert parts < before
+    assert parts < synced_before
     # Their names and their folders, up to the parent of the store.
-    assert {"parts/things/flight-1", "parts/things", "parts", ".", ".."} < before
+    assert {"parts/things/flight-1", "parts/things", "parts", ".", ".."} < synced_before
     key = manifest_key(OUTPUT)
-    assert f"{key}#1" in before
+    assert f"{key}#1" in synced_before
     assert {path for path, has_manifest in disk.synced if has_manifest} == {
         "manifests/things/space1",
         "manifests/things",

@@ -30,15 +30,15 @@ def test_put__empty_object(store: ObjectStore):
 
 def test_put__if_absent_keeps_the_first(store: ObjectStore):
     store.put("a", b"first", if_absent=True)
-    with raising(ObjectExistsError, key="a", store=store.url) as e:
+    with raising(ObjectExistsError, key="a", store=store.url) as caught:
         store.put("a", b"second", if_absent=True)
-    assert (e.value.store, e.value.key) == (store.url, "a")
-    assert isinstance(e.value, FileExistsError)
+    assert (caught.value.store, caught.value.key) == (store.url, "a")
+    assert isinstance(caught.value, FileExistsError)
     assert store.get("a") == b"first"
 
 
 def test_put__if_absent_has_one_winner(store: ObjectStore):
-    won: list[int] = []
+    winners: list[int] = []
     gate = threading.Barrier(4)
 
     def put(n: int) -> None:
@@ -47,22 +47,22 @@ def test_put__if_absent_has_one_winner(store: ObjectStore):
             store.put("a", bytes([n]) * 1000, if_absent=True)
         except ObjectExistsError:
             return
-        won.append(n)
+        winners.append(n)
 
     threads = [threading.Thread(target=put, args=(n,)) for n in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(won) == 1
-    assert store.get("a") == bytes(won) * 1000
+    assert len(winners) == 1
+    assert store.get("a") == bytes(winners) * 1000
 
 
 def test_put_chunks__small_and_large(store: ObjectStore):
     store.chunk_bytes = 5 * 2**20
     for size in (0, 7, 5 * 2**20, 11 * 2**20 + 3):
         content = random.Random(0).randbytes(size)
-        store.put_chunks("f", (content[at : at + 2**20] for at in range(0, size, 2**20)))
+        store.put_chunks("f", (content[start : start + 2**20] for start in range(0, size, 2**20)))
         assert store.get("f") == content
 
 
@@ -136,15 +136,15 @@ def test_list__objects_deleted_meanwhile(store: ObjectStore):
     # Objects that are not deleted are in every listing.
     for n in range(60):
         store.put(f"d/{n % 10}/{n:03d}", b"x")
-    stays = {f"d/{n % 10}/{n:03d}" for n in range(0, 60, 2)}
-    gone = threading.Thread(
+    lasting_keys = {f"d/{n % 10}/{n:03d}" for n in range(0, 60, 2)}
+    deleting_thread = threading.Thread(
         target=lambda: [store.delete(f"d/{n % 10}/{n:03d}") for n in range(1, 60, 2)]
     )
-    gone.start()
-    while gone.is_alive():
-        assert stays <= {info.key for info in store.list("d")}
-    gone.join()
-    assert stays == {info.key for info in store.list("d")}
+    deleting_thread.start()
+    while deleting_thread.is_alive():
+        assert lasting_keys <= {info.key for info in store.list("d")}
+    deleting_thread.join()
+    assert lasting_keys == {info.key for info in store.list("d")}
 
 
 def test_delete__missing_is_fine(store: ObjectStore):
@@ -169,10 +169,10 @@ def test_get__missing(store: ObjectStore, verb: str):
     options = {"start": 0, "length": 1} if verb == "get_range" else {}
     with pytest.raises(
         ObjectNotFoundError, match=r"'no/pe' in store '.+': the object does not"
-    ) as e:
+    ) as caught:
         getattr(store, verb)("no/pe", **options)
-    assert (e.value.store, e.value.key) == (store.url, "no/pe")
-    assert isinstance(e.value, FileNotFoundError)
+    assert (caught.value.store, caught.value.key) == (store.url, "no/pe")
+    assert isinstance(caught.value, FileNotFoundError)
 
 
 @pytest.mark.parametrize(

@@ -32,12 +32,12 @@ def open_at(endpoint: str, limits: RequestLimits = FEW) -> ObjectStore:
 
 def answer_range(handler) -> None:
     """Send the whole body, or the requested range of it."""
-    asked = handler.headers.get("Range")
-    if asked is None:
+    requested_range = handler.headers.get("Range")
+    if requested_range is None:
         return answer(handler, 200, BODY)
-    start = int(asked.removeprefix("bytes=").partition("-")[0])
-    shown = f"bytes {start}-{len(BODY) - 1}/{len(BODY)}"
-    return answer(handler, 206, BODY[start:], Content_Range=shown)
+    start = int(requested_range.removeprefix("bytes=").partition("-")[0])
+    content_range = f"bytes {start}-{len(BODY) - 1}/{len(BODY)}"
+    return answer(handler, 206, BODY[start:], Content_Range=content_range)
 
 
 @pytest.mark.parametrize("code", [500, 503, 429])

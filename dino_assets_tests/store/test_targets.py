@@ -21,8 +21,8 @@ def test_write_target__makes_folders_and_replaces(tmp_path: Path):
 def test_writing__failed_block_keeps_the_older_file(tmp_path: Path):
     target = tmp_path / "page.html"
     target.write_bytes(b"old")
-    with raising(ConfigError, reason="test"), writing(target) as aside:
-        aside.write_bytes(b"half")
+    with raising(ConfigError, reason="test"), writing(target) as staging_file:
+        staging_file.write_bytes(b"half")
         raise ConfigError("no", reason="test")
     assert target.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [target]

@@ -31,8 +31,8 @@ EXPECTED = {
 
 
 def test_published__lists_every_repository():
-    listed = {name: (p.family, p.dim, p.layers, p.heads) for name, p in PUBLISHED.items()}
-    assert listed == EXPECTED
+    sizes = {name: (p.family, p.dim, p.layers, p.heads) for name, p in PUBLISHED.items()}
+    assert sizes == EXPECTED
     assert DEFAULT_TEACHER == "facebook/dinov3-vitl16-pretrain-lvd1689m"
 
 

@@ -48,12 +48,12 @@ def models(tmp_path: Path, checkpoint_dir: Path) -> Models:
 
 def test_draft_current_weights__refuses_a_flipped_bit(models: Models):
     models.commit()
-    stored = models.store.get(manifest_key(OUTPUT))
+    manifest_bytes = models.store.get(manifest_key(OUTPUT))
     models.flip_bit("model.safetensors")
     for _ in range(2):
         with raising(CheckpointChangedError, file="model.safetensors", reason="altered"):
             models.commit()
-    assert models.store.get(manifest_key(OUTPUT)) == stored
+    assert models.store.get(manifest_key(OUTPUT)) == manifest_bytes
     models.flip_bit("model.safetensors")
     assert models.commit().was_reused
 
@@ -74,13 +74,13 @@ def test_draft_current_weights__cards_and_licences_may_change(models: Models):
 
 
 def test_draft_current_weights__accepted_change(models: Models):
-    first = models.commit().manifest
+    first_manifest = models.commit().manifest
     shutil.rmtree(models.root / "mine")
     write_demo_checkpoint(models.root / "mine", seed=7, dim=16, layers=2)
     with raising(CheckpointChangedError, file="model.safetensors"):
         models.commit()
-    second = models.commit(accepts_changes=True).manifest
-    assert second.facts["weights_sha256"] != first.facts["weights_sha256"]
+    second_manifest = models.commit(accepts_changes=True).manifest
+    assert second_manifest.facts["weights_sha256"] != first_manifest.facts["weights_sha256"]
     assert models.commit().was_reused  # accepted once
 
 
@@ -103,16 +103,18 @@ def test_draft_current_weights__refuses_a_branch_that_moved_to_other_weights(
 ):
     monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
     files = {path.name: path.read_bytes() for path in (models.root / "mine").iterdir()}
-    before = hub.add("org/model", files)
+    old_commit = hub.add("org/model", files)
     models.commit("org/model")
-    after = hub.add("org/model", {**files, "model.safetensors": flip(files["model.safetensors"])})
-    with raising(CheckpointChangedError, file="model.safetensors") as refused:
+    new_commit = hub.add(
+        "org/model", {**files, "model.safetensors": flip(files["model.safetensors"])}
+    )
+    with raising(CheckpointChangedError, file="model.safetensors") as caught:
         models.commit("org/model")
-    assert f"DINO_MODEL_REVISION={before}" in str(refused.value)
-    assert load_checkpoint(models.store).commit == before
+    assert f"DINO_MODEL_REVISION={old_commit}" in str(caught.value)
+    assert load_checkpoint(models.store).commit == old_commit
     # A given commit is an accepted change.
-    assert models.commit("org/model", before).was_reused
-    assert models.commit("org/model", after).manifest.facts["commit"] == after
+    assert models.commit("org/model", old_commit).was_reused
+    assert models.commit("org/model", new_commit).manifest.facts["commit"] == new_commit
 
 
 def flip(data: bytes) -> bytes:

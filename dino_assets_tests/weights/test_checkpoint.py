@@ -97,8 +97,10 @@ def test_read_checkpoint__prefers_the_repositorys_name_to_the_folders(single: Pa
     checkpoint = read_checkpoint(single, model="models/dinov3", published_as=repo)
     assert (checkpoint.model, list(checkpoint.mean)) == ("models/dinov3", SAT_MEAN)
     assert checkpoint.statistics_from == "sat493m, by the model's name"
-    other = read_checkpoint(single, model="sat493m", published_as="facebook/dinov3-vits16")
-    assert other.mean == STATISTICS["imagenet"][0]
+    other_checkpoint = read_checkpoint(
+        single, model="sat493m", published_as="facebook/dinov3-vits16"
+    )
+    assert other_checkpoint.mean == STATISTICS["imagenet"][0]
 
 
 def test_read_checkpoint__hidden_files_do_not_count(single: Path):
@@ -167,11 +169,11 @@ def test_read_checkpoint__renamed_shards_are_another_checkpoint(sharded: Path):
 
 
 def test_digest_files__by_hand():
-    one, two = CheckpointFile("a", "11", 1), CheckpointFile("b", "22", 1)
-    assert digest_files([one]) == "11"
-    assert digest_files([one, two]) == digest_files([two, one])
-    swapped = [CheckpointFile("a", "22", 1), CheckpointFile("b", "11", 1)]
-    assert digest_files(swapped) != digest_files([one, two])
+    first_file, second_file = CheckpointFile("a", "11", 1), CheckpointFile("b", "22", 1)
+    assert digest_files([first_file]) == "11"
+    assert digest_files([first_file, second_file]) == digest_files([second_file, first_file])
+    swapped_files = [CheckpointFile("a", "22", 1), CheckpointFile("b", "11", 1)]
+    assert digest_files(swapped_files) != digest_files([first_file, second_file])
 
 
 @pytest.mark.parametrize(

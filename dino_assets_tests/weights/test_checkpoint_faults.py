@@ -271,13 +271,13 @@ def test_read_checkpoint__impossible_mlp_ratio(sharded: Path, ratio: float, is_g
         read(sharded)
 
 
-_DEEP: Any = json.loads("[" * 500 + "]" * 500)
+_DEEP_LIST: Any = json.loads("[" * 500 + "]" * 500)
 
 
-_ODD = st.one_of(
-    st.none(), st.booleans(), st.floats(), st.text(max_size=5), st.just(_DEEP),
+_ODD_VALUES = st.one_of(
+    st.none(), st.booleans(), st.floats(), st.text(max_size=5), st.just(_DEEP_LIST),
     st.integers(), st.integers(-3, 3).map(lambda power: 10 ** (1000 * power) if power > 0 else power),
-    st.lists(st.integers(), max_size=3), st.just({"x": _DEEP}),
+    st.lists(st.integers(), max_size=3), st.just({"x": _DEEP_LIST}),
 )  # fmt: skip
 
 
@@ -292,8 +292,10 @@ _FIELDS = (
     max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
-    values=st.dictionaries(st.sampled_from(_FIELDS), _ODD, min_size=1, max_size=3),
-    statistics=st.dictionaries(st.sampled_from(["image_mean", "image_std"]), _ODD, max_size=2),
+    values=st.dictionaries(st.sampled_from(_FIELDS), _ODD_VALUES, min_size=1, max_size=3),
+    statistics=st.dictionaries(
+        st.sampled_from(["image_mean", "image_std"]), _ODD_VALUES, max_size=2
+    ),
     is_v3=st.booleans(),
 )
 def test_read_checkpoint__odd_values_raise_nothing_else(
@@ -351,8 +353,10 @@ def test_read_checkpoint__tensor_is_missing(single: Path, tensor: str, key: str)
 
 def test_read_checkpoint__a_layer_under_another_number(single: Path):
     tensors = load_file(single / WEIGHTS)
-    renamed = {name.replace("layer.1.", "layer.7."): value for name, value in tensors.items()}
-    save_file(renamed, single / WEIGHTS)
+    renamed_tensors = {
+        name.replace("layer.1.", "layer.7."): value for name, value in tensors.items()
+    }
+    save_file(renamed_tensors, single / WEIGHTS)
     with raising(InvalidCheckpointError, key="layers", reason="mismatch"):
         read(single)
 
@@ -446,7 +450,7 @@ def test_read_checkpoint__empty_tensor_of_registers(tmp_path: Path):
 
 def test_read_checkpoint__network_hash_depends_on_relevant_settings(tmp_path: Path):
     write_model(tmp_path, "dinov2", is_sharded=False)
-    first = read(tmp_path)
+    checkpoint = read(tmp_path)
     config = json.loads((tmp_path / CONFIG).read_text())
     for changes, is_same in (
         ({"transformers_version": "9", "architectures": None, "dtype": "float16"}, True),
@@ -454,11 +458,11 @@ def test_read_checkpoint__network_hash_depends_on_relevant_settings(tmp_path: Pa
         ({"hidden_act": "relu"}, False),
     ):
         write_json(tmp_path / CONFIG, config | changes)
-        changed = read(tmp_path)
-        assert changed.weights_sha256 == first.weights_sha256
-        assert (changed.network == first.network) is is_same, changes
+        changed_checkpoint = read(tmp_path)
+        assert changed_checkpoint.weights_sha256 == checkpoint.weights_sha256
+        assert (changed_checkpoint.network == checkpoint.network) is is_same, changes
     write_json(tmp_path / CONFIG, config)
     write_json(
         tmp_path / "preprocessor_config.json", {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
     )
-    assert read(tmp_path).network != first.network
+    assert read(tmp_path).network != checkpoint.network

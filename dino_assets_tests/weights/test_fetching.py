@@ -50,8 +50,8 @@ def fetch(tmp_path: Path, folder: Path):
 def published(monkeypatch: pytest.MonkeyPatch, checkpoint_dir: Path) -> str:
     """Add ``REPO`` to the catalogue, with the small checkpoint's sizes."""
     small = read_checkpoint(checkpoint_dir, model="x")
-    what = Published(small.family, small.dim, small.layers, small.heads, small.parameters)
-    monkeypatch.setitem(PUBLISHED, REPO, what)
+    entry = Published(small.family, small.dim, small.layers, small.heads, small.parameters)
+    monkeypatch.setitem(PUBLISHED, REPO, entry)
     return REPO
 
 
@@ -77,32 +77,32 @@ def imported(folder: Path, checkpoint_dir: Path) -> dict[str, bytes]:
 
 def test_fetch_checkpoint__returns_repository_and_commit(hub, fetch, folder, checkpoint_dir):
     commit = hub.add(REPO, files(checkpoint_dir))
-    fetched = fetch()
-    assert (fetched.repo, fetched.commit, fetched.revision) == (REPO, commit, commit)
-    assert fetched.files == read_checkpoint(checkpoint_dir, model="x").files
-    assert fetched == fetch() == fetch(revision=commit) == check_checkpoint(folder)
+    checkpoint = fetch()
+    assert (checkpoint.repo, checkpoint.commit, checkpoint.revision) == (REPO, commit, commit)
+    assert checkpoint.files == read_checkpoint(checkpoint_dir, model="x").files
+    assert checkpoint == fetch() == fetch(revision=commit) == check_checkpoint(folder)
 
 
 def test_fetch_checkpoint__a_wrong_repository_keeps_the_old_checkpoint(
     hub, fetch, folder, checkpoint_dir
 ):
-    good = files(checkpoint_dir)
-    hub.add(REPO, good)
+    good_files = files(checkpoint_dir)
+    hub.add(REPO, good_files)
     fetch()
     before = contents(folder) | {RECORD: (folder / RECORD).read_bytes()}
-    config = json.loads(good["config.json"].read_bytes())
-    for wrong, text in (
+    config = json.loads(good_files["config.json"].read_bytes())
+    for wrong_config, text in (
         ({"model_type": "bert"}, "has model_type='bert'"),
         (config | {"num_hidden_layers": 3}, "describes 3 layers, but the weights have 2"),
     ):
-        hub.add("org/wrong", good | {"config.json": json.dumps(wrong).encode()})
+        hub.add("org/wrong", good_files | {"config.json": json.dumps(wrong_config).encode()})
         with pytest.raises(InvalidCheckpointError, match=text) as caught:
             fetch("org/wrong")
         assert "making" not in str(caught.value)
         assert contents(folder) | {RECORD: (folder / RECORD).read_bytes()} == before
         assert leftovers(folder) == []
-    del good["preprocessor_config.json"]
-    hub.add("org/wrong", good | {"README.md": b"another"})
+    del good_files["preprocessor_config.json"]
+    hub.add("org/wrong", good_files | {"README.md": b"another"})
     with pytest.raises(CheckpointNotFoundError, match=r"preprocessor_config.json is missing"):
         fetch("org/wrong")
     assert check_checkpoint(folder).repo == REPO
@@ -130,18 +130,19 @@ def test_fetch_checkpoint__refuses_an_import_of_another_shape(
     hub, fetch, folder, imported, published, monkeypatch, checkpoint_dir
 ):
     hub.add(REPO, files(checkpoint_dir))
-    what = PUBLISHED[REPO]
+    entry = PUBLISHED[REPO]
     for field, value in (("layers", 3), ("dim", 32), ("heads", 2), ("family", "dinov2")):
-        other = Published(**(vars(what) | {field: value}))
-        monkeypatch.setitem(PUBLISHED, REPO, other)
+        other_entry = Published(**(vars(entry) | {field: value}))
+        monkeypatch.setitem(PUBLISHED, REPO, other_entry)
         with pytest.raises(ConfigError, match="Nothing was changed") as caught:
             fetch()
         assert f"'{folder}' holds a dinov3_vit with 16 dims, 2 layers" in str(caught.value)
-        assert f"'{REPO}' is a {other.family} with {other.dim}, {other.layers} and" in str(
-            caught.value
+        assert (
+            f"'{REPO}' is a {other_entry.family} with {other_entry.dim}, {other_entry.layers} and"
+            in str(caught.value)
         )
     monkeypatch.setitem(
-        PUBLISHED, REPO, Published(**(vars(what) | {"parameters": what.parameters * 4 // 3}))
+        PUBLISHED, REPO, Published(**(vars(entry) | {"parameters": entry.parameters * 4 // 3}))
     )
     with raising(ConfigError, setting="folder", value=str(folder)):
         fetch()
@@ -152,9 +153,9 @@ def test_fetch_checkpoint__refuses_an_import_of_another_shape(
 def test_fetch_checkpoint__keeps_an_import_without_an_optional_tensor(
     hub, fetch, folder, imported, published, monkeypatch
 ):
-    what = PUBLISHED[REPO]
-    fewer = Published(**(vars(what) | {"parameters": what.parameters + what.dim}))
-    monkeypatch.setitem(PUBLISHED, REPO, fewer)  # for example the mask token
+    entry = PUBLISHED[REPO]
+    larger_entry = Published(**(vars(entry) | {"parameters": entry.parameters + entry.dim}))
+    monkeypatch.setitem(PUBLISHED, REPO, larger_entry)  # for example the mask token
     fetch()
     assert hub.asked == []
 

@@ -25,8 +25,8 @@ def folder(checkpoint_dir: Path, tmp_path: Path) -> Path:
 
 def test_draft_weights__store_holds_the_whole_checkpoint(store: ObjectStore, folder: Path):
     committed = commit(store, draft_weights(folder, "models/demo"))
-    stored = {part.name: read_part(store, part) for part in committed.manifest.parts}
-    assert stored == {path.name: path.read_bytes() for path in folder.iterdir()}
+    stored_files = {part.name: read_part(store, part) for part in committed.manifest.parts}
+    assert stored_files == {path.name: path.read_bytes() for path in folder.iterdir()}
     assert load_checkpoint(store) == read_checkpoint(folder, model="models/demo")
 
 

@@ -80,11 +80,14 @@ def test_weights__manifest_has_repository_and_commit(hub, machine, files, tmp_pa
     (tmp_path / "same").mkdir()
     for name, data in files.items():
         (tmp_path / "same" / name).write_bytes(data)
-    plain = read_checkpoint(tmp_path / "same", model=REPO)
-    assert replace(plain, revision=sha, repo=REPO, commit=sha) == checkpoint
-    compared = ("family", "dim", "layers", "heads", "patch_px", "registers", "parameters")
-    assert all(facts[name] == getattr(plain, name) for name in compared)
-    assert (tuple(facts["mean"]), tuple(facts["std"])) == (plain.mean, plain.std)
+    local_checkpoint = read_checkpoint(tmp_path / "same", model=REPO)
+    assert replace(local_checkpoint, revision=sha, repo=REPO, commit=sha) == checkpoint
+    field_names = ("family", "dim", "layers", "heads", "patch_px", "registers", "parameters")
+    assert all(facts[name] == getattr(local_checkpoint, name) for name in field_names)
+    assert (tuple(facts["mean"]), tuple(facts["std"])) == (
+        local_checkpoint.mean,
+        local_checkpoint.std,
+    )
     assert facts["statistics_from"] == "preprocessor_config.json"
 
 
@@ -104,13 +107,15 @@ def test_weights__another_machine_reads_them_from_the_store(hub, machine, other,
 
 def test_weights__commit_and_branch_give_one_output(hub, machine, files):
     sha = hub.add(REPO, files)
-    first = machine.commit().manifest
+    first_manifest = machine.commit().manifest
     assert machine.commit(revision=sha).was_reused
     hub.add(REPO, {**files, "README.md": b"newer"})
-    moved = machine.commit()
-    assert not moved.was_reused
+    committed = machine.commit()
+    assert not committed.was_reused
     assert load_checkpoint(machine.store).commit != sha
-    assert {part.sha256 for part in moved.manifest.parts} != {p.sha256 for p in first.parts}
+    assert {part.sha256 for part in committed.manifest.parts} != {
+        p.sha256 for p in first_manifest.parts
+    }
 
 
 def test_weights__short_and_full_name_give_one_output(hub, machine, files):
@@ -143,11 +148,11 @@ def test_weights__prefers_the_stores_commit_to_this_machines(
 ):
     hub.add(REPO, files)
     machine.commit()
-    newer = hub.add(REPO, {**files, "README.md": b"newer"})
+    newer_commit = hub.add(REPO, {**files, "README.md": b"newer"})
     other.commit()
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert machine.commit().was_reused  # its cache holds the older commit
-    assert load_checkpoint(machine.store).commit == newer
+    assert load_checkpoint(machine.store).commit == newer_commit
     assert machine.warnings == ["the Hub is out of reach: using the checkpoint's copy in the store"]
 
 

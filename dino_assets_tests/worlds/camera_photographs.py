@@ -33,7 +33,7 @@ def packet(
     as_elements: bool = False,
 ) -> bytes:
     if as_elements:
-        attributes, inside = (
+        attributes, elements = (
             "",
             "".join(
                 f"<{prefix}:{name}>\n {value}\n</{prefix}:{name}>" for name, value in words.items()
@@ -41,13 +41,13 @@ def packet(
         )
     else:
         attributes = "".join(f'\n  {prefix}:{name}="{value}"' for name, value in words.items())
-        inside = ""
+        elements = ""
     return (
         '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>'
         '<x:xmpmeta xmlns:x="adobe:ns:meta/">'
         '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
         f'<rdf:Description rdf:about="DJI Meta Data" xmlns:{prefix}="{address}"'
-        f'{attributes}>{inside}</rdf:Description></rdf:RDF></x:xmpmeta><?xpacket end="w"?>'
+        f'{attributes}>{elements}</rdf:Description></rdf:RDF></x:xmpmeta><?xpacket end="w"?>'
     ).encode() + b"\n" * 100
 
 

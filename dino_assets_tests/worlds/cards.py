@@ -17,9 +17,9 @@ def put(folder: Path, *paths: str) -> None:
 
 
 def listing(source: FolderSource | ListSource | BucketSource) -> dict[str, str | None]:
-    found = source.entries()
-    assert [e.path for e in found] == sorted({e.path for e in found})
-    return {entry.path: entry.refusal for entry in found}
+    entries = source.entries()
+    assert [e.path for e in entries] == sorted({e.path for e in entries})
+    return {entry.path: entry.refusal for entry in entries}
 
 
 def count_open_files() -> int:

@@ -11,8 +11,8 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def change(path: Path, **values: object) -> None:
-    found = json.loads(path.read_text()) if path.is_file() else {}
-    path.write_text(json.dumps(found | values))
+    document = json.loads(path.read_text()) if path.is_file() else {}
+    path.write_text(json.dumps(document | values))
 
 
 def read_json(path: Path) -> Any:

@@ -45,8 +45,8 @@ class Container:
 
     def stop(self, *, limit_s: float = 30) -> int:
         """Send SIGTERM; gives the exit status."""
-        done = self.runc("kill", self.name, "SIGTERM")
-        assert done.returncode == 0, done.stderr
+        completed = self.runc("kill", self.name, "SIGTERM")
+        assert completed.returncode == 0, completed.stderr
         return self.process.wait(limit_s)
 
 

@@ -73,11 +73,11 @@ class CurationWorld:
         return open_table(self.store, "selections", space=self.space)
 
     def select(self, settings: RoundSettings, **options: Any):
-        before = name_round(settings.round)
+        round_name = name_round(settings.round)
         draft = draft_selections(
             self.embeddings(),
             open_table(self.store, "tiles"),
-            find_paid(self.store, self.rounds(), before=before),
+            find_paid(self.store, self.rounds(), before=round_name),
             settings,
             projections=open_table(self.store, "projections", space=self.space),
             open_source=self.sources.__getitem__,

@@ -142,8 +142,8 @@ class Calls:
                         self.fail_at = None
                         raise PowerCut
                     self.of_run.append(len(tiles))
-                    held = sum(maps() is not None for maps in self._maps)
-                    self.most_maps_held = max(self.most_maps_held, held)
+                    held_count = sum(maps() is not None for maps in self._maps)
+                    self.most_maps_held = max(self.most_maps_held, held_count)
             tokens = inner(encoder, tiles)
             if name.startswith(THREAD_PREFIX) and tokens.patches is not None:
                 self._maps.append(weakref.ref(tokens.patches))

@@ -41,8 +41,8 @@ def refusal(data: bytes) -> UnusableImageError:
 
 def heic(*pictures: Image.Image, primary: int = 0, **options: object) -> bytes:
     file = pillow_heif.from_pillow(pictures[0])
-    for more in pictures[1:]:
-        file.add_from_pillow(more)
+    for next_picture in pictures[1:]:
+        file.add_from_pillow(next_picture)
     sink = io.BytesIO()
     file.save(sink, quality=90, primary_index=primary, **options)
     return sink.getvalue()
@@ -51,7 +51,7 @@ def heic(*pictures: Image.Image, primary: int = 0, **options: object) -> bytes:
 def dng(orientation: int = 1) -> bytes:
     """A hand-made DNG: a white preview in front, a raw ramp of 128 × 96 behind it."""
     ramp = (np.indices((96, 128)).sum(0) * 100 + 2000).astype(np.uint16)
-    shared = [
+    shared_tags = [
         (50706, "B", 4, (1, 4, 0, 0), True),
         (50708, "s", 0, "Test Camera", True),
         (50721, "2i", 9, (1, 1, 0, 1, 0, 1, 0, 1, 1, 1, 0, 1, 0, 1, 0, 1, 1, 1), True),
@@ -68,7 +68,12 @@ def dng(orientation: int = 1) -> bytes:
     with tifffile.TiffWriter(sink) as file:
         preview = np.full((24, 32, 3), 255, np.uint8)
         file.write(
-            preview, photometric="rgb", subifds=1, subfiletype=1, extratags=shared, metadata=None
+            preview,
+            photometric="rgb",
+            subifds=1,
+            subfiletype=1,
+            extratags=shared_tags,
+            metadata=None,
         )
         file.write(ramp, photometric="cfa", subfiletype=0, extratags=mosaic, metadata=None)
     return sink.getvalue()

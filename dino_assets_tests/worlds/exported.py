@@ -24,8 +24,8 @@ def run_onnxruntime(path: Path, values: NDArray[Any]) -> NDArray[np.float32]:
 
 def run_openvino(path: Path, values: NDArray[Any]) -> NDArray[np.float32]:
     openvino = import_openvino()
-    compiled = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    return np.array(compiled(values)[0])
+    compiled_model = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return np.array(compiled_model(values)[0])
 
 
 def ask_whole_model(sample: Sample, planes: NDArray[np.float32]) -> NDArray[np.float32]:

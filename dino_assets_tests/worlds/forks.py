@@ -55,9 +55,9 @@ def _run(
     work: Callable[..., None], given: tuple[object, ...], log: Path, env: dict[str, str], cwd: Path
 ) -> None:
     os.setsid()
-    out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    os.dup2(out, 1)
-    os.dup2(out, 2)
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
     os.environ.clear()
     os.environ.update(env)
     os.chdir(cwd)

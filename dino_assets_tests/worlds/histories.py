@@ -69,7 +69,7 @@ def draw_drop(
         "original_name": drop,
     }
     yield f"drops/{drop}.json", (json.dumps(record, sort_keys=True, indent=1) + "\n").encode()
-    above, link = fingerprint, "source"
+    input_hash, link = fingerprint, "source"
     for asset in ("images", "tiles", "embeddings"):
         output = OutputId(asset, drop, space if asset == "embeddings" else None)
         data = _draw_tiles(drop) if asset == "tiles" else f"{asset} {drop}".encode()
@@ -77,10 +77,10 @@ def draw_drop(
         part = Part(f"parts/{asset}/{drop}/{sha256}.parquet", sha256, len(data), 1)
         if asset == "tiles":
             yield part.key, data
-        recipe = Recipe(output, version, CONFIGS[asset], {link: above})
+        recipe = Recipe(output, version, CONFIGS[asset], {link: input_hash})
         manifest = Manifest(recipe, (part,), FACTS[asset])
         yield manifest_key(output), dump_manifest(manifest)
-        above, link = content_hash(manifest), asset
+        input_hash, link = content_hash(manifest), asset
 
 
 def _draw_tiles(drop: str) -> bytes:

@@ -93,11 +93,11 @@ class HubServer:
         hides_listing: bool = True,
     ) -> str:
         """A commit on a branch, which moves there; returns its hash."""
-        found = self.repositories.setdefault(repo, Repository())
-        found.is_gated, found.hides_listing = is_gated, hides_listing
-        commit = hashlib.sha1(f"{repo}{len(found.commits)}".encode()).hexdigest()
-        found.commits[commit] = dict(files)
-        found.branches[branch] = commit
+        repository = self.repositories.setdefault(repo, Repository())
+        repository.is_gated, repository.hides_listing = is_gated, hides_listing
+        commit = hashlib.sha1(f"{repo}{len(repository.commits)}".encode()).hexdigest()
+        repository.commits[commit] = dict(files)
+        repository.branches[branch] = commit
         return commit
 
     def grant(self, token: str, *repos: str) -> None:
@@ -108,8 +108,8 @@ class HubServer:
         self, name: str, kind: str, *, times: int = 1, after: int = 0, **headers: str
     ) -> None:
         """Let the next bodies of a file (or ``listing``) go wrong; faults queue up."""
-        named = {key.replace("_", "-"): value for key, value in headers.items()}
-        self.faults.setdefault(name, []).append(Fault(kind, times, after, named))
+        http_headers = {key.replace("_", "-"): value for key, value in headers.items()}
+        self.faults.setdefault(name, []).append(Fault(kind, times, after, http_headers))
 
     def bodies(self, name: str) -> list[Asked]:
         """Requests for the content of one file, at whichever host gives it."""
@@ -185,9 +185,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _answer(self) -> None:
         url = urllib.parse.urlsplit(self.path)
         host = (self.headers["Host"] or "").split(":")[0]
-        lowered = {name.lower(): value for name, value in self.headers.items()}
+        headers = {name.lower(): value for name, value in self.headers.items()}
         self.asked = Asked(
-            self.command, host, urllib.parse.unquote(url.path), self.headers["Range"], lowered
+            self.command, host, urllib.parse.unquote(url.path), self.headers["Range"], headers
         )
         self.hub.asked.append(self.asked)
         query = urllib.parse.parse_qs(url.query)
@@ -195,41 +195,41 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             if f"/{old}/" in self.asked.path:
                 self._say(307, Location=self.path.replace(f"/{old}/", f"/{new}/"))
                 return
-        if found := re.fullmatch(r"/storage/([^/]+/[^/]+)/([0-9a-f]{40})/(.+)", self.asked.path):
-            self._storage(*found.groups(), signature=query["signature"][0])
-        elif found := re.fullmatch(
+        if match := re.fullmatch(r"/storage/([^/]+/[^/]+)/([0-9a-f]{40})/(.+)", self.asked.path):
+            self._storage(*match.groups(), signature=query["signature"][0])
+        elif match := re.fullmatch(
             r"/api/models/([^/]+/[^/]+?)(?:/(revision|tree)/(.+))?", self.asked.path
         ):
-            self._api(found[1], found[2] or "revision", found[3] or "main", query)
-        elif found := re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", self.asked.path):
-            self._resolve(*found.groups())
+            self._api(match[1], match[2] or "revision", match[3] or "main", query)
+        elif match := re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", self.asked.path):
+            self._resolve(*match.groups())
         else:
             self._say(404)
 
     def _open(self, repo: str, revision: str, *, is_listing: bool) -> tuple[str, dict] | None:
         """Commit and files, or the refusal that the real Hub gives."""
         token = (self.asked.token or "").removeprefix("Bearer ")
-        found = self.hub.repositories.get(repo)
+        repository = self.hub.repositories.get(repo)
         if token and token not in self.hub.granted:
             return self._say(401, X_Error_Message="Invalid credentials in Authorization header")
-        if found is None:
+        if repository is None:
             return self._say(404 if token else 401, X_Error_Code="RepoNotFound")
-        if found.is_gated and (found.hides_listing or not is_listing):
+        if repository.is_gated and (repository.hides_listing or not is_listing):
             if not token:
                 return self._say(401, X_Error_Code="GatedRepo")
             if repo not in self.hub.granted[token]:
                 return self._say(403, X_Error_Code="GatedRepo")
-        commit = found.branches.get(revision, revision)
-        if commit not in found.commits:
+        commit = repository.branches.get(revision, revision)
+        if commit not in repository.commits:
             return self._say(404, X_Error_Code="RevisionNotFound")
-        return commit, found.commits[commit]
+        return commit, repository.commits[commit]
 
     def _api(self, repo: str, kind: str, revision: str, query: dict) -> None:
         if (fault := self.hub.next_fault("listing")) and self._failed(fault):
             return None
-        if not (opened := self._open(repo, revision, is_listing=True)):
+        if not (commit_and_files := self._open(repo, revision, is_listing=True)):
             return None
-        commit, files = opened
+        commit, files = commit_and_files
         entries = []
         for name, content in files.items():
             entry: dict = {"size": size_of(content)}
@@ -245,13 +245,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return self._say(200, json.dumps(entries).encode())
         if "blobs" not in query or not self.hub.gives_hashes:
             entries = [{"rfilename": entry["rfilename"]} for entry in entries]
-        said = {"id": repo, "sha": commit, "siblings": entries, "private": False, "tags": []}
-        return self._say(200, json.dumps(said).encode())
+        document = {"id": repo, "sha": commit, "siblings": entries, "private": False, "tags": []}
+        return self._say(200, json.dumps(document).encode())
 
     def _resolve(self, repo: str, revision: str, name: str) -> None:
-        if not (opened := self._open(repo, revision, is_listing=False)):
+        if not (commit_and_files := self._open(repo, revision, is_listing=False)):
             return
-        commit, files = opened
+        commit, files = commit_and_files
         if name not in files:
             self._say(404, X_Error_Code="EntryNotFound")
         elif self.hub.redirects_to is not None:
@@ -328,11 +328,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         data = content if isinstance(content, bytes) else content.read_bytes()
         data = data.ljust(end, b"!")
         if kind == "wrong bytes":
-            at = max(start, fault.after)
-            data = data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+            position = max(start, fault.after)
+            data = data[:position] + bytes([data[position] ^ 1]) + data[position + 1 :]
         step = 2**16
-        for at in range(start, stop, step):
-            piece = data[at : min(at + step, stop)]
+        for offset in range(start, stop, step):
+            piece = data[offset : min(offset + step, stop)]
             self.wfile.write(piece)
             self.asked.sent += len(piece)
             if self.hub.bytes_per_s:

@@ -40,11 +40,11 @@ def install_tools() -> None:
         return
     if not shutil.which("apt-get"):
         pytest.skip(f"{', '.join(TOOLS)} are not here, and there is no apt-get to install them by")
-    quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     try:
-        _run(["apt-get", "update", "-qq"], limit_s=120, env=quiet)
+        _run(["apt-get", "update", "-qq"], limit_s=120, env=environment)
         command = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *TOOLS]
-        _run(command, limit_s=240, env=quiet)
+        _run(command, limit_s=240, env=environment)
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as err:
         pytest.skip(f"apt-get cannot install {', '.join(TOOLS)}: {str(err.stderr)[-300:]}")
 
@@ -67,11 +67,11 @@ class ImageStore:
             **os.environ,
             "TMPDIR": str(self.folder),
         }  # its cache of pip's downloads, too
-        done = subprocess.run(
+        process = subprocess.run(
             command, capture_output=True, text=True, timeout=limit_s, env=environment
         )
-        assert done.returncode == 0, (done.stdout[-3000:], done.stderr[-3000:])
-        return done.stdout.strip()
+        assert process.returncode == 0, (process.stdout[-3000:], process.stderr[-3000:])
+        return process.stdout.strip()
 
     @property
     def driver(self) -> str:
@@ -88,9 +88,9 @@ class ImageStore:
         except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as err:
             pytest.skip(f"debootstrap makes no {SUITE} here: {str(err.stderr or err)[-300:]}")
         archive = self.folder / "debian.tar"
-        leave = ("./proc/*", "./sys/*", "./dev/*", "./var/cache/apt/*", "./var/lib/apt/lists/*")
-        excluded = [f"--exclude={each}" for each in leave]
-        _run(["tar", "-C", str(tree), *excluded, "-cf", str(archive), "."])
+        patterns = ("./proc/*", "./sys/*", "./dev/*", "./var/cache/apt/*", "./var/lib/apt/lists/*")
+        options = [f"--exclude={each}" for each in patterns]
+        _run(["tar", "-C", str(tree), *options, "-cf", str(archive), "."])
         shutil.rmtree(tree)
         container = self.buildah("from", "scratch")
         self.buildah("add", "--quiet", container, str(archive), "/")
@@ -99,14 +99,14 @@ class ImageStore:
 
     def build(self, target: str) -> None:
         """Build a target of deploy/Dockerfile with this machine's pip configuration as a secret."""
-        text, mounted = read_pip_configuration()
+        text, paths = read_pip_configuration()
         secret = self.folder / "pip.conf"
         secret.write_text(text)
         self.buildah(
             *("build", "--isolation", "chroot", "--format", "docker", "--pull-never"),
             *("--build-arg", f"BASE={BASE}", "--build-arg", "REVISION=tested"),
             *("--secret", f"id=pip.conf,src={secret}"),
-            *(f"--volume={path}:{path}:ro" for path in mounted),
+            *(f"--volume={path}:{path}:ro" for path in paths),
             *("--file", str(REPOSITORY / "deploy" / "Dockerfile")),
             *("--target", target, "--tag", target, str(REPOSITORY)),
             limit_s=600,
@@ -114,8 +114,8 @@ class ImageStore:
 
     def read_config(self, image: str) -> dict[str, Any]:
         """What an image says of how it is run."""
-        described = json.loads(self.buildah("inspect", "--type", "image", image))
-        config = described["Docker"]["config"]
+        description = json.loads(self.buildah("inspect", "--type", "image", image))
+        config = description["Docker"]["config"]
         assert isinstance(config, dict)
         return config
 
@@ -157,19 +157,19 @@ def _has_overlay(folder: Path) -> bool:
 
 def read_pip_configuration() -> tuple[str, list[Path]]:
     """This machine's configuration of pip as one file, and what it names on this machine's disk."""
-    listed = _run([sys.executable, "-m", "pip", "config", "list"]).stdout
+    output = _run([sys.executable, "-m", "pip", "config", "list"]).stdout
     values: dict[str, str] = {}
-    for line in listed.splitlines():
+    for line in output.splitlines():
         name, _, value = line.partition("=")
         option = name.rpartition(".")[2]
         if option in PIP_OPTIONS:  # later ones, such as the environment's, win
             values[option] = str(ast.literal_eval(value))
-    mounted: list[Path] = []
+    paths: list[Path] = []
     for option, value in values.items():
         words = value.split() if option in _WORDS else [value]
         # An index on this disk leads to files beside it, which are not in a container.
         words = [word for word in words if not word.startswith("file:")]
-        mounted += [Path(word) for word in words if Path(word).exists()]
+        paths += [Path(word) for word in words if Path(word).exists()]
         values[option] = " ".join(words)
     lines = [f"{option} = {value}" for option, value in values.items() if value]
-    return "\n".join(["[global]", *lines, ""]), mounted
+    return "\n".join(["[global]", *lines, ""]), paths

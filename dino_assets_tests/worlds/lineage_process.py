@@ -70,8 +70,8 @@ def watch_writes(writes: list[str], *, last: str | None) -> None:
                 die()
 
     claiming.STALE = timedelta(seconds=1)  # that of a killed process
-    opened = storage.open_store
-    storage.open_store = lambda settings: WatchedStore(opened(settings), after=note)
+    original = storage.open_store
+    storage.open_store = lambda settings: WatchedStore(original(settings), after=note)
 
 
 def run_lineage(drops: list[str], report: Path) -> None:
@@ -83,14 +83,16 @@ def run_lineage(drops: list[str], report: Path) -> None:
             projections={"method": "linear"},
             selections={"budget": 4},
         )
-        told = [event.materialization for event in result.get_asset_materialization_events()]
-        logged = instance.all_logs(result.run_id)
-    found = {
+        materializations = [
+            event.materialization for event in result.get_asset_materialization_events()
+        ]
+        log_entries = instance.all_logs(result.run_id)
+    document = {
         "success": result.success,
-        "told": [{k: v.value for k, v in entry.metadata.items()} for entry in told],
-        "log": [f"{entry.step_key}: {entry.user_message}" for entry in logged],
+        "told": [{k: v.value for k, v in entry.metadata.items()} for entry in materializations],
+        "log": [f"{entry.step_key}: {entry.user_message}" for entry in log_entries],
     }
-    report.write_text(json.dumps(found))
+    report.write_text(json.dumps(document))
 
 
 def obey(

@@ -65,20 +65,20 @@ class Line:
                 continue
             self._open += [client, server]
             number = self.connections
-            for ends in ((client, server, True), (server, client, False)):
-                threading.Thread(target=self._relay, args=(*ends, number), daemon=True).start()
+            for route in ((client, server, True), (server, client, False)):
+                threading.Thread(target=self._relay, args=(*route, number), daemon=True).start()
 
     def _relay(self, source: socket.socket, to: socket.socket, is_up: bool, number: int) -> None:
         silent_after = self.silent_after(number) if is_up else None
         reset_after = self.reset_after(number) if is_up else None
-        passed = 0
+        passed_bytes = 0
         with contextlib.suppress(OSError):
             while data := source.recv(_PIECE_BYTES):
                 to.sendall(data)
-                passed += len(data)
-                if reset_after is not None and passed >= reset_after:
+                passed_bytes += len(data)
+                if reset_after is not None and passed_bytes >= reset_after:
                     break
-                if silent_after is not None and passed >= silent_after:
+                if silent_after is not None and passed_bytes >= silent_after:
                     return  # both stay open, and nothing is read any more
                 if is_up and self.bytes_per_s:
                     time.sleep(len(data) / self.bytes_per_s)

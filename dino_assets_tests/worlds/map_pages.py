@@ -65,12 +65,12 @@ class Document(HTMLParser):
     def texts(self, tag: str, **attributes) -> list[str]:
         return [
             text.strip()
-            for name, found, text in self.elements
-            if name == tag and attributes.items() <= found.items()
+            for name, values, text in self.elements
+            if name == tag and attributes.items() <= values.items()
         ]
 
     def body(self) -> dict:
-        return next(found for name, found, _ in self.elements if name == "body")
+        return next(values for name, values, _ in self.elements if name == "body")
 
 
 def page_data(text: str) -> dict:
@@ -85,7 +85,7 @@ def open_in_browser(text: str, folder: Path, *, hover: str = "") -> tuple[Docume
     file = folder / "map.html"
     file.write_text(text, "utf-8")
     address = file.as_uri() + (f"#hover={quote(hover, safe='')}" if hover else "")
-    done = subprocess.run(
+    process = subprocess.run(
         [
             browser, "--headless", "--no-sandbox", "--disable-gpu",
             "--disable-background-networking", f"--user-data-dir={folder / 'profile'}",
@@ -96,5 +96,5 @@ def open_in_browser(text: str, folder: Path, *, hover: str = "") -> tuple[Docume
         timeout=120,
         check=False,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    return Document(done.stdout), done.stdout
+    assert process.returncode == 0, process.stderr[-3000:]
+    return Document(process.stdout), process.stdout

@@ -53,12 +53,12 @@ def rotating_other_half() -> Iterator[None]:
         low, high = states.chunk(2, dim=-1)
         return torch.cat([high, -low], dim=-1)
 
-    before = module.rotate_half
+    original = module.rotate_half
     module.rotate_half = rotate
     try:
         yield
     finally:
-        module.rotate_half = before
+        module.rotate_half = original
 
 
 @contextlib.contextmanager
@@ -69,21 +69,21 @@ def rotating_neighbours() -> Iterator[None]:
     def apply(query: Tensor, key: Tensor, cos: Tensor, sin: Tensor, **_: Any) -> tuple[Tensor, ...]:
         half = cos.shape[-1] // 2
         cos, sin = (each[..., :half].repeat_interleave(2, dim=-1) for each in (cos, sin))
-        ahead = query.shape[-2] - cos.shape[-2]
+        prefix_tokens = query.shape[-2] - cos.shape[-2]
 
         def rotate(states: Tensor) -> Tensor:
-            patches = states[..., ahead:, :]
+            patches = states[..., prefix_tokens:, :]
             pairs = torch.stack([-patches[..., 1::2], patches[..., ::2]], dim=-1).flatten(-2)
-            return torch.cat([states[..., :ahead, :], patches * cos + pairs * sin], dim=-2)
+            return torch.cat([states[..., :prefix_tokens, :], patches * cos + pairs * sin], dim=-2)
 
         return rotate(query), rotate(key)
 
-    before = module.apply_rotary_pos_emb
+    original = module.apply_rotary_pos_emb
     module.apply_rotary_pos_emb = apply
     try:
         yield
     finally:
-        module.apply_rotary_pos_emb = before
+        module.apply_rotary_pos_emb = original
 
 
 def set_epsilon(epsilon: float) -> Callable[[Any], None]:
@@ -109,8 +109,8 @@ def interpolate(**options: Any) -> Callable[[Any], None]:
             side = math.isqrt(int(places.shape[1]) - 1)
             planes = places[:, 1:].reshape(1, side, side, -1).permute(0, 3, 1, 2)
             size = (height // patch, width // patch)
-            resized = functional.interpolate(planes, size=size, **options)
-            return torch.cat([places[:, :1], resized.flatten(2).transpose(1, 2)], dim=1)
+            resized_planes = functional.interpolate(planes, size=size, **options)
+            return torch.cat([places[:, :1], resized_planes.flatten(2).transpose(1, 2)], dim=1)
 
         embeddings.interpolate_pos_encoding = at
 

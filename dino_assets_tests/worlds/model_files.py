@@ -141,9 +141,9 @@ def write_ir(
     file.parent.mkdir(parents=True, exist_ok=True)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
-        traced = torch.jit.trace(module, pixels, check_trace=False)
-        converted = openvino.convert_model(
-            traced,
+        traced_module = torch.jit.trace(module, pixels, check_trace=False)
+        converted_model = openvino.convert_model(
+            traced_module,
             input=[
                 (
                     tuple(pixels.shape),
@@ -151,5 +151,5 @@ def write_ir(
                 )
             ],
         )
-    openvino.save_model(preprocess(converted), file, compress_to_fp16=is_compressed)
+    openvino.save_model(preprocess(converted_model), file, compress_to_fp16=is_compressed)
     return file

@@ -61,8 +61,8 @@ def inspect(path: Path, **limits: int) -> MosaicFacts:
 
 def read_all(path: Path) -> np.ndarray:
     """Everything, by the range that the inspection found."""
-    found = inspect(path)
-    with MosaicPixels(path, low=found.low, high=found.high) as pixels:
+    inspection = inspect(path)
+    with MosaicPixels(path, low=inspection.low, high=inspection.high) as pixels:
         return pixels[:, :]
 
 
@@ -74,14 +74,14 @@ def damage(path: Path, *, block: tuple[int, int], fill: bytes = b"\xff") -> None
     """Overwrite one block (for uncompressed data: move it beyond the end)."""
     with rasterio.open(path) as file:
         column, row = block[1] % 4, block[1] // 4
-        where = f"{column}_{row}"
-        offset = int(file.get_tag_item(f"BLOCK_OFFSET_{where}", "TIFF", bidx=1))
-        size = int(file.get_tag_item(f"BLOCK_SIZE_{where}", "TIFF", bidx=1))
-        compressed = file.compression is not None
+        block_name = f"{column}_{row}"
+        offset = int(file.get_tag_item(f"BLOCK_OFFSET_{block_name}", "TIFF", bidx=1))
+        size = int(file.get_tag_item(f"BLOCK_SIZE_{block_name}", "TIFF", bidx=1))
+        is_compressed = file.compression is not None
     data = bytearray(path.read_bytes())
-    if compressed:
+    if is_compressed:
         data[offset : offset + size] = (fill * size)[:size]
     else:
-        at = data.index(struct.pack("<I", offset))
-        data[at : at + 4] = struct.pack("<I", len(data) + 1000)
+        position = data.index(struct.pack("<I", offset))
+        data[position : position + 4] = struct.pack("<I", len(data) + 1000)
     path.write_bytes(data)

@@ -87,7 +87,7 @@ def enliven(model: torch.nn.Module, *, is_sharp: bool = False) -> None:
 
     Attention of a fresh network is nearly even; a sharp one looks at places and at registers.
     """
-    look, say = (8, 4) if is_sharp else (3, 1)
+    qk_scale, vo_scale = (8, 4) if is_sharp else (3, 1)
     with torch.no_grad():
         for name, tensor in model.named_parameters():
             if "token" in name or "position_embeddings" in name:
@@ -95,9 +95,9 @@ def enliven(model: torch.nn.Module, *, is_sharp: bool = False) -> None:
             elif tensor.ndim == 1:
                 tensor += 0.1 * torch.randn_like(tensor)
             elif "q_proj" in name or "k_proj" in name:
-                tensor *= look
+                tensor *= qk_scale
             elif "v_proj" in name or "o_proj" in name:
-                tensor *= say
+                tensor *= vo_scale
 
 
 def draw_tiles(count: int, side: int, *, seed: int = 0) -> NDArray[np.uint8]:
@@ -122,8 +122,8 @@ def compute_expected(sample: Sample, tiles: NDArray[np.uint8]) -> Tokens:
 
 
 def _statistics_of(folder: Path) -> tuple[list[float], list[float]]:
-    found = json.loads((folder / "preprocessor_config.json").read_text())
-    return found["image_mean"], found["image_std"]
+    document = json.loads((folder / "preprocessor_config.json").read_text())
+    return document["image_mean"], document["image_std"]
 
 
 def assert_close(found: Tokens, wanted: Tokens, *, atol: float = 1e-5) -> None:
@@ -137,9 +137,9 @@ def assert_close(found: Tokens, wanted: Tokens, *, atol: float = 1e-5) -> None:
 def assert_same(found: Tokens, wanted: Tokens) -> None:
     """The very same bytes, in every token that either has."""
     for name in ALL_TOKENS:
-        one, other = getattr(found, name), getattr(wanted, name)
-        assert (one is None) == (other is None), name
-        if one is not None:
-            assert one.shape == other.shape, name
-            assert one.dtype == other.dtype == np.float32
-            assert np.array_equal(one, other), f"{name}: {abs(one - other).max()} apart"
+        actual, expected = getattr(found, name), getattr(wanted, name)
+        assert (actual is None) == (expected is None), name
+        if actual is not None:
+            assert actual.shape == expected.shape, name
+            assert actual.dtype == expected.dtype == np.float32
+            assert np.array_equal(actual, expected), f"{name}: {abs(actual - expected).max()} apart"

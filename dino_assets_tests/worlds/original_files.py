@@ -26,8 +26,8 @@ def hash_file(path: Path) -> str:
 
 def list_papers(folder: Path) -> list[str]:
     """What an imported folder has beside its weights and what describes them."""
-    others = {path.name for path in folder.glob("[!.]*") if path.suffix != ".safetensors"}
-    return sorted(others - {CONFIG, PREPROCESSOR, INDEX})
+    names = {path.name for path in folder.glob("[!.]*") if path.suffix != ".safetensors"}
+    return sorted(names - {CONFIG, PREPROCESSOR, INDEX})
 
 
 SAT = ((0.430, 0.411, 0.296), (0.213, 0.156, 0.143))

@@ -81,15 +81,15 @@ def _common(model: Any) -> State:
         "norm.bias": norm.bias.data,
     }
     for i in range(model.config.num_hidden_layers):
-        layer, at = _block_parts(model, i), f"blocks.{i}."
+        layer, prefix = _block_parts(model, i), f"blocks.{i}."
         for name in ("norm1", "norm2"):
-            state[f"{at}{name}.weight"] = getattr(layer, name).weight.data
-            state[f"{at}{name}.bias"] = getattr(layer, name).bias.data
+            state[f"{prefix}{name}.weight"] = getattr(layer, name).weight.data
+            state[f"{prefix}{name}.bias"] = getattr(layer, name).bias.data
         attention = layer.attention
         linears = (attention.q_proj, attention.k_proj, attention.v_proj)
-        state[f"{at}attn.qkv.weight"] = torch.cat([linear.weight.data for linear in linears])
-        state[f"{at}attn.proj.weight"] = attention.o_proj.weight.data
-        state[f"{at}attn.proj.bias"] = attention.o_proj.bias.data
+        state[f"{prefix}attn.qkv.weight"] = torch.cat([linear.weight.data for linear in linears])
+        state[f"{prefix}attn.proj.weight"] = attention.o_proj.weight.data
+        state[f"{prefix}attn.proj.bias"] = attention.o_proj.bias.data
     return state
 
 
@@ -105,20 +105,20 @@ def as_meta_v2(model: Any) -> State:
     if hasattr(model.embeddings, "register_tokens"):
         state["register_tokens"] = model.embeddings.register_tokens.data
     for i in range(model.config.num_hidden_layers):
-        layer, at = _block_parts(model, i), f"blocks.{i}."
-        state[f"{at}ls1.gamma"] = layer.layer_scale1.lambda1.data
-        state[f"{at}ls2.gamma"] = layer.layer_scale2.lambda1.data
+        layer, prefix = _block_parts(model, i), f"blocks.{i}."
+        state[f"{prefix}ls1.gamma"] = layer.layer_scale1.lambda1.data
+        state[f"{prefix}ls2.gamma"] = layer.layer_scale2.lambda1.data
         a, m = layer.attention, layer.mlp
         biases = [linear.bias.data for linear in (a.q_proj, a.k_proj, a.v_proj)]
-        state[f"{at}attn.qkv.bias"] = torch.cat(biases)
+        state[f"{prefix}attn.qkv.bias"] = torch.cat(biases)
         if model.config.use_swiglu_ffn:
             for kind in ("weight", "bias"):
-                both = [getattr(linear, kind).data for linear in (m.gate_proj, m.up_proj)]
-                state[f"{at}mlp.w12.{kind}"] = torch.cat(both)
-            _put(state, f"{at}mlp.w3", m.down_proj)
+                tensors = [getattr(linear, kind).data for linear in (m.gate_proj, m.up_proj)]
+                state[f"{prefix}mlp.w12.{kind}"] = torch.cat(tensors)
+            _put(state, f"{prefix}mlp.w3", m.down_proj)
         else:
-            _put(state, f"{at}mlp.fc1", m.fc1)
-            _put(state, f"{at}mlp.fc2", m.fc2)
+            _put(state, f"{prefix}mlp.fc1", m.fc1)
+            _put(state, f"{prefix}mlp.fc2", m.fc2)
     return state
 
 
@@ -146,23 +146,23 @@ def as_meta_v3(model: Any, *, masks_k: bool = True) -> State:
     quarter = config.hidden_size // config.num_attention_heads // 4
     state["rope_embed.periods"] = 100.0 ** (2 * torch.arange(quarter) / (2 * quarter))
     for i in range(config.num_hidden_layers):
-        layer, at = _block_parts(model, i), f"blocks.{i}."
-        state[f"{at}ls1.gamma"] = layer.layer_scale1.lambda1.data
-        state[f"{at}ls2.gamma"] = layer.layer_scale2.lambda1.data
+        layer, prefix = _block_parts(model, i), f"blocks.{i}."
+        state[f"{prefix}ls1.gamma"] = layer.layer_scale1.lambda1.data
+        state[f"{prefix}ls2.gamma"] = layer.layer_scale2.lambda1.data
         a, m = layer.attention, layer.mlp
         if config.query_bias:
             k = torch.full((config.hidden_size,), 7.0) if masks_k else a.k_proj.bias.data
-            state[f"{at}attn.qkv.bias"] = torch.cat([a.q_proj.bias.data, k, a.v_proj.bias.data])
+            state[f"{prefix}attn.qkv.bias"] = torch.cat([a.q_proj.bias.data, k, a.v_proj.bias.data])
         if config.query_bias and masks_k:
             ones = torch.ones(config.hidden_size)
-            state[f"{at}attn.qkv.bias_mask"] = torch.cat([ones, 0 * ones, ones])
+            state[f"{prefix}attn.qkv.bias_mask"] = torch.cat([ones, 0 * ones, ones])
         if config.use_gated_mlp:
-            _put(state, f"{at}mlp.w1", m.gate_proj)
-            _put(state, f"{at}mlp.w2", m.up_proj)
-            _put(state, f"{at}mlp.w3", m.down_proj)
+            _put(state, f"{prefix}mlp.w1", m.gate_proj)
+            _put(state, f"{prefix}mlp.w2", m.up_proj)
+            _put(state, f"{prefix}mlp.w3", m.down_proj)
         else:
-            _put(state, f"{at}mlp.fc1", m.up_proj)
-            _put(state, f"{at}mlp.fc2", m.down_proj)
+            _put(state, f"{prefix}mlp.fc1", m.up_proj)
+            _put(state, f"{prefix}mlp.fc2", m.down_proj)
     return state
 
 
@@ -214,8 +214,8 @@ def _attend(qkv: Tensor, heads: int, rope: tuple[Tensor, Tensor] | None) -> Tens
 def _rotate(x: Tensor, sin: Tensor, cos: Tensor) -> Tensor:
     prefix = x.shape[-2] - sin.shape[-2]  # cls and registers have no place in the picture
     head, tail = x[..., :prefix, :], x[..., prefix:, :]
-    first, second = tail.chunk(2, -1)
-    return torch.cat([head, tail * cos + torch.cat([-second, first], -1) * sin], -2)
+    first_half, second_half = tail.chunk(2, -1)
+    return torch.cat([head, tail * cos + torch.cat([-second_half, first_half], -1) * sin], -2)
 
 
 def _rope(periods: Tensor, rows: int, columns: int) -> tuple[Tensor, Tensor]:
@@ -236,11 +236,11 @@ def _mlp(s: State, at: str, x: Tensor) -> Tensor:
     if f"{at}.fc1_g.weight" in s:  # timm's DINOv3 plus and 7B
         gate, up = _linear(s, f"{at}.fc1_g", x), _linear(s, f"{at}.fc1_x", x)
         return _linear(s, f"{at}.fc2", F.silu(gate) * up)
-    wide = _linear(s, f"{at}.fc1", x)
-    if wide.shape[-1] == 2 * s[f"{at}.fc2.weight"].shape[1]:  # timm's SwiGLUPacked
-        gate, up = wide.chunk(2, -1)
+    hidden = _linear(s, f"{at}.fc1", x)
+    if hidden.shape[-1] == 2 * s[f"{at}.fc2.weight"].shape[1]:  # timm's SwiGLUPacked
+        gate, up = hidden.chunk(2, -1)
         return _linear(s, f"{at}.fc2", F.silu(gate) * up)
-    return _linear(s, f"{at}.fc2", F.gelu(wide))
+    return _linear(s, f"{at}.fc2", F.gelu(hidden))
 
 
 def _blocks(
@@ -248,17 +248,21 @@ def _blocks(
 ) -> Tensor:
     layers = len({name.split(".")[1] for name in s if name.startswith("blocks.")})
     for i in range(layers):
-        at = f"blocks.{i}"
-        bias = s.get(f"{at}.attn.qkv.bias")
-        if f"{at}.attn.qkv.bias_mask" in s:
-            bias = bias * s[f"{at}.attn.qkv.bias_mask"]
-        if f"{at}.attn.q_bias" in s:
-            q, v = s[f"{at}.attn.q_bias"], s[f"{at}.attn.v_bias"]
+        block = f"blocks.{i}"
+        bias = s.get(f"{block}.attn.qkv.bias")
+        if f"{block}.attn.qkv.bias_mask" in s:
+            bias = bias * s[f"{block}.attn.qkv.bias_mask"]
+        if f"{block}.attn.q_bias" in s:
+            q, v = s[f"{block}.attn.q_bias"], s[f"{block}.attn.v_bias"]
             bias = torch.cat([q, torch.zeros_like(q), v])
-        scales = ("ls1.gamma", "ls2.gamma") if f"{at}.ls1.gamma" in s else ("gamma_1", "gamma_2")
-        qkv = F.linear(_norm(s, f"{at}.norm1", x, eps), s[f"{at}.attn.qkv.weight"], bias)
-        x = x + s[f"{at}.{scales[0]}"] * _linear(s, f"{at}.attn.proj", _attend(qkv, heads, rope))
-        x = x + s[f"{at}.{scales[1]}"] * _mlp(s, f"{at}.mlp", _norm(s, f"{at}.norm2", x, eps))
+        scales = ("ls1.gamma", "ls2.gamma") if f"{block}.ls1.gamma" in s else ("gamma_1", "gamma_2")
+        qkv = F.linear(_norm(s, f"{block}.norm1", x, eps), s[f"{block}.attn.qkv.weight"], bias)
+        x = x + s[f"{block}.{scales[0]}"] * _linear(
+            s, f"{block}.attn.proj", _attend(qkv, heads, rope)
+        )
+        x = x + s[f"{block}.{scales[1]}"] * _mlp(
+            s, f"{block}.mlp", _norm(s, f"{block}.norm2", x, eps)
+        )
     return _norm(s, "norm", x, eps)
 
 

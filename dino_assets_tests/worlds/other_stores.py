@@ -37,11 +37,11 @@ PIPELINE = (
 def install(*command: str, folder: Path) -> None:
     """Run an installer, or skip the test."""
     try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+        process = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
     except (OSError, subprocess.TimeoutExpired) as err:
         pytest.skip(f"{command[0]}: {err}")
-    if done.returncode:
-        pytest.skip(f"{' '.join(command[:3])}: {done.stderr[-300:]}")
+    if process.returncode:
+        pytest.skip(f"{' '.join(command[:3])}: {process.stderr[-300:]}")
 
 
 @contextlib.contextmanager
@@ -63,12 +63,12 @@ def azurite(folder: Path) -> Iterator[str]:
 def make_container(connection: str, name: str) -> None:
     """Make a container: our own commands make buckets of S3 only."""
     url = connection.partition("BlobEndpoint=")[2].rstrip(";")
-    about = {"x-ms-date": formatdate(usegmt=True), "x-ms-version": "2021-08-06"}
-    lines = ["PUT", *[""] * 11, *(f"{key}:{value}" for key, value in about.items())]
+    ms_headers = {"x-ms-date": formatdate(usegmt=True), "x-ms-version": "2021-08-06"}
+    lines = ["PUT", *[""] * 11, *(f"{key}:{value}" for key, value in ms_headers.items())]
     lines += [f"/{ACCOUNT}/{ACCOUNT}/{name}", "restype:container"]
     key = base64.b64decode(ACCOUNT_KEY)
     mark = base64.b64encode(hmac.digest(key, "\n".join(lines).encode(), "sha256")).decode()
-    headers = {**about, "Authorization": f"SharedKey {ACCOUNT}:{mark}"}
+    headers = {**ms_headers, "Authorization": f"SharedKey {ACCOUNT}:{mark}"}
     assert httpx.put(f"{url}/{name}?restype=container", headers=headers).status_code == 201
 
 

@@ -49,5 +49,5 @@ def _blob(rng: np.random.Generator) -> NDArray[np.float64]:
     y, x = np.mgrid[0 : 2 * HEIGHT_PX, 0:WIDTH_PX]
     at_y, at_x = rng.uniform(0.35, 0.65) * 2 * HEIGHT_PX, rng.uniform(0.3, 0.7) * WIDTH_PX
     edge = 1 + 0.5 * (_noise(rng, 12) - 0.5)
-    far = np.hypot((y - at_y) / 230, (x - at_x) / 200) * edge
-    return np.clip(1.6 - far, 0, 1)
+    distances = np.hypot((y - at_y) / 230, (x - at_x) / 200) * edge
+    return np.clip(1.6 - distances, 0, 1)

@@ -28,6 +28,6 @@ def embed_plainly(sample: Sample, paths: Iterable[Path], *, side: int = 224) -> 
     tiles = []
     for path in paths:
         with Image.open(path) as image:
-            upright = ImageOps.exif_transpose(image).convert("RGB")
-            tiles.append(np.asarray(upright.resize((side, side), Image.Resampling.BILINEAR)))
+            picture = ImageOps.exif_transpose(image).convert("RGB")
+            tiles.append(np.asarray(picture.resize((side, side), Image.Resampling.BILINEAR)))
     return torch.from_numpy(compute_expected(sample, np.stack(tiles)).cls)

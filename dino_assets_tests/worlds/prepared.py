@@ -51,10 +51,10 @@ class Prepared:
     def _tell(self, instance: dg.DagsterInstance) -> None:
         """Enter the saved runs as ``dagster debug import`` does."""
         add_drop_keys(instance, self._drops)
-        for saved in self._runs:
-            run = saved.dagster_run
-            for snapshot in (saved.execution_plan_snapshot, saved.job_snapshot):
+        for payload in self._runs:
+            run = payload.dagster_run
+            for snapshot in (payload.execution_plan_snapshot, payload.job_snapshot):
                 instance.add_snapshot(snapshot)
             instance.add_run(run)
-            for event in saved.event_list:
+            for event in payload.event_list:
                 instance.store_event(event)

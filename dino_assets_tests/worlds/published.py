@@ -27,22 +27,22 @@ def build_model(name: str, *, layers: int | None = None) -> Any:
         DINOv3ViTModel,
     )
 
-    what = PUBLISHED[name]
+    network = PUBLISHED[name]
     is_largest = "vit7b" in name
     sizes: dict[str, Any] = {
-        "hidden_size": what.dim,
-        "num_hidden_layers": layers or what.layers,
-        "num_attention_heads": what.heads,
+        "hidden_size": network.dim,
+        "num_hidden_layers": layers or network.layers,
+        "num_attention_heads": network.heads,
     }
     v2: dict[str, Any] = {"patch_size": 14, "image_size": 518, "use_swiglu_ffn": "giant" in name}
-    mlp_dim = _MLP_DIMS.get(what.dim, 4 * what.dim)
+    mlp_dim = _MLP_DIMS.get(network.dim, 4 * network.dim)
     if layers is not None:  # written to a disk: most of a layer's bytes are its MLP
-        mlp_dim = what.dim // 4
+        mlp_dim = network.dim // 4
         v2["mlp_ratio"] = 1
     with torch.device("meta"):
-        if what.family == "dinov2":
+        if network.family == "dinov2":
             return Dinov2Model(Dinov2Config(**sizes, **v2))
-        if what.family == "dinov2_with_registers":
+        if network.family == "dinov2_with_registers":
             config = Dinov2WithRegistersConfig(**sizes, **v2, num_register_tokens=4)
             return Dinov2WithRegistersModel(config)
         return DINOv3ViTModel(

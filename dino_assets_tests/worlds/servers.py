@@ -40,9 +40,9 @@ def running(
     patience_s: float = 10,
 ) -> Iterator["subprocess.Popen[bytes]"]:
     """A server process (its whole group ends with the block), once ``url`` answers anything."""
-    with log.open("wb") as out:
+    with log.open("wb") as sink:
         process = subprocess.Popen(
-            command, stdout=out, stderr=out, env=env, cwd=cwd, start_new_session=True
+            command, stdout=sink, stderr=sink, env=env, cwd=cwd, start_new_session=True
         )
     try:
         wait_until_it_answers(process, url, log, timeout_s)

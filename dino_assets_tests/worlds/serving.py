@@ -141,8 +141,8 @@ def make_service(
     engines: Computer, store: ObjectStore, root: Path, *, model: ServedModel = SMALL, **options: Any
 ) -> Service:
     """A service at hand, without a web server; ``options`` are those of ``Service``."""
-    given = {"queue_s": 60, "spool_folder": root / "spool", **options}
-    return Service(model, engines, EmbeddingStore(store, retention_days=90), **given)
+    all_options = {"queue_s": 60, "spool_folder": root / "spool", **options}
+    return Service(model, engines, EmbeddingStore(store, retention_days=90), **all_options)
 
 
 @dataclass(eq=False)

@@ -42,8 +42,8 @@ class Objects:
                 self.keys.remove(key)
 
     def list(self, prefix: str, after: str) -> tuple[list[str], bool]:
-        first = bisect.bisect_right(self.keys, after) if after else bisect.bisect(self.keys, prefix)
-        page = [key for key in self.keys[first : first + PAGE + 1] if key.startswith(prefix)]
+        start = bisect.bisect_right(self.keys, after) if after else bisect.bisect(self.keys, prefix)
+        page = [key for key in self.keys[start : start + PAGE + 1] if key.startswith(prefix)]
         return page[:PAGE], len(page) > PAGE
 
 
@@ -103,17 +103,17 @@ class Handler(BaseHTTPRequestHandler):
         keys, has_more = self.objects.list(
             query.get("prefix", [""])[0], query.get("continuation-token", [""])[0]
         )
-        contents = "".join(
+        entries = "".join(
             f"<Contents><Key>{escape(key)}</Key><LastModified>2026-11-29T20:00:00.000Z</LastModified>"
             f"<ETag>{escape(self.objects.etags[key])}</ETag><Size>{len(self.objects.data[key])}</Size>"
             "</Contents>"
             for key in keys
         )
-        more = f"<NextContinuationToken>{keys[-1]}</NextContinuationToken>" if has_more else ""
+        token = f"<NextContinuationToken>{keys[-1]}</NextContinuationToken>" if has_more else ""
         self.answer(
             200,
             f"<ListBucketResult><IsTruncated>{str(has_more).lower()}</IsTruncated><KeyCount>{len(keys)}"
-            f"</KeyCount>{more}{contents}</ListBucketResult>".encode(),
+            f"</KeyCount>{token}{entries}</ListBucketResult>".encode(),
         )
 
 

@@ -88,8 +88,8 @@ class FlippingStore(WatchedStore):
         self._reads[key] += 1
         if self._reads[key] > self.times:
             return data
-        at = self._reads[key] % len(data)
-        return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+        position = self._reads[key] % len(data)
+        return data[:position] + bytes([data[position] ^ 1]) + data[position + 1 :]
 
 
 class Strike:

@@ -127,14 +127,14 @@ class Flights:
             at_s += pause_s
         self._at(at_s, drop, MARKER, b"")
         later_s = at_s + self._dice.uniform(5, 40)
-        first = next(iter(photos))
+        first_name = next(iter(photos))
         if kind == "late":
             self._at(later_s, drop, "LATE_0001.JPG", photo_bytes(500, 400, seed=100 * number + 90))
         elif kind == "again":
             for name, data in photos.items():
                 self._at(later_s, drop, name, data)
         elif kind == "replaced":
-            self._at(later_s, drop, first, photo_bytes(500, 400, seed=100 * number + 91))
+            self._at(later_s, drop, first_name, photo_bytes(500, 400, seed=100 * number + 91))
         elif kind == "deleted":
             for name in (*photos, MARKER):
                 self._events.append(
@@ -184,9 +184,9 @@ class Weather:
 
     def keep_up(self) -> None:
         """Start it anew if a part of it is gone and does not come back by itself."""
-        missing = {"daemon", "web server", "code server"}
+        needed_parts = {"daemon", "web server", "code server"}
         for _ in range(10):
-            if missing <= {part for part, _ in self._find_parts()}:
+            if needed_parts <= {part for part, _ in self._find_parts()}:
                 return
             time.sleep(0.5)
         self.start()
@@ -200,13 +200,13 @@ class Weather:
         target = self._dice.choice(("run", "run", "daemon", "web server", "code server", "all"))
         if target == "run" and not runs:
             return False
-        hit = [pid for part, pid in parts if target in (part, "all")]
-        for pid in hit:
+        targets = [pid for part, pid in parts if target in (part, "all")]
+        for pid in targets:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        if hit:
+        if targets:
             self.kills.append(target)
-        return bool(hit)
+        return bool(targets)
 
     def find_in_flight(self) -> list[str]:
         """The runs that are not over, as the instance has them."""
@@ -219,7 +219,7 @@ class Weather:
         processes = dict(_list_commands())
         leaders = [pid for pid, words in processes.items() if {b"dev", port} <= set(words)]
         groups = {_group(pid) for pid in leaders}
-        found = []
+        parts = []
         for pid, words in processes.items():
             if pid in leaders or _group(pid) not in groups:
                 continue
@@ -228,8 +228,8 @@ class Weather:
                 (name for name, each in PARTS.items() if all(w in text for w in each)), None
             )
             if part:
-                found.append((part, pid))
-        return found
+                parts.append((part, pid))
+        return parts
 
 
 def _list_commands() -> Iterator[tuple[int, list[bytes]]]:
@@ -246,12 +246,12 @@ def _group(pid: int) -> int:
 
 def run_command(project: Path, *words: str) -> str:
     """Run ``dino-assets`` in a project and give what it prints."""
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", "dino_assets.cli", *words],
         cwd=project,
         capture_output=True,
         text=True,
         timeout=120,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    assert process.returncode == 0, process.stdout + process.stderr
+    return process.stdout

@@ -13,9 +13,9 @@ def mounted(folder: Path, options: str) -> Iterator[Path]:
     """A disk of its own in memory; skips where this user may not mount one."""
     folder.mkdir(parents=True, exist_ok=True)
     command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        pytest.skip(f"a disk cannot be mounted here: {done.stderr.strip()}")
+    process = subprocess.run(command, capture_output=True, text=True)
+    if process.returncode:
+        pytest.skip(f"a disk cannot be mounted here: {process.stderr.strip()}")
     try:
         yield folder
     finally:

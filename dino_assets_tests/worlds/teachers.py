@@ -13,13 +13,13 @@ from dino_assets_tests.worlds.networks import STATISTICS, Sample, write_sample
 
 def sample_writer(folder: Path) -> Callable[..., Sample]:
     """Write a checkpoint, or give the one that was written with the same arguments."""
-    written: dict[str, Sample] = {}
+    samples: dict[str, Sample] = {}
 
     def get(family: str = "dinov3_vit", **options: object) -> Sample:
         key = f"{family} {sorted(options.items())}"
-        if key not in written:
-            written[key] = write_sample(folder / str(len(written)), family, **options)  # type: ignore[arg-type]
-        return written[key]
+        if key not in samples:
+            samples[key] = write_sample(folder / str(len(samples)), family, **options)  # type: ignore[arg-type]
+        return samples[key]
 
     return get
 
@@ -64,7 +64,9 @@ class StudentTask(nn.Module):
         self.student = nn.Conv2d(3, teacher.hidden_size, 16, 16)
 
     def forward(self, images: Tensor) -> Tensor:
-        wanted = self.teacher.extract_feature_map(images)
-        given = functional.interpolate(self.student(images), size=wanted.shape[2:])
-        rows = [each.flatten(2).transpose(1, 2).flatten(0, 1) for each in (given, wanted)]
+        teacher_map = self.teacher.extract_feature_map(images)
+        student_map = functional.interpolate(self.student(images), size=teacher_map.shape[2:])
+        rows = [
+            each.flatten(2).transpose(1, 2).flatten(0, 1) for each in (student_map, teacher_map)
+        ]
         return functional.cosine_embedding_loss(*rows, torch.ones(len(rows[0])))

@@ -27,5 +27,5 @@ def tiff_of(tags: Sequence[Tag], *, body: bytes = bytes(range(256))) -> bytes:
 
 def with_tags(tags: Sequence[Tag], **changed: Tag | None) -> list[Tag]:
     """Tags with some in another form, ``t256=(256, 3, 1, 20)``, in the order of their numbers."""
-    kept = [tag for tag in tags if f"t{tag[0]}" not in changed]
-    return sorted([*kept, *(tag for tag in changed.values() if tag)])
+    unchanged_tags = [tag for tag in tags if f"t{tag[0]}" not in changed]
+    return sorted([*unchanged_tags, *(tag for tag in changed.values() if tag)])

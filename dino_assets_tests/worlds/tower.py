@@ -103,8 +103,8 @@ class Tower:
         )
         for kind in EVENTS[status] if is_started else ():
             # Of a step: crashed ones are Dagster's to start again.
-            why = JobFailureData(error=None, failure_reason=RunFailureReason.STEP_FAILURE)
-            data = why if kind == EVENT.RUN_FAILURE else None
+            failure = JobFailureData(error=None, failure_reason=RunFailureReason.STEP_FAILURE)
+            data = failure if kind == EVENT.RUN_FAILURE else None
             event = dg.DagsterEvent(kind.value, run.job_name, event_specific_data=data)
             self.instance.report_dagster_event(event, run_id=run.run_id)
         return self.instance.get_run_by_id(run.run_id)

@@ -63,8 +63,10 @@ class Triton:
     log: Path
 
     def ask(self, path: str) -> Any:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/v2/{path}", timeout=30) as got:
-            text = got.read()
+        with urllib.request.urlopen(
+            f"http://127.0.0.1:{self.port}/v2/{path}", timeout=30
+        ) as response:
+            text = response.read()
         return json.loads(text) if text else None
 
     def is_ready(self, path: str) -> bool:
@@ -96,9 +98,9 @@ class Triton:
             data=head + np.ascontiguousarray(values).tobytes(),
             headers={"Inference-Header-Content-Length": str(len(head))},
         )
-        with urllib.request.urlopen(request, timeout=60) as got:
-            length = int(got.headers["Inference-Header-Content-Length"])
-            body = got.read()
+        with urllib.request.urlopen(request, timeout=60) as response:
+            length = int(response.headers["Inference-Header-Content-Length"])
+            body = response.read()
         (output,) = json.loads(body[:length])["outputs"]
         return np.frombuffer(body[length:], np.float32).reshape(output["shape"])
 
@@ -139,8 +141,8 @@ def serving_triton(unpacked: Path, repository: Path, folder: Path) -> Iterator[T
         unpacked / "triton" / "nvidia_pytriton.libs",
         unpacked / "triton" / "pytriton",
     )
-    port, seen = free_port(), folder / "seen"
-    seen.mkdir(parents=True)
+    port, seen_folder = free_port(), folder / "seen"
+    seen_folder.mkdir(parents=True)
     command = [
         server / "tritonserver" / "bin" / "tritonserver",
         f"--model-repository={repository}",
@@ -156,14 +158,14 @@ def serving_triton(unpacked: Path, repository: Path, folder: Path) -> Iterator[T
         **os.environ,
         "LD_LIBRARY_PATH": f"{libraries}:{Path(sys.base_prefix) / 'lib'}",
         "STUB_PACKAGES": str(unpacked / "packages"),
-        "SEEN_FOLDER": str(seen),
+        "SEEN_FOLDER": str(seen_folder),
     }
     log = folder / "triton.log"
     with log.open("wb") as sink:
         process = subprocess.Popen(
             [str(word) for word in command], stdout=sink, stderr=sink, env=environment
         )
-    triton = Triton(port, seen, log)
+    triton = Triton(port, seen_folder, log)
     try:
         deadline = time.monotonic() + 120
         while not triton.is_ready("health/live"):

@@ -52,10 +52,10 @@ def photograph(
     rng = np.random.default_rng(number)
     picture = take_picture(rng, ground, _RASTER, camera=CAMERA, pose=pose)
     longitude, latitude = PLACE.to_degrees(np.array([at]))[0]
-    taken = _START + timedelta(seconds=5 * number)
+    taken_at = _START + timedelta(seconds=5 * number)
     yaw_deg = PLACE.bearing_deg + heading_deg
     position = float(latitude), float(longitude), PLACE.elevation_m + ALTITUDE_M, ALTITUDE_M
-    capture = Exposure(f"DJI_{number:04d}.JPG", taken, *position, yaw_deg, 0.0, 0.0)
+    capture = Exposure(f"DJI_{number:04d}.JPG", taken_at, *position, yaw_deg, 0.0, 0.0)
     sink = io.BytesIO()
     exif, xmp = write_exif(CAMERA, capture), write_xmp(capture)
     picture.save(sink, "JPEG", quality=92, exif=exif, xmp=xmp)
@@ -71,9 +71,9 @@ def turn_in_viewer(data: bytes, turned_deg: int, *, orientation: int = 1) -> byt
     with Image.open(io.BytesIO(data)) as picture:
         exif, xmp = picture.getexif(), picture.info["xmp"]
         exif[0x0112], exif[0x0131] = orientation, VIEWER
-        written = datetime.strptime(exif[0x0132], "%Y:%m:%d %H:%M:%S") + timedelta(days=1)  # noqa: DTZ007
-        exif[0x0132] = written.strftime("%Y:%m:%d %H:%M:%S")
-        turned = picture.transpose(_TURNS[turned_deg]) if turned_deg else picture
+        written_at = datetime.strptime(exif[0x0132], "%Y:%m:%d %H:%M:%S") + timedelta(days=1)  # noqa: DTZ007
+        exif[0x0132] = written_at.strftime("%Y:%m:%d %H:%M:%S")
+        turned_picture = picture.transpose(_TURNS[turned_deg]) if turned_deg else picture
         sink = io.BytesIO()
-        turned.save(sink, "JPEG", quality=92, exif=exif, xmp=xmp)
+        turned_picture.save(sink, "JPEG", quality=92, exif=exif, xmp=xmp)
     return sink.getvalue()

@@ -44,24 +44,24 @@ class Ui:
             f"{self.url}/graphql", body, {"Content-Type": "application/json"}
         )
         with urllib.request.urlopen(request, timeout=60) as answer:
-            found = json.load(answer)
-        assert "errors" not in found, found
-        return found["data"]
+            document = json.load(answer)
+        assert "errors" not in document, document
+        return document["data"]
 
     def log(self, run: str) -> str:
         """What a run said, for a failing test's output."""
-        found = self.ask(EVENTS, id=run)["runOrError"]["eventConnection"]["events"]
+        events = self.ask(EVENTS, id=run)["runOrError"]["eventConnection"]["events"]
         return "\n".join(
-            f"{event.get('message')} {event.get('error') or ''}"[:2000] for event in found
+            f"{event.get('message')} {event.get('error') or ''}"[:2000] for event in events
         )
 
     def start(self, job: str, **params: object) -> str:
         """Launch a run and give its id."""
         selector = {**LOCATION, "pipelineName": job, **dict(params.pop("selector", {}))}
         params = {"selector": selector, "mode": "default", **params}
-        launched = self.ask(LAUNCH, params=params)["launchPipelineExecution"]
-        assert launched["__typename"] == "LaunchRunSuccess", launched
-        return launched["run"]["runId"]
+        launch = self.ask(LAUNCH, params=params)["launchPipelineExecution"]
+        assert launch["__typename"] == "LaunchRunSuccess", launch
+        return launch["run"]["runId"]
 
     def wait(self, run: str) -> str:
         """Wait for a run's end, and tell how it ended."""
@@ -81,8 +81,8 @@ class Ui:
 
     def cancel(self, run: str) -> None:
         """Terminate a run as the button does."""
-        done = self.ask(TERMINATE, id=run)["terminateRun"]
-        assert done["__typename"] == "TerminateRunSuccess", done
+        termination = self.ask(TERMINATE, id=run)["terminateRun"]
+        assert termination["__typename"] == "TerminateRunSuccess", termination
 
     def launch_job(self, job: str, *, drop: str | None = None, config: dict | None = None) -> str:
         """Launch a named job, as the launchpad does: for one drop if one is named."""

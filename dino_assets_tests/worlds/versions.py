@@ -27,8 +27,8 @@ def version(number: int) -> dict[str, bytes]:
 def fetch_into(folder: Path, model: str = REPO, **arguments: object) -> None:
     """A fetch that does not wait between its few attempts."""
     retries = TransferRetries(attempts=2, sleep=lambda _: None, rng=np.random.default_rng(0))
-    found = find_checkpoint(model, root=folder.parent, into=folder, retries=retries, **arguments)
-    assert found == folder.resolve()
+    path = find_checkpoint(model, root=folder.parent, into=folder, retries=retries, **arguments)
+    assert path == folder.resolve()
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -41,4 +41,4 @@ def leftovers(folder: Path) -> list[str]:
 
 
 def paths(hub: HubServer) -> list[str]:
-    return [asked.path for asked in hub.asked]
+    return [call.path for call in hub.asked]

@@ -26,10 +26,10 @@ def commit_and_die(store: ObjectStore, *, file: str, n: int, when: str) -> None:
     """Commit the full output; SIGKILL before or after the ``n``-th write."""
     path = Path(file)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    watched = WatchedStore(store, **{when: Strike(n, die, verbs=WRITES)})
+    watched_store = WatchedStore(store, **{when: Strike(n, die, verbs=WRITES)})
     commit(
-        watched,
-        full_draft(watched, LocalFile(path, "weights.bin", digest, path.stat().st_size)),
+        watched_store,
+        full_draft(watched_store, LocalFile(path, "weights.bin", digest, path.stat().st_size)),
     )
 
 
@@ -40,7 +40,7 @@ def put_until_killed(store: ObjectStore, *, size: int, puts: Connection) -> None
     for n in range(100_000):
         key, data = keys[n % 3], bodies[n % 3]
         if n % 2:
-            store.put_chunks(key, (data[at : at + 2**20] for at in range(0, size, 2**20)))
+            store.put_chunks(key, (data[start : start + 2**20] for start in range(0, size, 2**20)))
         else:
             store.put(key, data)
         puts.send(n)

@@ -38,8 +38,8 @@ def runs(project: Path) -> list[tuple[str, str, str]]:
 
 def test_run__a_new_drop_from_photographs_to_a_round(cards: Path, capsys):
     assert main(["run", "a", "--from", "cards/a", *LINEAR]) == 0
-    shown = capsys.readouterr()
-    lines = shown.out.splitlines()
+    printed = capsys.readouterr()
+    lines = printed.out.splitlines()
     assert lines[0] == f"a: registered, {cards / 'cards' / 'a'}"
     assert re.fullmatch(r"a: job ingest, run [0-9a-f]{8}", lines[1])
     for asset in LINEAGE:
@@ -47,13 +47,13 @@ def test_run__a_new_drop_from_photographs_to_a_round(cards: Path, capsys):
     assert any("forecast: " in line for line in lines)
     assert len(lines) < 22
     assert "random weights" in lines[-1]
-    assert shown.err == ""
+    assert printed.err == ""
     assert runs(cards) == [("ingest", "a", "SUCCESS"), ("curate", "", "SUCCESS")]
 
     assert main(["run", "a", *LINEAR]) == 0
-    again = capsys.readouterr().out
-    assert "Nothing was computed: 6 outputs were reused." in again
-    assert "registered" not in again
+    second_output = capsys.readouterr().out
+    assert "Nothing was computed: 6 outputs were reused." in second_output
+    assert "registered" not in second_output
 
 
 def test_run__printed_next_commands_work(cards: Path, write_photo, capsys):
@@ -89,22 +89,24 @@ def test_run__drop_that_arrived_after_the_rounds(cards: Path, capsys):
 
     assert not [line for line in run("a") if "no round has" in line]
     lines = run("b")
-    chosen = f"chosen   {command} export selections round-000{{0}} --to out/round-{{0}}"
-    assert chosen.format(1) in lines
+    chosen_line = f"chosen   {command} export selections round-000{{0}} --to out/round-{{0}}"
+    assert chosen_line.format(1) in lines
     assert "         no round has a tile of b yet; this command chooses some:" in lines
-    more = lines[lines.index(chosen.format(1)) + 2].removeprefix(f"more     {command} ")
-    assert more == "select --round 2 --drop b"
-    assert main(more.split()) == 0
+    more_command = lines[lines.index(chosen_line.format(1)) + 2].removeprefix(
+        f"more     {command} "
+    )
+    assert more_command == "select --round 2 --drop b"
+    assert main(more_command.split()) == 0
     lines = run("b")
-    assert chosen.format(2) in lines
+    assert chosen_line.format(2) in lines
     assert not [line for line in lines if "no round has" in line or line.startswith("more ")]
 
 
 def test_run__several_drops_and_one_map_of_all(cards: Path, capsys):
     for name in ("a", "b"):
         assert main(["drops", "register", name, "--from", f"cards/{name}"]) == 0
-    registered = capsys.readouterr().out.splitlines()
-    assert registered[-1] == f"next: {name_command()} run b"
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == f"next: {name_command()} run b"
     assert main(["run", "b", "a", "b", *LINEAR]) == 0
     assert runs(cards) == [
         ("ingest", "b", "SUCCESS"),
@@ -119,9 +121,9 @@ def test_run__failed_drop_stops_only_the_round(cards: Path, capsys):
         assert main(["drops", "register", name, "--from", f"cards/{name}"]) == 0
     capsys.readouterr()
     assert main(["run", "bad", "a", *LINEAR]) == 1
-    shown = capsys.readouterr()
+    printed = capsys.readouterr()
     assert runs(cards) == [("ingest", "bad", "FAILURE"), ("ingest", "a", "SUCCESS")]
-    errors = shown.err.splitlines()
+    errors = printed.err.splitlines()
     assert errors[0].startswith("bad failed. images_are_usable: 0 of 1 files are usable")
     command = name_command()
     assert f"look at  {command} drops report bad" in errors
@@ -129,10 +131,10 @@ def test_run__failed_drop_stops_only_the_round(cards: Path, capsys):
         f"again    {command} run bad a --config linear.json",
         f"details  {command} run bad a --config linear.json --debug",
     ]
-    assert "Traceback" not in shown.out + shown.err
+    assert "Traceback" not in printed.out + printed.err
     with open_instance(cards) as instance:
-        (failed,) = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE]))
-    assert any(line.endswith(f"/runs/{failed.run_id}") for line in errors)
+        (failed_run,) = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE]))
+    assert any(line.endswith(f"/runs/{failed_run.run_id}") for line in errors)
 
 
 def test_run__names_the_files_that_cannot_be_used(cards: Path, write_photo, capsys):
@@ -184,8 +186,8 @@ def test_run__a_model_that_changed_is_refused_until_it_is_accepted(
     weights = Path(shutil.copytree(checkpoint_dir, cards / "mine")) / "model.safetensors"
     monkeypatch.setenv("DINO_MODEL_ID", "mine")
     assert main(["run", "a", "--from", "cards/a", *CARD]) == 0
-    shown = capsys.readouterr().out
-    assert 0 < shown.index("  weights ") < shown.index("  images ")  # before work could be lost
+    printed = capsys.readouterr().out
+    assert 0 < printed.index("  weights ") < printed.index("  images ")  # before work could be lost
     data = weights.read_bytes()
     weights.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
     assert main(["run", "a", *CARD]) == 1
@@ -266,9 +268,9 @@ def test_run__wrong_usage_is_exit_2_and_does_nothing(cards: Path, command: list[
     (cards / "list.yaml").write_text("- ops")
     (cards / "unknown.yaml").write_text("ops: {selections: {config: {budgt: 3}}}")
     (cards / "value.yaml").write_text("ops: {selections: {config: {budget: many}}}")
-    with pytest.raises(SystemExit) as ended:
+    with pytest.raises(SystemExit) as caught:
         main(command)
-    assert ended.value.code == 2
+    assert caught.value.code == 2
     assert "dino-assets run: error: " in capsys.readouterr().err
     assert not (cards / "data" / "drops").exists()
 
@@ -277,10 +279,10 @@ def test_run__the_config_of_several_runs(cards: Path):
     for name in ("a", "b"):
         assert main(["drops", "register", name, "--from", f"cards/{name}"]) == 0
     assert main(["run", "a", "b", *CARD]) == 0
-    before = open_table(open_store(load_settings().storage), "tiles").rows
+    rows_before = open_table(open_store(load_settings().storage), "tiles").rows
     (cards / "small.yaml").write_text("ops: {tiles: {config: {tile_px: 224}}}")
     assert main(["run", "a", "b", *CARD, "--config", "small.yaml"]) == 0
-    assert open_table(open_store(load_settings().storage), "tiles").rows > before
+    assert open_table(open_store(load_settings().storage), "tiles").rows > rows_before
 
 
 def test_run__full_disk(cards: Path, small_disk: Path, monkeypatch, capsys):

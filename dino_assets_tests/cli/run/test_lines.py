@@ -57,9 +57,9 @@ def test_run_lines__progress_at_growing_intervals_in_a_log(clock, capsys):
     for second in range(0, 200, 5):
         clock.now = float(second)
         lines(log_entry(RATE.format(second, second)))
-    shown = capsys.readouterr().out.splitlines()
-    assert [int(line.split()[1]) for line in shown] == [5, 15, 35, 65, 95, 125, 155, 185]
-    assert shown[0].endswith("about 9 s left; shard 1 of 2, 0 reused")
+    printed = capsys.readouterr().out.splitlines()
+    assert [int(line.split()[1]) for line in printed] == [5, 15, 35, 65, 95, 125, 155, 185]
+    assert printed[0].endswith("about 9 s left; shard 1 of 2, 0 reused")
 
 
 def test_run_lines__line_every_half_minute_of_a_silent_step(clock, capsys):
@@ -99,8 +99,8 @@ def test_run_lines__beat_is_called_by_a_thread(clock, capsys):
     beats = threading.Event()
     with lines.beating():
         clock.now = 30.0
-        until = time.monotonic() + 20
-        while time.monotonic() < until and not beats.wait(0.05):
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline and not beats.wait(0.05):
             if capsys.readouterr().out:
                 beats.set()
     assert beats.is_set()
@@ -114,18 +114,18 @@ def test_run_lines__lines_that_are_printed_at_once(clock, capsys):
     lines(log_entry("a: committed, 3 rows, 61.1 kB in 5 parts, 0.40 s"))
     lines(log_entry("drop a failed", logging.ERROR))
     lines(log_entry("a: 3 no-gps", logging.WARNING, step="images_images_look_right"))
-    shown = capsys.readouterr()
-    assert [line.split(maxsplit=1) for line in shown.out.splitlines()] == [
+    printed = capsys.readouterr()
+    assert [line.split(maxsplit=1) for line in printed.out.splitlines()] == [
         ["embeddings", "some engine; forecast: 720 tiles of 6 images, 85 s, 0.5 MB"],
         ["embeddings", "the engine was changed"],
     ]
-    assert shown.err == ""
+    assert printed.err == ""
 
 
 def test_run_lines__one_warning_is_printed_once(capsys):
-    warned: set[str] = set()
+    warnings: set[str] = set()
     for drop in ("a", "b"):
-        lines = RunLines(Printer(), drop=drop, warned=warned)
+        lines = RunLines(Printer(), drop=drop, warned=warnings)
         for asset in ("weights", "embeddings"):
             lines(log_entry(f"{asset}: mind that", logging.WARNING, step=asset))
     assert capsys.readouterr().out == "  weights      mind that\n"
@@ -137,10 +137,10 @@ def test_run_lines__progress_on_a_terminal_is_one_line(clock, capsys, monkeypatc
     for second in range(0, 1000, 5):
         clock.now = float(second)
         lines(log_entry(RATE.format(second, second)))
-    shown = capsys.readouterr()
-    assert shown.out == ""
-    assert shown.err.count("\r\x1b[2K") == 200
-    assert "\n" not in shown.err
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.count("\r\x1b[2K") == 200
+    assert "\n" not in printed.err
 
 
 @pytest.mark.parametrize(
@@ -162,20 +162,20 @@ def test_describe_made__rows_and_seconds(asset: str, metadata: dict, line: str |
 
 def test_describe_quarantined__the_first_few():
     names = [f"{number}.JPG" for number in range(4)]
-    bad = [BadFile("a", name, "truncated", "") for name in ("x\n.JPG", *names)]
+    bad_files = [BadFile("a", name, "truncated", "") for name in ("x\n.JPG", *names)]
 
     def describe(files: list[BadFile]) -> list[str]:
         rows = {"quarantined": show_rows(files, ["path", "reason", "detail"])}
         return [line.strip() for line in describe_quarantined(rows, drop="a")]
 
-    first, *others, report = describe(bad)
+    first, *other_lines, report = describe(bad_files)
     assert first.endswith(".JPG: truncated")
     assert first.isprintable()
-    assert others == ["0.JPG: truncated", "1.JPG: truncated"]
+    assert other_lines == ["0.JPG: truncated", "1.JPG: truncated"]
     assert report == f"the others: {name_command()} drops report a"
-    one = BadFile("a", "x.JPG", "unreadable", "an error of the disk")
-    assert describe([one])[0] == "x.JPG: unreadable (an error of the disk)"
-    assert describe([one])[1] == f"the report: {name_command()} drops report a"
+    unreadable_file = BadFile("a", "x.JPG", "unreadable", "an error of the disk")
+    assert describe([unreadable_file])[0] == "x.JPG: unreadable (an error of the disk)"
+    assert describe([unreadable_file])[1] == f"the report: {name_command()} drops report a"
     assert describe([]) == list(describe_quarantined({}, drop="a")) == []
 
 

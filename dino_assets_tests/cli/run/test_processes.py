@@ -25,7 +25,7 @@ COMMAND = str(Path(sys.executable).parent / "dino-assets")
 RUNS_OF_JOB = """query($job: String!) { runsOrError(filter: {pipelineName: $job, tags: [
   {key: ".dagster/repository", value: "__repository__@dino_assets"}]}) {
   ... on Runs { results { runId status tags { key value } } } } }"""
-AGAIN = """mutation($id: String!) { launchRunReexecution(
+RERUN = """mutation($id: String!) { launchRunReexecution(
   reexecutionParams: {parentRunId: $id, strategy: ALL_STEPS}) {
   __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }"""
 
@@ -51,7 +51,7 @@ def strike(slow_project: Path) -> Callable[..., tuple[int, str, str]]:
     def run(number: int, *, as_a_terminal: bool = False) -> tuple[int, str, str]:
         command = [COMMAND, "run", "long", "--from", "cards/long", "--config", "shards.json"]
         receipts = slow_project / "data" / "receipts"
-        before = len(list(receipts.rglob("*.json")))
+        count_before = len(list(receipts.rglob("*.json")))
         with subprocess.Popen(
             command,
             stdout=subprocess.PIPE,
@@ -59,7 +59,7 @@ def strike(slow_project: Path) -> Callable[..., tuple[int, str, str]]:
             text=True,
             start_new_session=True,
         ) as process:
-            while len(list(receipts.rglob("*.json"))) <= before:
+            while len(list(receipts.rglob("*.json"))) <= count_before:
                 assert process.poll() is None, process.communicate()
                 time.sleep(0.01)
             if as_a_terminal:
@@ -78,20 +78,20 @@ def statuses(project: Path) -> list[dg.DagsterRunStatus]:
 
 
 def finish(project: Path) -> str:
-    done = subprocess.run(
+    process = subprocess.run(
         [COMMAND, "run", "long", "--config", "shards.json"],
         capture_output=True,
         text=True,
         timeout=300,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert process.returncode == 0, process.stdout + process.stderr
     assert list(verify(open_store(load_settings().storage))) == []
     with open_instance(project) as instance:
         (record,) = instance.fetch_materializations(dg.AssetKey("embeddings"), limit=1).records
         shards = record.asset_materialization.metadata["shards_were"].value
     assert shards["shards_reused"] >= 1
     assert shards["shards_reused"] + shards.get("shards_made", 0) == 12
-    return done.stdout
+    return process.stdout
 
 
 @pytest.mark.parametrize(
@@ -101,11 +101,11 @@ def test_run__interrupted_and_continued(slow_project: Path, strike, number, as_a
     code, out, err = strike(number, as_a_terminal=as_a_terminal)
     assert code == 130, out + err
     assert "Traceback" not in out + err
-    summary, again = err.splitlines()
+    summary, advice = err.splitlines()
     assert re.match(
         r"Interrupted\. Finished and kept: weights, images, tiles, and \d+ shards? of ", summary
     )
-    assert again.split(maxsplit=2)[2:] == [f"{COMMAND} run long --config shards.json"]
+    assert advice.split(maxsplit=2)[2:] == [f"{COMMAND} run long --config shards.json"]
     assert statuses(slow_project) == [dg.DagsterRunStatus.CANCELED]
     finish(slow_project)
     assert statuses(slow_project)[1:] == [dg.DagsterRunStatus.SUCCESS] * 2  # ingest, curate
@@ -115,8 +115,8 @@ def test_run__killed_and_continued(slow_project: Path, strike):
     code, _, _ = strike(signal.SIGKILL)
     assert code == -signal.SIGKILL
     assert statuses(slow_project) == [dg.DagsterRunStatus.STARTED]
-    shown = finish(slow_project)
-    assert re.match(r"run [0-9a-f]{8} has ended \(its process \d+ on .* is gone: killed\)", shown)
+    printed = finish(slow_project)
+    assert re.match(r"run [0-9a-f]{8} has ended \(its process \d+ on .* is gone: killed\)", printed)
     succeeded = [dg.DagsterRunStatus.SUCCESS] * 2  # ingest, curate
     assert statuses(slow_project) == [dg.DagsterRunStatus.FAILURE, *succeeded]
 
@@ -124,48 +124,50 @@ def test_run__killed_and_continued(slow_project: Path, strike):
 def test_run__no_network_for_the_weights(cards: Path):
     if not shutil.which("unshare") or os.geteuid() != 0:
         pytest.skip("taking the network away needs root")
-    done = subprocess.run(
+    process = subprocess.run(
         ["unshare", "-n", COMMAND, "run", "a", "--from", "cards/a"],
         capture_output=True,
         text=True,
         timeout=300,
         env={**os.environ, "DINO_MODEL_ID": "facebook/dinov2-base", "HF_HOME": str(cards / "hf")},
     )
-    assert done.returncode == 1
-    assert "a failed. weights: LocalEntryNotFoundError: 'facebook/dinov2-base' is " in done.stderr
-    assert "Traceback" not in done.stdout + done.stderr
-    assert len(done.stdout.splitlines() + done.stderr.splitlines()) < 15
+    assert process.returncode == 1
+    assert (
+        "a failed. weights: LocalEntryNotFoundError: 'facebook/dinov2-base' is " in process.stderr
+    )
+    assert "Traceback" not in process.stdout + process.stderr
+    assert len(process.stdout.splitlines() + process.stderr.splitlines()) < 15
 
 
 def test_run__missing_card_is_explained(cards: Path):
     subprocess.run([COMMAND, "drops", "register", "a", "--from", "cards/a"], check=True)
     (cards / "cards" / "a").rename(cards / "elsewhere")
-    done = subprocess.run([COMMAND, "run", "a"], capture_output=True, text=True, timeout=300)
-    assert done.returncode == 1
-    first, *others = done.stderr.splitlines()
+    process = subprocess.run([COMMAND, "run", "a"], capture_output=True, text=True, timeout=300)
+    assert process.returncode == 1
+    first, *other_lines = process.stderr.splitlines()
     assert first.startswith("a failed. images: SourceError: ")
-    assert [line.split()[0] for line in others][:1] == ["log"]
-    assert [line.split()[0] for line in others[2:]] == ["again", "details"]
+    assert [line.split()[0] for line in other_lines][:1] == ["log"]
+    assert [line.split()[0] for line in other_lines[2:]] == ["again", "details"]
 
 
 def test_run__without_an_activated_environment(cards: Path):
     """The printed command works in a shell without the environment."""
     names = ("DINO_MODEL_ID", "PYTHONPATH")
-    bare = {name: os.environ[name] for name in names if name in os.environ}
-    bare["PATH"] = "/usr/bin:/bin"
+    environment = {name: os.environ[name] for name in names if name in os.environ}
+    environment["PATH"] = "/usr/bin:/bin"
     (cards / ".venv").symlink_to(Path(sys.prefix))
 
     def shell(line: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
-            ["bash", "-c", line], capture_output=True, text=True, env=bare, timeout=300
+            ["bash", "-c", line], capture_output=True, text=True, env=environment, timeout=300
         )
 
-    registered = shell(".venv/bin/dino-assets drops register a --from cards/a").stdout
-    line = registered.splitlines()[-1].removeprefix("next: ")
+    printed = shell(".venv/bin/dino-assets drops register a --from cards/a").stdout
+    line = printed.splitlines()[-1].removeprefix("next: ")
     assert line == ".venv/bin/dino-assets run a"
-    done = shell(f"{line} --config linear.json")
-    assert done.returncode == 0, done.stderr
-    (line,) = [line for line in done.stdout.splitlines() if line.startswith("chosen ")]
+    process = shell(f"{line} --config linear.json")
+    assert process.returncode == 0, process.stderr
+    (line,) = [line for line in process.stdout.splitlines() if line.startswith("chosen ")]
     assert shell(line.removeprefix("chosen ")).returncode == 0
     assert (cards / "out" / "round-1" / "contact-sheet.jpg").is_file()
 
@@ -173,15 +175,15 @@ def test_run__without_an_activated_environment(cards: Path):
 def test_run__shown_in_the_ui(cards: Path, tmp_path: Path):
     command = [COMMAND, "run", "a", "--from", "cards/a", "--config", "linear.json"]
     with serving_ui(cards, tmp_path / "ui.log") as ui:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-        assert done.returncode == 0, done.stdout + done.stderr
+        process = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        assert process.returncode == 0, process.stdout + process.stderr
         assert ui.launch_job("ingest", drop="a") == "SUCCESS"
-        its_own, terminal_run = ui.ask(RUNS_OF_JOB, job="ingest")["runsOrError"]["results"]
-        (last,) = ui.ask(RUNS_OF_JOB, job="curate")["runsOrError"]["results"]
-        again = ui.ask(AGAIN, id=terminal_run["runId"])["launchRunReexecution"]
-        assert again["__typename"] == "LaunchRunSuccess", again
-        assert ui.wait(again["run"]["runId"]) == "SUCCESS"
-    assert [its_own["status"], terminal_run["status"]] == ["SUCCESS", "SUCCESS"]
-    assert done.stdout.splitlines()[-2].endswith(f"/runs/{last['runId']}")
-    tags = [{tag["key"]: tag["value"] for tag in run["tags"]} for run in (its_own, terminal_run)]
+        ui_run, terminal_run = ui.ask(RUNS_OF_JOB, job="ingest")["runsOrError"]["results"]
+        (curate_run,) = ui.ask(RUNS_OF_JOB, job="curate")["runsOrError"]["results"]
+        answer = ui.ask(RERUN, id=terminal_run["runId"])["launchRunReexecution"]
+        assert answer["__typename"] == "LaunchRunSuccess", answer
+        assert ui.wait(answer["run"]["runId"]) == "SUCCESS"
+    assert [ui_run["status"], terminal_run["status"]] == ["SUCCESS", "SUCCESS"]
+    assert process.stdout.splitlines()[-2].endswith(f"/runs/{curate_run['runId']}")
+    tags = [{tag["key"]: tag["value"] for tag in run["tags"]} for run in (ui_run, terminal_run)]
     assert [run["dagster/partition"] for run in tags] == ["a", "a"]

@@ -15,16 +15,18 @@ def test_run_lines__retries_of_a_failing_hub(project, instance, capsys, monkeypa
     monkeypatch.setattr(retrying, "POLICY", dg.RetryPolicy(max_retries=3, delay=0.1))
     monkeypatch.setenv("DINO_MODEL_ID", "facebook/dinov2-small")
     hub.misbehave("listing", "503", times=100, Retry_After="0")
-    (planned,) = plan_runs([], ["weights"])
+    (planned_run,) = plan_runs([], ["weights"])
     lines = RunLines(Printer(), drop=None)
-    end = execute_run(make_definitions(load_settings()), instance, planned, config={}, listen=lines)
-    shown = capsys.readouterr().out.splitlines()
-    (again,) = [line for line in shown if "Trying again in" in line]
+    end = execute_run(
+        make_definitions(load_settings()), instance, planned_run, config={}, listen=lines
+    )
+    printed = capsys.readouterr().out.splitlines()
+    (retry_line,) = [line for line in printed if "Trying again in" in line]
     sentence = (
         "LocalEntryNotFoundError: 'facebook/dinov2-small' is neither a directory on this machine"
     )
     # Lines repeat only with other numbers.
-    assert len(shown) < 8
-    assert again.startswith(f"  weights      {sentence}")
-    assert again.endswith("Trying again in 0.1 s …")
+    assert len(printed) < 8
+    assert retry_line.startswith(f"  weights      {sentence}")
+    assert retry_line.endswith("Trying again in 0.1 s …")
     assert [failure.sentence[: len(sentence)] for failure in end.failures] == [sentence]

@@ -16,12 +16,12 @@ from dino_assets_tests.conftest import photo_bytes
 def test_run__drops_share_an_encoder_which_is_closed(
     project: Path, ready_engines: None, monkeypatch: pytest.MonkeyPatch, capsys
 ):
-    opened: list[weakref.ref[Encoder]] = []
+    encoders: list[weakref.ref[Encoder]] = []
     init = OpenVinoEncoder.__init__
 
     def build(encoder: OpenVinoEncoder, source, spec, **options) -> None:
         if source.outputs == ("cls",):  # without the encoders of the numerics check
-            opened.append(weakref.ref(encoder))
+            encoders.append(weakref.ref(encoder))
         init(encoder, source, spec, **options)
 
     monkeypatch.setattr(OpenVinoEncoder, "__init__", build)
@@ -30,6 +30,6 @@ def test_run__drops_share_an_encoder_which_is_closed(
         (project / "inbox" / name).mkdir(parents=True)
         (project / "inbox" / name / "a.jpg").write_bytes(photo_bytes(600, 560, seed=seed))
     assert main(["run", "north", "south", "--select", "ingest"]) == 0, capsys.readouterr().err
-    assert len(opened) == 1
+    assert len(encoders) == 1
     gc.collect()
-    assert opened[0]() is None
+    assert encoders[0]() is None

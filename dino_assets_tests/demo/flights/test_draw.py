@@ -47,26 +47,28 @@ def test_draw_flights__same_seed_same_bytes(inbox: Path, tmp_path: Path):
     draw_flights(tmp_path / "again", scale=SCALE)
     draw_flights(tmp_path / "other", scale=SCALE, seed=1)
     assert contents(tmp_path / "again") == contents(inbox)
-    other = contents(tmp_path / "other")
-    assert not any(other[path] == data for path, data in contents(inbox).items() if path != TEXT)
+    other_files = contents(tmp_path / "other")
+    assert not any(
+        other_files[path] == data for path, data in contents(inbox).items() if path != TEXT
+    )
 
 
 def test_draw_flights__finished_work_is_left_alone(inbox: Path):
-    before = {path: (inbox / path).stat().st_mtime_ns for path in contents(inbox)}
+    times_before = {path: (inbox / path).stat().st_mtime_ns for path in contents(inbox)}
     draw_flights(inbox, scale=SCALE)
-    assert {path: (inbox / path).stat().st_mtime_ns for path in contents(inbox)} == before
+    assert {path: (inbox / path).stat().st_mtime_ns for path in contents(inbox)} == times_before
 
 
 def test_draw_flights__completes_after_a_kill(inbox: Path, tmp_path: Path):
-    whole = contents(inbox)
+    files = contents(inbox)
     for path in GOOD[:2]:
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / path).write_bytes(whole[path])
-    (tmp_path / ".unfinished").write_bytes(whole[GOOD[2]][:1000])
-    kept = (tmp_path / GOOD[0]).stat().st_mtime_ns
+        (tmp_path / path).write_bytes(files[path])
+    (tmp_path / ".unfinished").write_bytes(files[GOOD[2]][:1000])
+    time_ns = (tmp_path / GOOD[0]).stat().st_mtime_ns
     draw_flights(tmp_path, scale=SCALE)
-    assert contents(tmp_path) == whole
-    assert (tmp_path / GOOD[0]).stat().st_mtime_ns == kept
+    assert contents(tmp_path) == files
+    assert (tmp_path / GOOD[0]).stat().st_mtime_ns == time_ns
 
 
 TINY = 0.02
@@ -74,13 +76,13 @@ TINY = 0.02
 
 def test_draw_flights__damaged_picture_is_drawn_again(tmp_path: Path):
     draw_flights(tmp_path, scale=TINY)
-    whole = contents(tmp_path)
+    files = contents(tmp_path)
     (tmp_path / GOOD[0]).write_bytes(b"damaged")
     draw_flights(tmp_path, scale=TINY)
-    assert contents(tmp_path) == whole
+    assert contents(tmp_path) == files
     (tmp_path / GOOD[0]).unlink()
     draw_flights(tmp_path, scale=TINY)
-    assert contents(tmp_path) == whole
+    assert contents(tmp_path) == files
 
 
 @pytest.mark.parametrize("own", [GOOD[0], "ridge-north/mine.JPG", "truth.geojson"])
@@ -92,10 +94,10 @@ def test_draw_flights__refuses_foreign_files(tmp_path: Path, own: str, is_drawn:
         (tmp_path / "truth.geojson").unlink()
     (tmp_path / own).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / own).write_bytes(b"{}")
-    before = contents(tmp_path)
+    files_before = contents(tmp_path)
     with raising(ConfigError, setting="folder", value=[own]):
         draw_flights(tmp_path, scale=TINY)
-    assert contents(tmp_path) == before
+    assert contents(tmp_path) == files_before
 
 
 def test_draw_flights__a_picture_added_later_is_noticed(tmp_path: Path):

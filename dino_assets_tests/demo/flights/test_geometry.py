@@ -48,29 +48,33 @@ def read_position(path: Path) -> dict[str, float]:
     with Image.open(path) as image:
         exif, xmp, size = image.getexif(), image.info["xmp"].decode(), image.size
     gps, photo = exif.get_ifd(ExifTags.IFD.GPSInfo), exif.get_ifd(ExifTags.IFD.Exif)
-    found = {name: float(value) for name, value in re.findall(r'drone-dji:(\w+)="([^"]+)"', xmp)}
+    position = {name: float(value) for name, value in re.findall(r'drone-dji:(\w+)="([^"]+)"', xmp)}
     for tag, ref, name in ((2, 1, "latitude"), (4, 3, "longitude")):
         degrees, minutes, seconds = (float(part) for part in gps[tag])
-        found[name] = (degrees + minutes / 60 + seconds / 3600) * (-1 if gps[ref] in "SW" else 1)
+        position[name] = (degrees + minutes / 60 + seconds / 3600) * (-1 if gps[ref] in "SW" else 1)
     sensor_mm = size[0] / float(photo[ExifTags.Base.FocalPlaneXResolution])
     focal_mm = float(photo[ExifTags.Base.FocalLength])
-    found["ground_px_m"] = found["RelativeAltitude"] * sensor_mm / (focal_mm * size[0])
-    return found
+    position["ground_px_m"] = position["RelativeAltitude"] * sensor_mm / (focal_mm * size[0])
+    return position
 
 
 def to_px(path: Path, degrees: np.ndarray) -> np.ndarray:
     """Longitude, latitude (N, 2) to column, row in a picture, from what its file says alone."""
-    at = read_position(path)
+    position = read_position(path)
     with Image.open(path) as image:
         middle = np.array(image.size) / 2
-    east = (degrees[:, 0] - at["longitude"]) * EARTH_M_PER_DEG * np.cos(np.radians(at["latitude"]))
-    north = (degrees[:, 1] - at["latitude"]) * EARTH_M_PER_DEG
-    yaw = np.radians(at["GimbalYawDegree"])
+    east = (
+        (degrees[:, 0] - position["longitude"])
+        * EARTH_M_PER_DEG
+        * np.cos(np.radians(position["latitude"]))
+    )
+    north = (degrees[:, 1] - position["latitude"]) * EARTH_M_PER_DEG
+    yaw = np.radians(position["GimbalYawDegree"])
     right, ahead = (
         east * np.cos(yaw) - north * np.sin(yaw),
         east * np.sin(yaw) + north * np.cos(yaw),
     )
-    return np.stack([right, -ahead], 1) / at["ground_px_m"] + middle
+    return np.stack([right, -ahead], 1) / position["ground_px_m"] + middle
 
 
 def read_grey(path: Path, *, width: int) -> np.ndarray:
@@ -96,31 +100,34 @@ def measure_shift(one: np.ndarray, two: np.ndarray) -> np.ndarray:
     shift = []
     for index, line in ((column, peaks[row]), (row, peaks[:, column])):
         before, top, after = line[index - 1], line[index], line[(index + 1) % len(line)]
-        exact = index + 0.5 * (before - after) / (before - 2 * top + after)
-        shift.append(exact - len(line) if exact > len(line) / 2 else exact)
+        peak = index + 0.5 * (before - after) / (before - 2 * top + after)
+        shift.append(peak - len(line) if peak > len(line) / 2 else peak)
     return np.array(shift)
 
 
 def registration_errors_m(folder: Path, *, width: int) -> dict[str, float]:
     """Measure for each pair of neighbours the metres between the pixels' and the GPS's shift."""
     errors = {}
-    for one, two in itertools.pairwise(GOOD):
-        if one.split("/")[0] != two.split("/")[0]:
+    for first, second in itertools.pairwise(GOOD):
+        if first.split("/")[0] != second.split("/")[0]:
             continue
-        at = read_position(folder / one)
-        with Image.open(folder / one) as image:
+        position = read_position(folder / first)
+        with Image.open(folder / first) as image:
             shrink = image.width / width
         # Where the middle of the pictures' overlap lies in each: a turn about it cancels out.
         centres = np.array(
-            [[read_position(folder / p)[k] for k in ("longitude", "latitude")] for p in (one, two)]
+            [
+                [read_position(folder / p)[k] for k in ("longitude", "latitude")]
+                for p in (first, second)
+            ]
         )
         middle = centres.mean(0, keepdims=True)
-        expected = (to_px(folder / two, middle) - to_px(folder / one, middle))[0] / shrink
-        found = measure_shift(
-            read_grey(folder / one, width=width), read_grey(folder / two, width=width)
+        expected = (to_px(folder / second, middle) - to_px(folder / first, middle))[0] / shrink
+        measured = measure_shift(
+            read_grey(folder / first, width=width), read_grey(folder / second, width=width)
         )
-        errors[f"{one} → {two[-12:]}"] = float(
-            np.hypot(*(found - expected)) * shrink * at["ground_px_m"]
+        errors[f"{first} → {second[-12:]}"] = float(
+            np.hypot(*(measured - expected)) * shrink * position["ground_px_m"]
         )
     return errors
 
@@ -148,14 +155,14 @@ def test_draw_flights__xmp_agrees_with_exif(inbox: Path, path: str):
         packet = image.info["xmp"]
     assert packet.startswith(b'<?xpacket begin="\xef\xbb\xbf"')
     assert re.search(rb'drone-dji:RelativeAltitude="\+\d+\.\d\d"', packet)
-    at = read_position(inbox / path)
-    assert at["GpsLatitude"] == pytest.approx(at["latitude"], abs=1e-7)
-    assert at["GpsLongitude"] == pytest.approx(at["longitude"], abs=1e-7)
-    assert (at["GimbalPitchDegree"], at["GimbalRollDegree"]) == (-90, 0)
+    position = read_position(inbox / path)
+    assert position["GpsLatitude"] == pytest.approx(position["latitude"], abs=1e-7)
+    assert position["GpsLongitude"] == pytest.approx(position["longitude"], abs=1e-7)
+    assert (position["GimbalPitchDegree"], position["GimbalRollDegree"]) == (-90, 0)
     assert {"AbsoluteAltitude", "FlightRollDegree", "FlightYawDegree", "FlightPitchDegree"} <= set(
-        at
+        position
     )
-    assert at["RelativeAltitude"] == pytest.approx(110 if "ridge" in path else 90, abs=0.3)
+    assert position["RelativeAltitude"] == pytest.approx(110 if "ridge" in path else 90, abs=0.3)
 
 
 def test_draw_flights__neighbours_match_the_gps(inbox: Path):
@@ -166,19 +173,19 @@ def test_draw_flights__neighbours_match_the_gps(inbox: Path):
 
 
 def test_draw_flights__neighbours_overlap_by_seventy_percent(inbox: Path):
-    for one, two in ((GOOD[0], GOOD[1]), (GOOD[4], GOOD[5])):
-        centre = np.array([[read_position(inbox / one)[k] for k in ("longitude", "latitude")]])
-        moved = to_px(inbox / two, centre)[0] - (250, 187.5)
-        assert moved[1] / 375 == pytest.approx(0.3, abs=0.03)
-        assert abs(moved[0]) / 500 < 0.03
+    for first, second in ((GOOD[0], GOOD[1]), (GOOD[4], GOOD[5])):
+        centre = np.array([[read_position(inbox / first)[k] for k in ("longitude", "latitude")]])
+        point = to_px(inbox / second, centre)[0] - (250, 187.5)
+        assert point[1] / 375 == pytest.approx(0.3, abs=0.03)
+        assert abs(point[0]) / 500 < 0.03
 
 
 def test_truth__positions_of_pictures(inbox: Path):
-    told = {
+    features = {
         f["properties"]["file"]: f for f in read_truth(inbox) if f["properties"]["class"] == "image"
     }
-    assert sorted(told) == GOOD
-    for path, feature in told.items():
+    assert sorted(features) == GOOD
+    for path, feature in features.items():
         assert (
             feature["properties"]["image_id"]
             == hashlib.sha256((inbox / path).read_bytes()).hexdigest()
@@ -199,14 +206,14 @@ def colours_in(folder: Path, path: str, kind: str, *, without: tuple[str, ...] =
     ).reshape(-1, 2)
     inside, drop = {}, path.split("/")[0]
     for feature in read_truth(folder):
-        about = feature["properties"]
-        if about["drop"] == drop and about["class"] in (kind, *without):
+        properties = feature["properties"]
+        if properties["drop"] == drop and properties["class"] in (kind, *without):
             ring = to_px(folder / path, np.array(feature["geometry"]["coordinates"][0]))
             hit = lies_inside(points, ring)
-            inside[about["class"]] = inside.get(about["class"], False) | hit
+            inside[properties["class"]] = inside.get(properties["class"], False) | hit
     wanted = inside[kind]
-    for other in without:
-        wanted = wanted & ~inside[other]
+    for other_kind in without:
+        wanted = wanted & ~inside[other_kind]
     assert wanted.sum() > 100, kind
     return pixels.reshape(-1, 3)[wanted]
 
@@ -254,5 +261,7 @@ def test_draw_flights__full_size(full_size: Path):
 @pytest.mark.slow
 def test_draw_flights__scaled_pictures_show_the_same_ground(inbox: Path, full_size: Path):
     for path in GOOD:
-        one, two = (read_grey(folder / path, width=250) for folder in (inbox, full_size))
-        assert np.corrcoef(one.ravel(), two.ravel())[0, 1] > 0.8
+        small_picture, large_picture = (
+            read_grey(folder / path, width=250) for folder in (inbox, full_size)
+        )
+        assert np.corrcoef(small_picture.ravel(), large_picture.ravel())[0, 1] > 0.8

@@ -37,8 +37,8 @@ def test_raster__row_zero_is_farthest_ahead():
 def test_raster_window__is_cut_at_the_edge():
     raster = Raster(width_m=4, length_m=4, px_per_m=1)
     assert raster.window(np.array([(-9.0, 0.2), (0.5, 1.0)])) == (slice(1, 2), slice(0, 3))
-    away = raster.window(np.array([(9.0, 9.0), (10.0, 10.0)]))
-    assert away == (slice(0, 0), slice(4, 4))
+    far_window = raster.window(np.array([(9.0, 9.0), (10.0, 10.0)]))
+    assert far_window == (slice(0, 0), slice(4, 4))
 
 
 def test_split__covers_every_row_once():
@@ -69,8 +69,8 @@ def test_course_measure__straight_line_by_hand():
     assert window == (slice(0, 10), slice(4, 8))  # columns at -0.5, 0.5, 1.5, 2.5
     assert across[0].tolist() == pytest.approx([-1.5, -0.5, 0.5, 1.5])
     assert np.diff(along[:, 0]) == pytest.approx(1)
-    turned = Course(((-5, 1), (5, 1)), axis="x")
-    [(window, across, _)] = turned.measure(raster, reach_m=2)
+    turned_course = Course(((-5, 1), (5, 1)), axis="x")
+    [(window, across, _)] = turned_course.measure(raster, reach_m=2)
     assert window == (slice(2, 6), slice(0, 10))
     assert across[:, 0].tolist() == pytest.approx([1.5, 0.5, -0.5, -1.5])
 
@@ -110,9 +110,9 @@ def test_cast_shadows__length_and_direction_by_hand():
     height[128:136, 128:136] = 10
     # The sun stands to the right at 45°: the shadow reaches 10 m, 40 px, to the left.
     sun = cast_shadows(height, Light(90, 45, (1, 1, 1), (0, 0, 0)), px_per_m=4)
-    dark = np.flatnonzero(sun[132, :128] < 0.5)
-    assert dark.min() == pytest.approx(88, abs=3)
-    assert dark.max() == 127
+    shadow_columns = np.flatnonzero(sun[132, :128] < 0.5)
+    assert shadow_columns.min() == pytest.approx(88, abs=3)
+    assert shadow_columns.max() == 127
     assert sun[132, 140:].min() == 1
     assert sun[:120].min() == sun[144:].min() == 1
 
@@ -147,19 +147,19 @@ def test_take_picture__pixel_below_and_map_edges():
         picture = take_picture(np.random.default_rng(0), ground, raster, camera=camera, pose=pose)
         return np.asarray(picture)[..., 1] > 100
 
-    straight = look(0, 0, 0)
-    assert straight[:9, 11:].all()
-    assert not straight[11:].any()
-    assert not straight[:, :9].any()
-    turned = look(0, 0, 90)  # what lay ahead to the right now lies ahead to the left
-    assert turned[:9, :9].all()
-    assert not turned[11:].any()
+    straight_view = look(0, 0, 0)
+    assert straight_view[:9, 11:].all()
+    assert not straight_view[11:].any()
+    assert not straight_view[:, :9].any()
+    turned_view = look(0, 0, 90)  # what lay ahead to the right now lies ahead to the left
+    assert turned_view[:9, :9].all()
+    assert not turned_view[11:].any()
     with pytest.raises(ValueError, match="outside the drawn map"):
         look(12, 0, 0)
 
 
 def test_write_exif__minutes_and_seconds_never_reach_sixty():
-    at = {"elevation_m": 0.0, "altitude_m": 9.0, "yaw_deg": 1.0}
+    position = {"elevation_m": 0.0, "altitude_m": 9.0, "yaw_deg": 1.0}
     capture = Exposure(
         "DJI_0001.JPG",
         datetime(2024, 1, 2, 3, 4, 5, tzinfo=UTC),
@@ -167,7 +167,7 @@ def test_write_exif__minutes_and_seconds_never_reach_sixty():
         longitude_deg=-0.5 - 59.99999999 / 3600,
         flight_roll_deg=0.0,
         flight_pitch_deg=0.0,
-        **at,
+        **position,
     )
     gps = write_exif(Camera(4, 3), capture).get_ifd(ExifTags.IFD.GPSInfo)
     assert [float(part) for part in gps[2]] == [13, 0, 0]

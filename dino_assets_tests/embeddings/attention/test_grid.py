@@ -43,8 +43,8 @@ def test_fit_grid__within_the_bound_and_near_the_proportions(width, height, max_
     grid = fit_grid(width, height, patch_px=14, max_px=max_px)
     assert max(grid.size) <= max_px
     scale = min(Fraction(1), Fraction(max_px, max(width, height)))
-    for side, whole in zip(grid.size, (width, height), strict=True):
-        assert side == 14 or 0 <= whole * scale - side < 14
+    for side, picture_side in zip(grid.size, (width, height), strict=True):
+        assert side == 14 or 0 <= picture_side * scale - side < 14
 
 
 def test_find_patch__corners_and_lines_between():

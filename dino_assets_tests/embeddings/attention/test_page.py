@@ -29,13 +29,13 @@ def test_quantise__similarities_stay_within_a_hundredth(dims, spread):
     rng = np.random.default_rng(dims)
     features = rng.normal(size=(9, 11, dims)).astype(np.float32)
     features[..., 0] *= spread  # some models have a few enormous dims
-    small = quantise(features)
-    assert small.dtype == np.int8
-    assert np.abs(small.astype(int)).max() == 127
+    quantised = quantise(features)
+    assert quantised.dtype == np.int8
+    assert np.abs(quantised.astype(int)).max() == 127
     for row, column in [(0, 0), (8, 10), (3, 4)]:
         exact = compare_patches(features, row, column)
-        near = compare_patches(small.astype(np.float32), row, column)
-        assert np.abs(near - exact).max() < 0.01
+        approximate = compare_patches(quantised.astype(np.float32), row, column)
+        assert np.abs(approximate - exact).max() < 0.01
 
 
 def test_quantise__a_zero_stays_zero():
@@ -86,10 +86,10 @@ def test_make_similarity_page__says_whether_positions_are_taken_out(one_tiny, de
 def test_make_similarity_page__says_that_weights_are_random(one_tiny):
     from dataclasses import replace
 
-    plain = Document(make_page(one_tiny.checkpoint))
-    assert plain.texts("p", **{"class": "caveat"}) == []
-    warned = Document(make_page(replace(one_tiny.checkpoint, caveat=CAVEAT)))
-    assert CAVEAT in warned.texts("p", **{"class": "caveat"})[0]
+    document = Document(make_page(one_tiny.checkpoint))
+    assert document.texts("p", **{"class": "caveat"}) == []
+    warning_document = Document(make_page(replace(one_tiny.checkpoint, caveat=CAVEAT)))
+    assert CAVEAT in warning_document.texts("p", **{"class": "caveat"})[0]
 
 
 @pytest.mark.parametrize("name", NASTY)

@@ -74,8 +74,8 @@ def test_page__follows_the_pointer_and_keeps_the_clicked_patch(page, features):
         patch, is_kept, value = read_state(page)
         assert (patch, is_kept) == ((1, 6), True)
         assert value == pytest.approx(exact[row, column], abs=0.01)
-        shown = page.ask("document.querySelector('#value').textContent").split()[0]
-        assert float(shown.replace("−", "-")) == pytest.approx(value, abs=0.0051)
+        shown_value = page.ask("document.querySelector('#value').textContent").split()[0]
+        assert float(shown_value.replace("−", "-")) == pytest.approx(value, abs=0.0051)
     page.press("Escape")
     page.point(*find_place(page, 4, 1))
     assert read_state(page)[:2] == ((4, 1), False)
@@ -94,8 +94,8 @@ def test_page__colours_are_where_the_patches_are(page, features):
         for row in range(ROWS):
             for column in range(COLUMNS):
                 x, y = find_place(page, row, column)
-                seen = np.array(picture.getpixel((round(x), round(y))))
-                assert np.abs(seen - colours[row, column]).max() < 6, (row, column)
+                colour = np.array(picture.getpixel((round(x), round(y))))
+                assert np.abs(colour - colours[row, column]).max() < 6, (row, column)
 
 
 def test_page__arrow_keys_move_to_the_next_patch(page):
@@ -119,8 +119,10 @@ def test_page__one_scale_for_every_patch(page, features):
         page.click(*find_place(page, *patch))
         assert float(page.ask("document.body.dataset.lowest")) == pytest.approx(lowest, abs=0.01)
     page.ask("document.querySelector('#fixed').click()")
-    own = compare_patches(features, 3, 3).min()
-    assert float(page.ask("document.body.dataset.lowest")) == pytest.approx(own, abs=0.01)
+    lowest_of_patch = compare_patches(features, 3, 3).min()
+    assert float(page.ask("document.body.dataset.lowest")) == pytest.approx(
+        lowest_of_patch, abs=0.01
+    )
 
 
 def test_page__the_photograph_alone(page):

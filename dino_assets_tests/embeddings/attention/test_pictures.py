@@ -65,12 +65,12 @@ def test_draw_attention__brightest_at_the_attended_patch(photo, checkpoint, brig
 
 def test_draw_attention__heads_differ(photo, checkpoint):
     attention = make_attention((1, 2))
-    one, mean = (
+    head_pixels, mean_pixels = (
         np.asarray(draw_attention(photo, attention, head=head, checkpoint=checkpoint))
         for head in (0, None)
     )
-    assert one.shape == mean.shape
-    assert (one != mean).any()
+    assert head_pixels.shape == mean_pixels.shape
+    assert (head_pixels != mean_pixels).any()
 
 
 def test_draw_heads__all_of_them_and_the_mean(photo, checkpoint):
@@ -102,13 +102,13 @@ def test_draw_components__a_row_for_every_picture(photo, checkpoint, foreground)
     features = np.random.default_rng(0).normal(size=(2, ROWS, COLUMNS, 8)).astype(np.float32)
     components = find_components(list(features), foreground=foreground)
     sheet = draw_components([photo, photo], components, layer=1, checkpoint=checkpoint)
-    single = draw_components(
+    single_sheet = draw_components(
         [photo], replace(components, maps=components.maps[:1], masks=components.masks[:1]),
         layer=1, checkpoint=checkpoint,
     )  # fmt: skip
     cell = 300 // COLUMNS
-    assert sheet.width == single.width == 5 * COLUMNS * cell + 4 * 10 + 2 * MARGIN
-    assert sheet.height >= single.height + ROWS * cell
+    assert sheet.width == single_sheet.width == 5 * COLUMNS * cell + 4 * 10 + 2 * MARGIN
+    assert sheet.height >= single_sheet.height + ROWS * cell
 
 
 def test_draw__warns_of_random_weights_in_red(photo, checkpoint):

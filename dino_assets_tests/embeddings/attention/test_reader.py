@@ -58,17 +58,17 @@ def test_read_attention__equals_eager_attention(tiny, reader, shape):
     attentions, _ = ask_eager(tiny, pixels)
     registers = tiny.checkpoint.registers
     for layer in LAYERS:
-        read = reader.read_attention(pixels, layer=layer)
+        attention = reader.read_attention(pixels, layer=layer)
         rows = attentions[layer][:, 0]  # (heads, tokens), from CLS
-        assert read.layer == layer % 3
-        assert read.patches.dtype == np.float32
-        assert read.patches.shape == (3, *shape)
-        assert read.registers.shape == (3, registers)
-        assert np.abs(read.cls - rows[:, 0]).max() <= 1e-5
+        assert attention.layer == layer % 3
+        assert attention.patches.dtype == np.float32
+        assert attention.patches.shape == (3, *shape)
+        assert attention.registers.shape == (3, registers)
+        assert np.abs(attention.cls - rows[:, 0]).max() <= 1e-5
         if registers:
-            assert np.abs(read.registers - rows[:, 1 : 1 + registers]).max() <= 1e-5
+            assert np.abs(attention.registers - rows[:, 1 : 1 + registers]).max() <= 1e-5
         patches = rows[:, 1 + registers :].reshape(3, *shape)
-        assert np.abs(read.patches - patches).max() <= 1e-5
+        assert np.abs(attention.patches - patches).max() <= 1e-5
         # Uneven enough that a wrong row, order or head would show.
         if shape != (1, 1):
             assert patches.max() > 3 * patches.min()
@@ -86,19 +86,22 @@ def test_read_features__equals_the_hidden_states(tiny, reader, shape):
 
 
 def test_pick__a_head_or_the_mean_of_all(tiny, reader):
-    read = reader.read_attention(draw(tiny.checkpoint, 3, 4))
-    assert np.array_equal(read.pick(1), read.patches[1])
-    assert np.array_equal(read.pick(-1), read.patches[2])
-    assert np.allclose(read.pick(None), (read.patches[0] + read.patches[1] + read.patches[2]) / 3)
+    attention = reader.read_attention(draw(tiny.checkpoint, 3, 4))
+    assert np.array_equal(attention.pick(1), attention.patches[1])
+    assert np.array_equal(attention.pick(-1), attention.patches[2])
+    assert np.allclose(
+        attention.pick(None),
+        (attention.patches[0] + attention.patches[1] + attention.patches[2]) / 3,
+    )
 
 
 def test_divide__the_parts_of_a_head_add_up(tiny, reader):
-    read = reader.read_attention(draw(tiny.checkpoint, 3, 4))
+    attention = reader.read_attention(draw(tiny.checkpoint, 3, 4))
     for head in (None, 0, -1):
-        parts = read.divide(head)
+        parts = attention.divide(head)
         assert list(parts) == ["patches", "registers", "cls"]
         assert sum(parts.values()) == pytest.approx(1, abs=1e-5)
-        assert parts["patches"] == pytest.approx(float(read.pick(head).sum()), abs=1e-5)
+        assert parts["patches"] == pytest.approx(float(attention.pick(head).sum()), abs=1e-5)
         assert (parts["registers"] > 0) is (tiny.checkpoint.registers > 0)
 
 
@@ -106,9 +109,9 @@ def test_divide__the_parts_of_a_head_add_up(tiny, reader):
 def test_read__refuses_missing_layers(one_tiny, layer):
     reader = PatchReader(one_tiny.folder, one_tiny.checkpoint)
     pixels = draw(one_tiny.checkpoint, 2, 2)
-    for read in (reader.read_attention, reader.read_features):
+    for read_layer in (reader.read_attention, reader.read_features):
         with pytest.raises(ConfigError) as caught:
-            read(pixels, layer=layer)
+            read_layer(pixels, layer=layer)
         assert (caught.value.setting, caught.value.value) == ("layer", layer)
 
 
@@ -166,13 +169,13 @@ print(json.dumps((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) /
 
 @pytest.mark.slow
 def test_read_attention__of_1500_px_needs_no_square_of_the_patches(one_tiny):
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", MEASURE, str(one_tiny.folder)],
         capture_output=True,
         text=True,
         env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
         check=False,
     )
-    assert done.returncode == 0, done.stderr
+    assert process.returncode == 0, process.stderr
     # Eager attention of one layer has 3 heads × 8,654² × 4 bytes: 857 MB, twice over for its softmax.
-    assert json.loads(done.stdout) < 200
+    assert json.loads(process.stdout) < 200

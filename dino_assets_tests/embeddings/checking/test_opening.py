@@ -16,12 +16,12 @@ from dino_assets_tests.worlds.model_files import write_ir, write_onnx, write_tra
 @pytest.mark.parametrize("name", ["absent.onnx", "model.pt", "model.onnx", "model.xml", "folder"])
 def test_open_candidate__refuses_other_files(tmp_path: Path, name: str):
     (tmp_path / "folder").mkdir()
-    for made in ("model.pt", "model.onnx", "model.xml"):
-        (tmp_path / made).write_bytes(b"\x08\x07not a model")
-    with pytest.raises(InvalidModelFileError) as refused:
+    for file_name in ("model.pt", "model.onnx", "model.xml"):
+        (tmp_path / file_name).write_bytes(b"\x08\x07not a model")
+    with pytest.raises(InvalidModelFileError) as caught:
         open_candidate(tmp_path / name, threads=1)
-    assert refused.value.file == name
-    assert str(tmp_path) not in str(refused.value)
+    assert caught.value.file == name
+    assert str(tmp_path) not in str(caught.value)
 
 
 def test_open_candidate__without_its_weights(shipped_sample: GetSample, tmp_path: Path):
@@ -49,18 +49,18 @@ def test_open_candidate__folder_whose_weights_do_not_fit(shipped_sample: GetSamp
         (tmp_path / path.name).write_bytes(
             path.read_bytes().replace(b'"num_register_tokens": 4', b'"num_registers": 4')
         )
-    with pytest.raises(InvalidModelFileError) as refused:
+    with pytest.raises(InvalidModelFileError) as caught:
         open_candidate(tmp_path, threads=1)
-    assert refused.value.file == tmp_path.name
+    assert caught.value.file == tmp_path.name
 
 
 def test_open_candidate__processor_without_numbers(shipped_sample: GetSample, tmp_path: Path):
     for path in shipped_sample("dinov2").folder.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     (tmp_path / "preprocessor_config.json").write_text('{"rescale_factor": "1/255"}')
-    with pytest.raises(InvalidModelFileError) as refused:
+    with pytest.raises(InvalidModelFileError) as caught:
         open_candidate(tmp_path, threads=1)
-    assert refused.value.file == tmp_path.name
+    assert caught.value.file == tmp_path.name
 
 
 def test_open_candidate__weights_alone_in_8_bits(shipped_sample: GetSample, tmp_path: Path):
@@ -102,7 +102,7 @@ def test_compute__in_the_batch_of_the_file(shipped_sample: GetSample, tmp_path: 
     )
     planes = np.random.default_rng(0).random((6, 3, 70, 70), np.float32)
     run = candidate.runs[0]
-    (six,) = candidate.compute(planes, run).values()
-    (one,) = candidate.compute(planes[5:], run).values()
-    assert six.shape[0] == 6
-    np.testing.assert_allclose(six[5:], one, atol=1e-5)
+    (vectors,) = candidate.compute(planes, run).values()
+    (last_vector,) = candidate.compute(planes[5:], run).values()
+    assert vectors.shape[0] == 6
+    np.testing.assert_allclose(vectors[5:], last_vector, atol=1e-5)

@@ -28,8 +28,8 @@ _REGISTERS = "dinov2_with_registers"
 CASES = [
     # The tracing exporter cannot write its antialiased positions, and the newer one takes seconds.
     pytest.param(words, family, marks=pytest.mark.slow if family == _REGISTERS else ())
-    for words, each in SHIPMENTS.items()
-    for family in each.families
+    for words, shipment in SHIPMENTS.items()
+    for family in shipment.families
 ]
 
 
@@ -77,8 +77,10 @@ def test_check_model__bfloat16_weights_cast_to_float16(
     shipped_sample: GetSample, check: Check, tmp_path: Path, family: str
 ):
     sample = shipped_sample(family, enlarge_hidden)
-    right = write_traced_onnx(sample, tmp_path / "right.onnx", side=sample.checkpoint.patch_px * 5)
-    assert names(check(right, sample)) == []
+    sound_file = write_traced_onnx(
+        sample, tmp_path / "right.onnx", side=sample.checkpoint.patch_px * 5
+    )
+    assert names(check(sound_file, sample)) == []
     file = write_onnx(sample, tmp_path / "half.onnx", HALF, side=sample.checkpoint.patch_px * 5)
     assert names(check(file, sample)) == ["overflow"]
 
@@ -97,19 +99,19 @@ def test_check_model__calibrated_on_one_grey_picture(
 ):
     sample = shipped_sample(family)
     side = sample.checkpoint.patch_px * 5
-    whole = write_onnx(sample, tmp_path / "whole.onnx", side=side)
-    file = quantise(whole, tmp_path / "int8.onnx", side=side)
+    float_file = write_onnx(sample, tmp_path / "whole.onnx", side=side)
+    file = quantise(float_file, tmp_path / "int8.onnx", side=side)
     assert names(check(file, sample)) == ["int8-collapse"]
 
 
 def test_check_model__other_weights(shipped_sample: GetSample, check: Check, tmp_path: Path):
     sample = shipped_sample("dinov2")
-    other = shipped_sample("dinov2", torch.nn.Module.train)
-    file = write_traced_onnx(other, tmp_path / "m.onnx", side=70)
+    other_sample = shipped_sample("dinov2", torch.nn.Module.train)
+    file = write_traced_onnx(other_sample, tmp_path / "m.onnx", side=70)
     assert names(check(file, sample)) == []
     with torch.no_grad():
-        other = shipped_sample("dinov2", _shuffle)
-    file = write_traced_onnx(other, tmp_path / "other.onnx", side=70)
+        other_sample = shipped_sample("dinov2", _shuffle)
+    file = write_traced_onnx(other_sample, tmp_path / "other.onnx", side=70)
     assert names(check(file, sample)) == ["unexplained"]
 
 
@@ -164,8 +166,8 @@ def copy_of(tmp_path: Path):
             (folder / path.name).write_bytes(path.read_bytes())
         for name, entries in (("config.json", config), ("preprocessor_config.json", preprocessor)):
             value = json.loads((folder / name).read_text()) | (entries or {})
-            kept = {key: each for key, each in value.items() if key not in without}
-            (folder / name).write_text(json.dumps(kept))
+            remaining_entries = {key: entry for key, entry in value.items() if key not in without}
+            (folder / name).write_text(json.dumps(remaining_entries))
         return folder
 
     return copy

@@ -18,7 +18,7 @@ from dino_assets_tests.worlds.networks import Sample, write_sample
 
 pytestmark = pytest.mark.slow
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-TEN = {
+FAMILY_BY_FAULT = {
     "RoPE halves swapped": "dinov3_vit",
     "mean and std swapped": "dinov3_vit",
     "not divided by 255": "dinov2",
@@ -36,16 +36,16 @@ TEN = {
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Sample]:
     """``small(family)``: a ViT-S of the published architecture, lively random weights."""
-    written: dict[str, Sample] = {}
+    samples: dict[str, Sample] = {}
 
     def get(family: str) -> Sample:
-        if family not in written:
+        if family not in samples:
             folder = tmp_path_factory.mktemp("small") / family
             native = 224 if family == "dinov3_vit" else 518
-            written[family] = write_sample(
+            samples[family] = write_sample(
                 folder, family, dim=384, layers=12, heads=6, native_px=native, statistics=IMAGENET
             )
-        return written[family]
+        return samples[family]
 
     return get
 
@@ -54,7 +54,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Sample]:
 def shipped(request: Any, small: Callable[..., Sample], tmp_path: Path) -> tuple[Path, Sample, str]:
     """A file with a fault, its checkpoint, and the fault's name."""
     words = request.param
-    sample = small(TEN[words])
+    sample = small(FAMILY_BY_FAULT[words])
     if words in SHIPMENTS:
         shipment = SHIPMENTS[words]
         with shipment.around():
@@ -69,11 +69,11 @@ def shipped(request: Any, small: Callable[..., Sample], tmp_path: Path) -> tuple
             (folder / path.name).write_bytes(path.read_bytes())
         sample = change_weights(Sample(folder, sample.checkpoint), enlarge_hidden)
         return write_onnx(sample, tmp_path / "m.onnx", HALF, side=224), sample, words
-    whole = write_onnx(sample, tmp_path / "whole.onnx", side=224)
-    return quantise(whole, tmp_path / "m.onnx", side=224), sample, words
+    float_file = write_onnx(sample, tmp_path / "whole.onnx", side=224)
+    return quantise(float_file, tmp_path / "m.onnx", side=224), sample, words
 
 
-@pytest.mark.parametrize("shipped", TEN, indirect=True)
+@pytest.mark.parametrize("shipped", FAMILY_BY_FAULT, indirect=True)
 def test_check_model__names_the_planted_fault(shipped: tuple[Path, Sample, str], check: Check):
     file, sample, named = shipped
     assert names(check(file, sample)) == [named]

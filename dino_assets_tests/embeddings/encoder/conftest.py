@@ -15,14 +15,14 @@ SampleOf = Callable[..., Sample]
 @pytest.fixture(scope="session")
 def sample_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Sample]:
     """Write a checkpoint, or give the one that was written with the same arguments."""
-    written: dict[str, Sample] = {}
+    samples: dict[str, Sample] = {}
 
     def get(family: str, **options: object) -> Sample:
         key = f"{family} {sorted(options.items())}"
-        if key not in written:
+        if key not in samples:
             folder: Path = tmp_path_factory.mktemp("network")
-            written[key] = write_sample(folder, family, **options)  # type: ignore[arg-type]
-        return written[key]
+            samples[key] = write_sample(folder, family, **options)  # type: ignore[arg-type]
+        return samples[key]
 
     return get
 
@@ -47,15 +47,15 @@ def one_tiny_checkpoint(sample_of: Callable[..., Sample]) -> Checkpoint:
 
 @pytest.fixture(scope="session")
 def trial_of(sample_of: SampleOf) -> Callable[..., Trial]:
-    known: dict[str, Trial] = {}
+    trials: dict[str, Trial] = {}
 
     def get(family: str, *, patches: int = 7, **options: object) -> Trial:
         key = f"{family} {patches} {sorted(options.items())}"
-        if key not in known:
+        if key not in trials:
             sizes = {"dim": 128, "layers": 4, "heads": 4, "statistics": IMAGENET, **options}
             sample = sample_of(family, **sizes)
-            known[key] = try_out(sample, patches * sample.checkpoint.patch_px)
-        return known[key]
+            trials[key] = try_out(sample, patches * sample.checkpoint.patch_px)
+        return trials[key]
 
     return get
 

@@ -70,14 +70,14 @@ def test_list_engines__best_first(one_tiny: Sample, precision, engine, wanted):
     ],
 )
 def test_list_engines__without_openvino(one_tiny: Sample, precision, wanted):
-    without = machine(openvino=False)
-    assert pairs(one_tiny, without, precision=precision) == wanted
+    machine_without_openvino = machine(openvino=False)
+    assert pairs(one_tiny, machine_without_openvino, precision=precision) == wanted
 
 
 def test_list_engines__without_bf16_in_the_processor(one_tiny: Sample):
-    old = machine(bf16=False, torch_bf16=False)
-    assert pairs(one_tiny, old) == [OV32, T32]
-    assert pairs(one_tiny, old, engine="openvino") == [OV32, T32]
+    old_machine = machine(bf16=False, torch_bf16=False)
+    assert pairs(one_tiny, old_machine) == [OV32, T32]
+    assert pairs(one_tiny, old_machine, engine="openvino") == [OV32, T32]
     assert pairs(one_tiny, machine(openvino=False, torch_bf16=False)) == [T32]
 
 
@@ -87,8 +87,8 @@ def test_list_engines__named_engine_checks_no_other(one_tiny: Sample):
     def refuse() -> bool:
         raise AssertionError("looked for it")
 
-    cautious = replace(machine(), openvino=refuse)
-    assert pairs(one_tiny, cautious, engine="torch") == [T16, T32]
+    cautious_machine = replace(machine(), openvino=refuse)
+    assert pairs(one_tiny, cautious_machine, engine="torch") == [T16, T32]
 
 
 @pytest.mark.parametrize("precision", ["half", "fp32"])
@@ -99,9 +99,14 @@ def test_list_engines__torch_is_checked_last(one_tiny: Sample, precision: str):
         raise AssertionError("imported torch")
 
     compute = ComputeSettings(device="cpu", precision=precision)  # type: ignore[arg-type]
-    cautious = replace(machine(), torch_bf16=refuse)
-    best = next(list_engines(compute, one_tiny.checkpoint, side_px=224, machine=cautious))
-    assert (best.engine, best.numerics) == ("openvino", {"half": "bf16"}.get(precision, "fp32"))
+    cautious_machine = replace(machine(), torch_bf16=refuse)
+    best_spec = next(
+        list_engines(compute, one_tiny.checkpoint, side_px=224, machine=cautious_machine)
+    )
+    assert (best_spec.engine, best_spec.numerics) == (
+        "openvino",
+        {"half": "bf16"}.get(precision, "fp32"),
+    )
 
 
 def test_engines__has_every_engine_name():
@@ -126,15 +131,15 @@ def test_list_engines__batch_and_threads(one_tiny: Sample):
         compute = ComputeSettings(**settings)  # type: ignore[arg-type]
         return next(list_engines(compute, one_tiny.checkpoint, side_px=224, machine=machine()))
 
-    chosen = first(device="cpu")
-    assert (chosen.batch, chosen.threads) == (7, 1)
-    chosen = first(device="cpu", threads=4, batch=3)
-    assert (chosen.batch, chosen.threads) == (3, 4)
-    chosen = first(device="cuda", threads=16)
-    assert (chosen.batch, chosen.threads) == (256, 2)  # one copies, one computes
+    engine_spec = first(device="cpu")
+    assert (engine_spec.batch, engine_spec.threads) == (7, 1)
+    engine_spec = first(device="cpu", threads=4, batch=3)
+    assert (engine_spec.batch, engine_spec.threads) == (3, 4)
+    engine_spec = first(device="cuda", threads=16)
+    assert (engine_spec.batch, engine_spec.threads) == (256, 2)  # one copies, one computes
     assert first(device="cuda", batch=5).batch == 5
-    every = list_engines(ComputeSettings(device="cpu", batch=9), one_tiny.checkpoint, side_px=224)
-    assert {each.batch for each in every} == {9}
+    specs = list_engines(ComputeSettings(device="cpu", batch=9), one_tiny.checkpoint, side_px=224)
+    assert {each.batch for each in specs} == {9}
 
 
 @pytest.mark.parametrize(
@@ -186,8 +191,8 @@ def test_choose_half__devices():
         return len(emulations) <= 2
 
     devices = ("cuda", "cuda:1", "mps", "cuda")
-    chosen = [choose_half(device, supports_bf16=is_supported) for device in devices]
-    assert chosen == ["bf16", "bf16", "fp16", "fp16"]
+    precisions = [choose_half(device, supports_bf16=is_supported) for device in devices]
+    assert precisions == ["bf16", "bf16", "fp16", "fp16"]
     assert emulations == [False] * 3
 
 

@@ -71,10 +71,10 @@ def test_encode__halves_the_batch_until_it_fits(one_tiny: Sample, caplog):
     tiles = draw_tiles(7, SIDE)
     device = SmallDevice(one_tiny.at(SIDE), spec("torch", "fp32", 12), room=2)
     with caplog.at_level(logging.WARNING, "dino_assets"):
-        found = device.encode(tiles)
+        tokens = device.encode(tiles)
     # 12 and 6 are too many, 3 still is; then one by one
     assert device.calls == [12, 6, 3, 1, 1, 1, 1, 1, 1, 1]
-    assert_close(found, compute_expected(one_tiny, tiles))
+    assert_close(tokens, compute_expected(one_tiny, tiles))
     assert [record.getMessage() for record in caplog.records] == [
         f"torch fp32 on cpu: out of memory at {b} tiles per call, continuing with {b // 2}"
         for b in (12, 6, 3)
@@ -93,9 +93,9 @@ def test_encode__halves_the_batch_in_the_middle(one_tiny: Sample, caplog):
         return run(piece)
 
     device.run_batch = crowded  # type: ignore[method-assign]
-    found = device.encode(tiles)
+    tokens = device.encode(tiles)
     assert device.calls == [4, 4, 2, 2, 2, 2]  # 4 done, 4 refused, then 2 2 2 1+1
-    assert_close(found, compute_expected(one_tiny, tiles))
+    assert_close(tokens, compute_expected(one_tiny, tiles))
     assert len(caplog.records) == 1
 
 
@@ -124,11 +124,11 @@ def test_encode__two_threads_halve_the_batch_once(one_tiny: Sample, caplog):
     device = SmallDevice(one_tiny.at(SIDE, CLS), spec("torch", "fp32", 4, 2), room=2)
     device.gate = threading.Barrier(2)
     with ThreadPoolExecutor(2) as pool:
-        found = list(pool.map(device.encode, tiles))
+        batches_of_tokens = list(pool.map(device.encode, tiles))
     assert device.spec.batch == 2
     assert len(caplog.records) == 1
-    for each, given in zip(found, tiles, strict=True):
-        assert_close(each, compute_expected(one_tiny, given))
+    for tokens, batch in zip(batches_of_tokens, tiles, strict=True):
+        assert_close(tokens, compute_expected(one_tiny, batch))
 
 
 def test_encode__pads_the_last_call(one_tiny: Sample):
@@ -140,18 +140,18 @@ def test_encode__pads_the_last_call(one_tiny: Sample):
 @pytest.mark.parametrize("engine", ["torch", "openvino"])
 def test_encode__no_tiles(four_registers: Sample, engine: str):
     encoder = build_engine(four_registers.at(56), spec(engine, "fp32"))
-    found = encoder.encode(np.zeros((0, 56, 56, 3), np.uint8))
-    shapes = {name: found[name].shape for name in ALL_TOKENS}
+    empty_tokens = encoder.encode(np.zeros((0, 56, 56, 3), np.uint8))
+    shapes = {name: empty_tokens[name].shape for name in ALL_TOKENS}
     assert shapes == {
         "cls": (0, 48),
         "mean": (0, 48),
         "registers": (0, 4, 48),
         "patches": (0, 16, 48),
     }
-    some = encoder.encode(draw_tiles(1, 56))
+    tokens = encoder.encode(draw_tiles(1, 56))
     for name in ALL_TOKENS:
-        assert found[name].dtype == some[name].dtype == np.float32
-        assert found[name].shape[1:] == some[name].shape[1:]
+        assert empty_tokens[name].dtype == tokens[name].dtype == np.float32
+        assert empty_tokens[name].shape[1:] == tokens[name].shape[1:]
 
 
 def test_encode__refuses_other_tiles(one_tiny: Sample):
@@ -186,17 +186,17 @@ def test_encode__a_tile_does_not_depend_on_other_tiles(
         assert_equal = assert_same
     tiles = draw_tiles(7, 6 * tiny.checkpoint.patch_px)
     encoder = build_engine(tiny.at(tiles.shape[1], outputs), spec(engine, numerics, batch))
-    together = encoder.encode(tiles)
-    assert_equal(encoder.encode(tiles), together)
+    tokens = encoder.encode(tiles)
+    assert_equal(encoder.encode(tiles), tokens)
     for place in range(7):
-        assert_equal(encoder.encode(tiles[place : place + 1]), _rows(together, [place]))
+        assert_equal(encoder.encode(tiles[place : place + 1]), _rows(tokens, [place]))
     for count in (2, 4, 6):
-        assert_equal(encoder.encode(tiles[:count]), _rows(together, range(count)))
+        assert_equal(encoder.encode(tiles[:count]), _rows(tokens, range(count)))
     order = np.random.default_rng(0).permutation(7)
-    assert_equal(encoder.encode(tiles[order]), _rows(together, order))
-    others = draw_tiles(7, tiles.shape[1], seed=9)
-    others[4] = tiles[4]
-    assert_equal(_rows(encoder.encode(others), [4]), _rows(together, [4]))
+    assert_equal(encoder.encode(tiles[order]), _rows(tokens, order))
+    other_tiles = draw_tiles(7, tiles.shape[1], seed=9)
+    other_tiles[4] = tiles[4]
+    assert_equal(_rows(encoder.encode(other_tiles), [4]), _rows(tokens, [4]))
 
 
 def _rows(tokens: Tokens, rows: object) -> Tokens:
@@ -218,12 +218,12 @@ def _rows(tokens: Tokens, rows: object) -> Tokens:
 )
 def test_encode__nearly_equal_at_any_batch(tiny: Sample, engine: str, numerics: str, atol: float):
     tiles = draw_tiles(5, 6 * tiny.checkpoint.patch_px)
-    found = [
+    batches_of_tokens = [
         build_engine(tiny.at(tiles.shape[1]), spec(engine, numerics, batch)).encode(tiles)
         for batch in (1, 2, 5)
     ]
-    for other in found[1:]:
-        assert_close(other, found[0], atol=atol)
+    for tokens in batches_of_tokens[1:]:
+        assert_close(tokens, batches_of_tokens[0], atol=atol)
 
 
 @pytest.mark.parametrize(("engine", "numerics"), ENGINES)
@@ -231,23 +231,25 @@ def test_encode__equal_bytes_with_any_number_of_threads(
     one_tiny: Sample, engine: str, numerics: str
 ):
     pieces = [draw_tiles(3 + seed % 3, SIDE, seed=seed) for seed in range(12)]
-    alone = build_engine(one_tiny.at(SIDE), spec(engine, numerics, 2))
-    wanted = [alone.encode(piece) for piece in pieces]
+    single_threaded = build_engine(one_tiny.at(SIDE), spec(engine, numerics, 2))
+    expected = [single_threaded.encode(piece) for piece in pieces]
     for threads in (1, 2):
         encoder = build_engine(one_tiny.at(SIDE), spec(engine, numerics, 2, threads))
         with ThreadPoolExecutor(2) as pool:
-            for found, each in zip(pool.map(encoder.encode, pieces), wanted, strict=True):
-                assert_same(found, each)
+            for tokens, expected_tokens in zip(
+                pool.map(encoder.encode, pieces), expected, strict=True
+            ):
+                assert_same(tokens, expected_tokens)
 
 
 @pytest.mark.parametrize(("engine", "numerics"), ENGINES)
 def test_encode__returns_new_arrays(one_tiny: Sample, engine: str, numerics: str):
     """Not the engine's buffers, which the next call writes over."""
     encoder = build_engine(one_tiny.at(SIDE), spec(engine, numerics, 2))
-    first = encoder.encode(draw_tiles(2, SIDE))
-    kept = replace(first, **{name: first[name].copy() for name in ALL_TOKENS})
+    tokens = encoder.encode(draw_tiles(2, SIDE))
+    tokens_copy = replace(tokens, **{name: tokens[name].copy() for name in ALL_TOKENS})
     encoder.encode(draw_tiles(2, SIDE, seed=5))
-    assert_same(first, kept)
+    assert_same(tokens, tokens_copy)
 
 
 def test_engine_spec__as_a_phrase():

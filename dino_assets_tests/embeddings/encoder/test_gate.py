@@ -24,21 +24,21 @@ from dino_assets_tests.worlds.trials import Trial
     ],
 )
 def test_gate__passes(trial: Trial, engine: str, numerics: str, precision: str):
-    built = build_engine(trial.sample.at(trial.side), spec(engine, numerics, trial.batch))
-    report = trial.judge(built, precision)
+    encoder = build_engine(trial.sample.at(trial.side), spec(engine, numerics, trial.batch))
+    report = trial.judge(encoder, precision)
     assert report.passed, report
     assert report.fault is None
     assert report.tiles == GATE_TILES >= 16
     assert report.token_cosine <= report.cls_cosine
     assert report.token_centred <= report.cls_centred
-    least = 0.9999999 if precision == "fp32" else 0.9999
-    assert report.cls_cosine > least
+    min_cosine = 0.9999999 if precision == "fp32" else 0.9999
+    assert report.cls_cosine > min_cosine
 
 
 def test_gate__bf16_is_not_fp32(trial: Trial):
     """The limits of the exact class are tight: bfloat16 does not hold them."""
-    built = build_engine(trial.sample.at(trial.side), spec("torch", "bf16", trial.batch))
-    report = trial.judge(built, "fp32")
+    encoder = build_engine(trial.sample.at(trial.side), spec("torch", "bf16", trial.batch))
+    report = trial.judge(encoder, "fp32")
     assert not report.passed
     assert "cosine 0.9999" in str(report.fault)
     assert "0.999999 expected" in str(report.fault)
@@ -48,8 +48,8 @@ def test_gate__bf16_is_not_fp32(trial: Trial):
 @pytest.mark.parametrize("engine", ["openvino", "torch"])
 def test_gate__passes_for_other_weights(trial_of: Callable[..., Trial], engine: str, seed: int):
     trial = trial_of(FAMILIES[seed % 3], seed=seed, is_lively=seed != 1)
-    built = build_engine(trial.sample.at(trial.side), spec(engine, "bf16", trial.batch))
-    report = trial.judge(built)
+    encoder = build_engine(trial.sample.at(trial.side), spec(engine, "bf16", trial.batch))
+    report = trial.judge(encoder)
     assert report.passed, report
 
 
@@ -77,14 +77,14 @@ def test_gate__norms_by_hand():
 
 def test_gate__figures_by_hand():
     """A right angle: cosine 0 in one tile of three."""
-    wanted = Tokens(
+    reference = Tokens(
         cls=np.float32([[1, 0], [0, 1], [2, 2]]),
         mean=np.float32([[1, 0], [0, 1], [1, 1]]),
         registers=np.zeros((3, 0, 2), np.float32),
         patches=np.float32([[[1, 0]], [[0, 1]], [[1, 1]]]),
     )
-    turned = np.float32([[1, 0], [0, 1], [2, -2]])
-    report = compare_with_reference(wanted, Tokens(cls=turned), "half")
+    cls = np.float32([[1, 0], [0, 1], [2, -2]])
+    report = compare_with_reference(reference, Tokens(cls=cls), "half")
     assert report.cls_cosine == pytest.approx(0, abs=1e-9)
     assert report.fault is not None
     assert str(report).startswith("cls: cosine 0, at least 0.999 expected; cls: centred cosine ")
@@ -103,14 +103,14 @@ def test_draw_gate_tiles__are_varied_and_not_symmetric(side: int):
     assert np.array_equal(tiles, draw_gate_tiles(side))
     assert len({tile.tobytes() for tile in tiles}) == GATE_TILES
     for tile in tiles:
-        for other in (
+        for variant in (
             tile.transpose(1, 0, 2),
             tile[:, ::-1],
             tile[::-1],
             tile[::-1, ::-1],
             tile[..., ::-1],
         ):
-            assert not np.array_equal(tile, other)
+            assert not np.array_equal(tile, variant)
         assert tile.std() > 5  # there is something to see
     # drawn ones have few colours, textured ones many
     colours = [
@@ -121,6 +121,6 @@ def test_draw_gate_tiles__are_varied_and_not_symmetric(side: int):
 
 
 def test_draw_gate_tiles__depend_on_the_seed():
-    one, other = draw_gate_tiles(64), draw_gate_tiles(64, seed=1)
-    assert not any(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+    tiles, other_tiles = draw_gate_tiles(64), draw_gate_tiles(64, seed=1)
+    assert not any(np.array_equal(a, b) for a, b in zip(tiles, other_tiles, strict=True))
     assert draw_gate_tiles(64, count=3).shape[0] == 3

@@ -29,20 +29,22 @@ def refuse(trial: Trial, engine: Any, reason: str) -> None:
 
 def test_gate__mean_and_std_swapped(trial: Trial):
     engine = trial.engine(("cls",))
-    known = trial.sample.checkpoint
-    swapped = replace(known, mean=known.std, std=known.mean)
-    engine.source = replace(engine.source, checkpoint=swapped)
+    checkpoint = trial.sample.checkpoint
+    swapped_checkpoint = replace(checkpoint, mean=checkpoint.std, std=checkpoint.mean)
+    engine.source = replace(engine.source, checkpoint=swapped_checkpoint)
     refuse(trial, engine, "cls: c")
 
 
 def test_gate__statistics_of_another_model(trial: Trial):
     engine = trial.engine(("cls",))
-    sat = replace(trial.sample.checkpoint, mean=(0.430, 0.411, 0.296), std=(0.213, 0.156, 0.143))
-    engine.source = replace(engine.source, checkpoint=sat)
+    sat_checkpoint = replace(
+        trial.sample.checkpoint, mean=(0.430, 0.411, 0.296), std=(0.213, 0.156, 0.143)
+    )
+    engine.source = replace(engine.source, checkpoint=sat_checkpoint)
     refuse(trial, engine, "cls: c")
 
 
-SEEN_WRONG = {
+TILE_FAULTS = {
     "blue first": lambda tiles: tiles[..., ::-1],
     "transposed": lambda tiles: tiles.transpose(0, 2, 1, 3),
     "mirrored": lambda tiles: tiles[:, :, ::-1],
@@ -52,12 +54,12 @@ SEEN_WRONG = {
 }
 
 
-@pytest.mark.parametrize("fault", SEEN_WRONG)
+@pytest.mark.parametrize("fault", TILE_FAULTS)
 @pytest.mark.parametrize("outputs", [ALL_TOKENS, ("cls",)])
 def test_gate__transformed_tiles(trial: Trial, fault: str, outputs: tuple[TokenName, ...]):
     engine = trial.engine(outputs)
     run = engine.run_batch
-    engine.run_batch = lambda tiles: run(np.ascontiguousarray(SEEN_WRONG[fault](tiles)))  # type: ignore[method-assign]
+    engine.run_batch = lambda tiles: run(np.ascontiguousarray(TILE_FAULTS[fault](tiles)))  # type: ignore[method-assign]
     refuse(trial, engine, "cls: ")
 
 
@@ -72,18 +74,23 @@ class Resliced(nn.Module):
     def forward(self, planes: Tensor) -> tuple[Tensor, ...]:
         cls, registers, patches = self.network(planes)
         hidden = torch.cat([cls[:, None], registers, patches], dim=1)
-        found = self.cut(hidden, registers.shape[1])
-        return tuple(found[name] for name in self.names)
+        tensors = self.cut(hidden, registers.shape[1])
+        return tuple(tensors[name] for name in self.names)
 
 
 def cut_shifted(by: int) -> Callable[..., Any]:
     """Registers and patches begin too early or too late; their number is right."""
 
     def cut(hidden: Tensor, registers: int) -> dict[str, Tensor]:
-        ahead = 1 + registers + by
-        patches = torch.roll(hidden, -ahead, dims=1)[:, : hidden.shape[1] - 1 - registers]
-        own = torch.roll(hidden, -1 - by, dims=1)[:, :registers]
-        return {"cls": hidden[:, 0], "mean": patches.mean(1), "registers": own, "patches": patches}
+        first_patch = 1 + registers + by
+        patches = torch.roll(hidden, -first_patch, dims=1)[:, : hidden.shape[1] - 1 - registers]
+        register_tokens = torch.roll(hidden, -1 - by, dims=1)[:, :registers]
+        return {
+            "cls": hidden[:, 0],
+            "mean": patches.mean(1),
+            "registers": register_tokens,
+            "patches": patches,
+        }
 
     return cut
 
@@ -102,15 +109,15 @@ def cut_pooled(pool: Callable[[Tensor, int], Tensor]) -> Callable[..., Any]:
     return cut
 
 
-LEAKS = "mean: it includes CLS or registers; only patches are expected"
-POOLED_WRONG = {
+LEAK_MESSAGE = "mean: it includes CLS or registers; only patches are expected"
+POOLING_FAULTS = {
     "with CLS": (
         lambda h, r: torch.cat([h[:, :1], h[:, 1 + r :]], 1).mean(1),
-        LEAKS,
+        LEAK_MESSAGE,
     ),
-    "with all": (lambda h, r: h.mean(1), LEAKS),
-    "with registers": (lambda h, r: h[:, 1:].mean(1), LEAKS),
-    "with a register": (lambda h, r: h[:, r:].mean(1), LEAKS),
+    "with all": (lambda h, r: h.mean(1), LEAK_MESSAGE),
+    "with registers": (lambda h, r: h[:, 1:].mean(1), LEAK_MESSAGE),
+    "with a register": (lambda h, r: h[:, r:].mean(1), LEAK_MESSAGE),
     "without the first": (lambda h, r: h[:, 2 + r :].mean(1), "mean: it omits the first patch"),
     "without the last": (lambda h, r: h[:, 1 + r : -1].mean(1), "mean: it omits the last patch"),
     "CLS": (lambda h, r: h[:, 0], "mean: c"),
@@ -123,13 +130,13 @@ def needs_registers(trial: Trial, fault: str) -> None:
         pytest.skip("has no registers")
 
 
-@pytest.mark.parametrize("fault", POOLED_WRONG)
+@pytest.mark.parametrize("fault", POOLING_FAULTS)
 @pytest.mark.parametrize("outputs", [ALL_TOKENS, ("cls", "mean"), ("mean",)])
 def test_gate__wrong_pooling(trial: Trial, fault: str, outputs: tuple[TokenName, ...]):
     needs_registers(trial, fault)
     if fault.startswith("without") and "patches" not in outputs:
         pytest.skip("a missing patch is found only with the engine's own patches")
-    pool, reason = POOLED_WRONG[fault]
+    pool, reason = POOLING_FAULTS[fault]
     engine = trial.engine()
     engine.source = replace(engine.source, outputs=outputs)
     engine.network = Resliced(engine.network, outputs, cut_pooled(pool))
@@ -178,9 +185,9 @@ def test_gate__not_a_number(trial: Trial, value: float):
 
 def test_gate__reference_of_nan(trial: Trial):
     """A network that is broken itself passes nothing."""
-    lame = replace(trial.reference, cls=trial.reference["cls"] * np.float32("nan"))
+    broken_reference = replace(trial.reference, cls=trial.reference["cls"] * np.float32("nan"))
     assert not compare_with_reference(
-        lame, trial.engine(("cls",)).encode(trial.tiles), "half"
+        broken_reference, trial.engine(("cls",)).encode(trial.tiles), "half"
     ).passed
 
 
@@ -192,8 +199,8 @@ def test_gate__wrong_shape(trial: Trial):
 
 
 def test_gate__missing_tiles(trial: Trial):
-    found = trial.engine(("cls",)).encode(trial.tiles[:-1])
-    report = compare_with_reference(trial.reference, found, "half")
+    tokens = trial.engine(("cls",)).encode(trial.tiles[:-1])
+    report = compare_with_reference(trial.reference, tokens, "half")
     assert report.fault == "cls: shape (15, 128), (16, 128) expected"
 
 
@@ -205,8 +212,8 @@ def test_gate__no_tokens_at_all(trial: Trial):
 def test_gate__registers_of_a_model_without_registers(trial_of: Callable[..., Trial]):
     trial = trial_of("dinov2")
     assert trial.reference["registers"].shape == (16, 0, 128)
-    odd = replace(trial.reference, registers=np.ones((16, 1, 128), np.float32))
-    report = compare_with_reference(trial.reference, odd, "half")
+    tokens_with_register = replace(trial.reference, registers=np.ones((16, 1, 128), np.float32))
+    report = compare_with_reference(trial.reference, tokens_with_register, "half")
     assert report.fault == "registers: shape (16, 1, 128), (16, 0, 128) expected"
 
 
@@ -224,8 +231,8 @@ def test_gate__activations_with_too_few_bits(trial: Trial):
     """As if the residual were kept in an 8-bit float: 3 bits of mantissa."""
     engine = trial.engine(("cls",))
 
-    def coarsen(module: nn.Module, given: Any, found: Tensor) -> Tensor:
-        mantissa, exponent = torch.frexp(found)
+    def coarsen(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
+        mantissa, exponent = torch.frexp(output)
         return torch.ldexp((mantissa * 8).round() / 8, exponent)
 
     for layer in engine.network.layers[:-1]:
@@ -242,12 +249,14 @@ def test_gate__outputs_with_too_few_bits(trial: Trial):
 
 def test_gate__positions_of_another_side(sharp_trial: Trial):
     """Those of a wider grid, cut off where these end."""
-    engine, other = sharp_trial.engine(), try_network(sharp_trial, sharp_trial.side * 2)
+    engine, other_network = sharp_trial.engine(), try_network(sharp_trial, sharp_trial.side * 2)
     network = engine.network
     for name in ("positions", "cos", "sin"):
-        mine = getattr(network, name)
-        if mine is not None:
-            network.register_buffer(name, getattr(other, name)[..., : mine.shape[-2], :].clone())
+        buffer = getattr(network, name)
+        if buffer is not None:
+            network.register_buffer(
+                name, getattr(other_network, name)[..., : buffer.shape[-2], :].clone()
+            )
     refuse(sharp_trial, engine, "cosine")
 
 
@@ -259,9 +268,9 @@ def test_gate__positions_column_by_column(sharp_trial: Trial):
     engine = sharp_trial.engine(("cls", "mean"))
     network = engine.network
     for name in ("positions", "cos", "sin"):
-        mine = getattr(network, name)
-        if mine is not None:
-            grid = mine.reshape(7, 7, -1).transpose(0, 1).reshape(mine.shape)
+        buffer = getattr(network, name)
+        if buffer is not None:
+            grid = buffer.reshape(7, 7, -1).transpose(0, 1).reshape(buffer.shape)
             network.register_buffer(name, grid.clone())
     refuse(sharp_trial, engine, "cosine")
 
@@ -297,22 +306,22 @@ def test_gate__real_size(trial_of: Callable[..., Trial], family: str):
     patches = 14 if family == "dinov3_vit" else 37
     native = 224 if family == "dinov3_vit" else 518
     trial = trial_of(family, patches=patches, dim=384, layers=3, heads=6, native_px=native)
-    right = build_engine(trial.sample.at(trial.side), spec("openvino", "bf16", trial.batch))
-    found = right.encode(trial.tiles)
-    report = compare_with_reference(trial.reference, found, "half")
+    engine = build_engine(trial.sample.at(trial.side), spec("openvino", "bf16", trial.batch))
+    tokens = engine.encode(trial.tiles)
+    report = compare_with_reference(trial.reference, tokens, "half")
     assert report.passed, report
     assert report.cls_cosine > 0.9999
     hidden = torch.from_numpy(
-        np.concatenate([found["cls"][:, None], found["registers"], found["patches"]], 1)
+        np.concatenate([tokens["cls"][:, None], tokens["registers"], tokens["patches"]], 1)
     )
-    for fault, (pool, reason) in POOLED_WRONG.items():
+    for fault, (pool, reason) in POOLING_FAULTS.items():
         if "register" in fault and family == "dinov2":
             continue
         cut = cut_pooled(pool)(hidden, trial.sample.checkpoint.registers)
-        wrong = compare_with_reference(
+        fault_report = compare_with_reference(
             trial.reference, Tokens(**{n: cut[n].numpy() for n in ALL_TOKENS}), "half"
         )
-        assert reason in str(wrong.fault), f"{fault}: {wrong}"
+        assert reason in str(fault_report.fault), f"{fault}: {fault_report}"
 
 
 @pytest.mark.slow
@@ -320,8 +329,8 @@ def test_gate__real_size_with_transformed_tiles(trial_of: Callable[..., Trial]):
     """One engine, converted once, sees the tiles in every wrong way."""
     trial = trial_of("dinov3_vit", patches=14, dim=384, layers=3, heads=6, native_px=224)
     engine = build_engine(trial.sample.at(224, ("cls",)), spec("openvino", "bf16", trial.batch))
-    for fault, see in SEEN_WRONG.items():
-        tokens = engine.encode(np.ascontiguousarray(see(trial.tiles)))
+    for fault, transform in TILE_FAULTS.items():
+        tokens = engine.encode(np.ascontiguousarray(transform(trial.tiles)))
         report = compare_with_reference(trial.reference, tokens, "half")
         assert not report.passed, f"{fault} let through: {report}"
         assert str(report.fault).startswith("cls: "), report

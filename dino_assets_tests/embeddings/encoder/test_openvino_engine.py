@@ -83,18 +83,18 @@ def run_python(code: str, *args: object, home: Path, spy: Path) -> subprocess.Co
 
 def test_openvino__uses_no_network_and_does_not_write_to_home(one_tiny: Sample, tmp_path: Path):
     home, spy = tmp_path / "home", tmp_path / "spy"
-    done = run_python(ENCODE, one_tiny.folder, tmp_path / "kept", home=home, spy=spy)
-    assert done.returncode == 0, done.stderr
+    process = run_python(ENCODE, one_tiny.folder, tmp_path / "kept", home=home, spy=spy)
+    assert process.returncode == 0, process.stderr
     assert not (spy / "notes").exists(), (spy / "notes").read_text()
     assert list(home.rglob("*")) == []
-    assert done.stdout.splitlines()[1] == "[]"
+    assert process.stdout.splitlines()[1] == "[]"
 
 
 def test_openvino__telemetry_is_active_without_our_import(tmp_path: Path):
     """The spy sees what we prevent; if OpenVINO stops asking, our line can go."""
     home, spy = tmp_path / "home", tmp_path / "spy"
-    done = run_python("import openvino", home=home, spy=spy)
-    assert done.returncode == 0, done.stderr
+    process = run_python("import openvino", home=home, spy=spy)
+    assert process.returncode == 0, process.stderr
     assert (spy / "notes").exists() or list(home.rglob("*"))
 
 
@@ -103,7 +103,7 @@ def test_import_openvino__is_cached_and_without_telemetry(monkeypatch: pytest.Mo
     assert sys.modules["openvino_telemetry"] is None
 
 
-MISSING = """
+MISSING_SCRIPT = """
 import sys
 from dino_assets.embeddings.encoder.openvino_engine import has_openvino
 sys.modules["openvino"] = None
@@ -114,8 +114,8 @@ assert has_openvino()
 
 
 def test_has_openvino__not_installed(tmp_path: Path):
-    done = run_python(MISSING, home=tmp_path / "home", spy=tmp_path / "spy")
-    assert done.returncode == 0, done.stderr
+    process = run_python(MISSING_SCRIPT, home=tmp_path / "home", spy=tmp_path / "spy")
+    assert process.returncode == 0, process.stderr
 
 
 def test_has_bf16__equals_the_processor_flags():
@@ -151,9 +151,9 @@ def test_openvino_encoder__bf16_is_not_float32(one_tiny: Sample):
     if not has_bf16():
         pytest.skip("this processor has no bfloat16")
     tiles = draw_tiles(3, SIDE)
-    wanted = compute_expected(one_tiny, tiles)
-    found = OpenVinoEncoder(one_tiny.at(SIDE), spec("openvino", "bf16")).encode(tiles)
-    assert 1e-4 < abs(found["cls"] - wanted["cls"]).max() < 0.1
+    reference = compute_expected(one_tiny, tiles)
+    tokens = OpenVinoEncoder(one_tiny.at(SIDE), spec("openvino", "bf16")).encode(tiles)
+    assert 1e-4 < abs(tokens["cls"] - reference["cls"]).max() < 0.1
 
 
 @dataclass
@@ -176,13 +176,13 @@ def converter() -> Converter:
 
 def build(
     sample: Sample,
-    kept: Path | None,
+    cache_folder: Path | None,
     batch: int = 2,
     side: int = SIDE,
     convert: Converter | None = None,
 ) -> OpenVinoEncoder:
     engine = spec("openvino", "fp32", batch)
-    return OpenVinoEncoder(sample.at(side), engine, cache_folder=kept, convert=convert)
+    return OpenVinoEncoder(sample.at(side), engine, cache_folder=cache_folder, convert=convert)
 
 
 @pytest.fixture(scope="module")
@@ -190,31 +190,31 @@ def kept_network(
     sample_of: Callable[..., Sample], tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """The network of ``one_tiny`` as it is kept, for two tiles per call. Copy it before you change it."""
-    kept = tmp_path_factory.mktemp("converted") / "kept"
-    build(sample_of("dinov3_vit"), kept)
-    return kept
+    folder = tmp_path_factory.mktemp("converted") / "kept"
+    build(sample_of("dinov3_vit"), folder)
+    return folder
 
 
 def test_open_converted__reads_the_cache_the_second_time(
     one_tiny: Sample, tmp_path: Path, converter: Converter
 ):
-    tiles, kept = draw_tiles(3, SIDE), tmp_path / "deep" / "kept"
-    first = build(one_tiny, kept, convert=converter).encode(tiles)
-    assert sorted(path.name for path in kept.iterdir()) == [
+    tiles, cache_folder = draw_tiles(3, SIDE), tmp_path / "deep" / "kept"
+    tokens = build(one_tiny, cache_folder, convert=converter).encode(tiles)
+    assert sorted(path.name for path in cache_folder.iterdir()) == [
         "network.bin",
         "network.xml",
         "stamp.json",
     ]
-    assert [path.name for path in kept.parent.iterdir()] == ["kept"]
+    assert [path.name for path in cache_folder.parent.iterdir()] == ["kept"]
     converter.is_forbidden = True
-    (kept / "gate.json").write_text("notes of others")
-    assert_same(build(one_tiny, kept, convert=converter).encode(tiles), first)
+    (cache_folder / "gate.json").write_text("notes of others")
+    assert_same(build(one_tiny, cache_folder, convert=converter).encode(tiles), tokens)
 
 
 def test_open_converted__cached_network_gives_equal_vectors(one_tiny: Sample, tmp_path: Path):
     tiles = draw_tiles(3, SIDE)
-    kept = build(one_tiny, tmp_path / "kept").encode(tiles)
-    assert_same(kept, build(one_tiny, None).encode(tiles))
+    tokens = build(one_tiny, tmp_path / "kept").encode(tiles)
+    assert_same(tokens, build(one_tiny, None).encode(tiles))
 
 
 @pytest.mark.parametrize(
@@ -238,9 +238,9 @@ def test_open_converted__converts_again_if_damaged(
     damage: str,
 ):
     tiles = draw_tiles(2, SIDE)
-    kept = shutil.copytree(kept_network, tmp_path / "kept")
-    wanted = build(one_tiny, kept_network).encode(tiles)
-    file = kept / name
+    cache_folder = shutil.copytree(kept_network, tmp_path / "kept")
+    expected = build(one_tiny, kept_network).encode(tiles)
+    file = cache_folder / name
     data = bytearray(file.read_bytes())
     data[len(data) // 2] ^= 0x40
     {
@@ -250,12 +250,12 @@ def test_open_converted__converts_again_if_damaged(
         "gone": file.unlink,
     }[damage]()
     with caplog.at_level(logging.WARNING, "dino_assets"):
-        assert_same(build(one_tiny, kept, convert=converter).encode(tiles), wanted)
+        assert_same(build(one_tiny, cache_folder, convert=converter).encode(tiles), expected)
     assert [record.getMessage() for record in caplog.records] == [
         "the converted network in kept is damaged or belongs to another model; converting it again"
     ]
     assert_same(
-        build(one_tiny, kept, convert=converter).encode(tiles), wanted
+        build(one_tiny, cache_folder, convert=converter).encode(tiles), expected
     )  # and is whole again
     assert converter.batches == [2]
     assert [path.name for path in tmp_path.iterdir()] == ["kept"]
@@ -265,21 +265,25 @@ def test_open_converted__converts_again_for_another_network(
     one_tiny: Sample, tmp_path: Path, converter: Converter
 ):
     """Whatever folder a caller names: nobody gets another model's numbers."""
-    kept, tiles = tmp_path / "kept", draw_tiles(2, SIDE)
-    build(one_tiny, kept, convert=converter)
-    build(one_tiny, kept, batch=3, convert=converter)
-    build(one_tiny, kept, batch=3, side=80, convert=converter)
-    other = replace(one_tiny, checkpoint=replace(one_tiny.checkpoint, weights_sha256="0" * 64))
-    build(other, kept, batch=3, side=80, convert=converter)
+    cache_folder, tiles = tmp_path / "kept", draw_tiles(2, SIDE)
+    build(one_tiny, cache_folder, convert=converter)
+    build(one_tiny, cache_folder, batch=3, convert=converter)
+    build(one_tiny, cache_folder, batch=3, side=80, convert=converter)
+    other_sample = replace(
+        one_tiny, checkpoint=replace(one_tiny.checkpoint, weights_sha256="0" * 64)
+    )
+    build(other_sample, cache_folder, batch=3, side=80, convert=converter)
     cls = replace(one_tiny.at(SIDE), outputs=("cls",))
     assert (
-        OpenVinoEncoder(cls, spec("openvino", "fp32", 3), cache_folder=kept, convert=converter)
+        OpenVinoEncoder(
+            cls, spec("openvino", "fp32", 3), cache_folder=cache_folder, convert=converter
+        )
         .encode(tiles)
         .mean
         is None
     )
     assert converter.batches == [2, 3, 3, 3, 3]
-    label = json.loads((kept / "stamp.json").read_text())["of"]
+    label = json.loads((cache_folder / "stamp.json").read_text())["of"]
     assert (label["side"], label["batch"], label["outputs"]) == (SIDE, 3, ["cls"])
 
 
@@ -287,40 +291,40 @@ def test_open_converted__two_threads_at_once(
     one_tiny: Sample, tmp_path: Path, converter: Converter
 ):
     """torch traces and transformers loads by changing what threads share: they take turns."""
-    tiles, kept = draw_tiles(2, SIDE), tmp_path / "kept"
+    tiles, cache_folder = draw_tiles(2, SIDE), tmp_path / "kept"
     with ThreadPoolExecutor(2) as pool:
-        found = [
+        tokens_by_thread = [
             e.encode(tiles)
-            for e in pool.map(lambda _: build(one_tiny, kept, convert=converter), range(2))
+            for e in pool.map(lambda _: build(one_tiny, cache_folder, convert=converter), range(2))
         ]
-    assert_same(*found)
+    assert_same(*tokens_by_thread)
     assert [path.name for path in tmp_path.iterdir()] == ["kept"]
     assert converter.batches == [2]  # who waited read what the other had made
 
 
 @pytest.mark.slow
 def test_open_converted__two_processes_at_once_and_one_killed(one_tiny: Sample, tmp_path: Path):
-    kept = tmp_path / "kept" / "network"
-    args = [sys.executable, "-c", ENCODE, str(one_tiny.folder), str(kept)]
+    cache_folder = tmp_path / "kept" / "network"
+    args = [sys.executable, "-c", ENCODE, str(one_tiny.folder), str(cache_folder)]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
-    killed = subprocess.Popen(args, env=environment, stdout=subprocess.DEVNULL)
-    while killed.poll() is None and not any(kept.parent.glob("network-*")):
+    killed_process = subprocess.Popen(args, env=environment, stdout=subprocess.DEVNULL)
+    while killed_process.poll() is None and not any(cache_folder.parent.glob("network-*")):
         pass
-    killed.kill()
-    killed.wait()
-    both = [
+    killed_process.kill()
+    killed_process.wait()
+    processes = [
         subprocess.Popen(args, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(2)
     ]
-    said = [each.communicate(timeout=300)[0] for each in both]
-    assert [each.returncode for each in both] == [0, 0]
-    assert said[0] == said[1]
-    assert sorted(path.name for path in kept.iterdir()) == [
+    outputs = [process.communicate(timeout=300)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0]
+    assert outputs[0] == outputs[1]
+    assert sorted(path.name for path in cache_folder.iterdir()) == [
         "network.bin",
         "network.xml",
         "stamp.json",
     ]
     assert (
-        said[0]
+        outputs[0]
         == subprocess.run(args, env=environment, capture_output=True, text=True, check=True).stdout
     )
 
@@ -328,26 +332,26 @@ def test_open_converted__two_processes_at_once_and_one_killed(one_tiny: Sample, 
 def test_open_converted__leftovers_of_a_kill_do_no_harm(
     one_tiny: Sample, tmp_path: Path, converter: Converter
 ):
-    kept, tiles = tmp_path / "kept", draw_tiles(2, SIDE)
-    left = tmp_path / "kept-x7f3"
-    (left / "new").mkdir(parents=True)
-    (left / "new" / "network.xml").write_text("half a net")
-    first = build(one_tiny, kept, convert=converter).encode(tiles)
+    cache_folder, tiles = tmp_path / "kept", draw_tiles(2, SIDE)
+    leftover = tmp_path / "kept-x7f3"
+    (leftover / "new").mkdir(parents=True)
+    (leftover / "new" / "network.xml").write_text("half a net")
+    tokens = build(one_tiny, cache_folder, convert=converter).encode(tiles)
     converter.is_forbidden = True
-    assert_same(build(one_tiny, kept, convert=converter).encode(tiles), first)
-    assert left.is_dir()
+    assert_same(build(one_tiny, cache_folder, convert=converter).encode(tiles), tokens)
+    assert leftover.is_dir()
     # A day later nobody can be at work in it any more.
-    os.utime(left, (0, 0))
-    shutil.rmtree(kept)
-    build(one_tiny, kept)
-    assert not left.exists()
+    os.utime(leftover, (0, 0))
+    shutil.rmtree(cache_folder)
+    build(one_tiny, cache_folder)
+    assert not leftover.exists()
 
 
 def test_open_converted__another_config_is_another_network(one_tiny: Sample, tmp_path: Path):
     """The same weights: what was converted for other heads or statistics is not taken."""
-    spec_ = spec("openvino", "fp32", 2)
+    engine_spec = spec("openvino", "fp32", 2)
     labels = [
-        label_network(replace(source, checkpoint=checkpoint), spec_, version="1")
+        label_network(replace(source, checkpoint=checkpoint), engine_spec, version="1")
         for source in [one_tiny.at(SIDE)]
         for checkpoint in (one_tiny.checkpoint, replace(one_tiny.checkpoint, network="other"))
     ]
@@ -355,23 +359,23 @@ def test_open_converted__another_config_is_another_network(one_tiny: Sample, tmp
 
 
 def test_open_converted__replaces_an_incomplete_folder(one_tiny: Sample, tmp_path: Path):
-    kept, tiles = tmp_path / "kept", draw_tiles(2, SIDE)
-    kept.mkdir()
-    (kept / "network.xml").write_text("half a net")
-    assert_close(build(one_tiny, kept).encode(tiles), compute_expected(one_tiny, tiles))
+    cache_folder, tiles = tmp_path / "kept", draw_tiles(2, SIDE)
+    cache_folder.mkdir()
+    (cache_folder / "network.xml").write_text("half a net")
+    assert_close(build(one_tiny, cache_folder).encode(tiles), compute_expected(one_tiny, tiles))
 
 
 def test_open_converted__folder_deleted_while_in_use(one_tiny: Sample, tmp_path: Path):
-    kept, tiles = tmp_path / "kept", draw_tiles(2, SIDE)
-    encoder = build(one_tiny, kept)
-    shutil.rmtree(kept)
+    cache_folder, tiles = tmp_path / "kept", draw_tiles(2, SIDE)
+    encoder = build(one_tiny, cache_folder)
+    shutil.rmtree(cache_folder)
     assert_close(encoder.encode(tiles), compute_expected(one_tiny, tiles))
 
 
 def test_convert_network__gives_no_warning(one_tiny: Sample, capfd, caplog):
     build(one_tiny, None).encode(draw_tiles(1, SIDE))
-    said = capfd.readouterr()
-    assert (said.out, said.err) == ("", "")
+    printed = capfd.readouterr()
+    assert (printed.out, printed.err) == ("", "")
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 

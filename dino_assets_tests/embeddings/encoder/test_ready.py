@@ -134,10 +134,10 @@ def test_open_encoder__opens_the_best_engine_that_passes(
 
 
 def test_open_encoder__builds_once_per_process(source: NetworkSource, plant: Plant, tmp_path: Path):
-    first = plant.open(source, cache=tmp_path)
-    built = list(plant.built)
-    assert plant.open(source, cache=tmp_path).encoder is first.encoder
-    assert plant.built == built
+    ready = plant.open(source, cache=tmp_path)
+    engine_names = list(plant.built)
+    assert plant.open(source, cache=tmp_path).encoder is ready.encoder
+    assert plant.built == engine_names
 
 
 def test_open_encoder__builds_once_for_any_first_engine(
@@ -145,14 +145,14 @@ def test_open_encoder__builds_once_for_any_first_engine(
 ):
     """A drop that goes on after a kill names its engine; the next one names none."""
     plant.faults[str(BEST)] = transpose
-    opened = plant.open(source, cache=tmp_path)
-    assert opened.encoder.spec == NEXT
-    built = list(plant.built)
-    named = plant.open(source, cache=tmp_path, first=str(NEXT))
-    assert (named.encoder, named.refused) == (opened.encoder, ())
-    again = plant.open(source, cache=tmp_path)
-    assert (again.encoder, again.facts) == (opened.encoder, opened.facts)
-    assert plant.built == built  # neither it nor the one that is refused
+    ready = plant.open(source, cache=tmp_path)
+    assert ready.encoder.spec == NEXT
+    engine_names = list(plant.built)
+    named_ready = plant.open(source, cache=tmp_path, first=str(NEXT))
+    assert (named_ready.encoder, named_ready.refused) == (ready.encoder, ())
+    second_ready = plant.open(source, cache=tmp_path)
+    assert (second_ready.encoder, second_ready.facts) == (ready.encoder, ready.facts)
+    assert plant.built == engine_names  # neither it nor the one that is refused
 
 
 def test_open_encoder__opens_again_after_files_changed(
@@ -161,36 +161,36 @@ def test_open_encoder__opens_again_after_files_changed(
     """The same bytes are as good; others are refused before a vector is made of them."""
     folder = shutil.copytree(source.folder, tmp_path / "checkpoint")
     source = replace(source, folder=folder)
-    first = plant.open(source, cache=tmp_path)
+    first_ready = plant.open(source, cache=tmp_path)
     weights = folder / "model.safetensors"
     data = weights.read_bytes()
     weights.write_bytes(data)
-    second = plant.open(source, cache=tmp_path)
-    assert second.encoder is not first.encoder
-    assert second.facts == first.facts
+    second_ready = plant.open(source, cache=tmp_path)
+    assert second_ready.encoder is not first_ready.encoder
+    assert second_ready.facts == first_ready.facts
     weights.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
     with raising(InvalidCheckpointError, file="model.safetensors", reason="altered"):
         plant.open(source, cache=tmp_path)
     weights.write_bytes(data)
-    assert plant.open(source, cache=tmp_path).facts == first.facts
+    assert plant.open(source, cache=tmp_path).facts == first_ready.facts
     weights.unlink()
     with raising(InvalidCheckpointError, file="model.safetensors", reason="altered"):
         plant.open(source, cache=tmp_path)
 
 
 def test_forget_encoders__releases_memory(source: NetworkSource, plant: Plant, tmp_path: Path):
-    opened = weakref.ref(plant.open(source, cache=tmp_path).encoder)
+    encoder_ref = weakref.ref(plant.open(source, cache=tmp_path).encoder)
     gc.collect()
-    assert opened() is not None
+    assert encoder_ref() is not None
     forget_encoders()
-    assert opened() is None
+    assert encoder_ref() is None
 
 
 def test_open_encoder__caches_the_last_two(source: NetworkSource, plant: Plant, tmp_path: Path):
     sides = [SIDE, 2 * SIDE, SIDE, 3 * SIDE, SIDE]
-    opened = [plant.open(replace(source, side_px=s), cache=tmp_path).encoder for s in sides]
-    assert opened[0] is opened[2] is opened[4]
-    assert plant.open(replace(source, side_px=2 * SIDE), cache=tmp_path).encoder is not opened[1]
+    encoders = [plant.open(replace(source, side_px=s), cache=tmp_path).encoder for s in sides]
+    assert encoders[0] is encoders[2] is encoders[4]
+    assert plant.open(replace(source, side_px=2 * SIDE), cache=tmp_path).encoder is not encoders[1]
 
 
 def test_open_encoder__skips_a_wrong_engine(
@@ -199,11 +199,11 @@ def test_open_encoder__skips_a_wrong_engine(
     plant.faults[str(BEST)] = transpose
     ready = plant.open(source, cache=tmp_path)
     assert ready.encoder.spec == NEXT
-    (why,) = ready.facts["refused"]
-    assert why.startswith("openvino bf16 on cpu: cls: ")
-    assert "expected" in why
-    warned = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
-    assert any("openvino bf16 on cpu is refused" in message for message in warned)
+    (reason,) = ready.facts["refused"]
+    assert reason.startswith("openvino bf16 on cpu: cls: ")
+    assert "expected" in reason
+    warnings = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+    assert any("openvino bf16 on cpu is refused" in message for message in warnings)
     assert len(gates(tmp_path)) == 1  # the refusal is not remembered
 
 
@@ -228,8 +228,8 @@ def test_open_encoder__refuses_if_no_engine_passes(
         plant.open(source, cache=tmp_path)
     reasons = caught.value.refused
     assert [reason.partition(": ")[0] for reason in reasons] == [str(BEST), str(NEXT), str(LAST)]
-    first, *lines = str(caught.value).splitlines()
-    assert first.startswith("no engine computes 'tiny' in precision 'fp32'")
+    first_line, *lines = str(caught.value).splitlines()
+    assert first_line.startswith("no engine computes 'tiny' in precision 'fp32'")
     assert [line.strip() for line in lines] == list(reasons)
     assert gates(tmp_path) == []
 
@@ -252,31 +252,31 @@ def test_open_encoder__raises_errors_of_checkpoint_and_settings(
 
 def test_open_encoder__caches_a_passed_gate(source: NetworkSource, plant: Plant, tmp_path: Path):
     """The next process neither computes the reference nor asks the engine."""
-    first = plant.open(source, cache=tmp_path)
+    first_ready = plant.open(source, cache=tmp_path)
     forget_encoders()
     plant.built, plant.calls = [], {}
-    second = plant.open(source, cache=tmp_path)
+    second_ready = plant.open(source, cache=tmp_path)
     assert plant.built == [str(BEST)]
     assert plant.calls == {}
-    assert second.facts == first.facts
-    assert second.gate == first.gate
+    assert second_ready.facts == first_ready.facts
+    assert second_ready.gate == first_ready.gate
 
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", '{"tiles": 16}', '{"norms": [], "tiles": 16}'])
 def test_open_encoder__damaged_report_is_made_again(
     source: NetworkSource, plant: Plant, tmp_path: Path, damage: str
 ):
-    first = plant.open(source, cache=tmp_path)
+    first_ready = plant.open(source, cache=tmp_path)
     (gate,) = gates(tmp_path)
-    whole = gate.read_text()
+    report = gate.read_text()
     gate.write_text(damage)
     forget_encoders()
     plant.faults[str(BEST)] = transpose
     assert plant.open(source, cache=tmp_path).encoder.spec == NEXT
     forget_encoders()
     plant.faults = {}
-    assert plant.open(source, cache=tmp_path).facts == first.facts
-    assert gate.read_text() == whole
+    assert plant.open(source, cache=tmp_path).facts == first_ready.facts
+    assert gate.read_text() == report
 
 
 def test_open_encoder__other_networks_and_versions_are_checked_again(
@@ -285,8 +285,8 @@ def test_open_encoder__other_networks_and_versions_are_checked_again(
     plant.open(source, cache=tmp_path)
     plant.open(replace(source, side_px=2 * SIDE), cache=tmp_path)
     plant.open(replace(source, outputs=("mean",)), cache=tmp_path)
-    other = replace(source.checkpoint, weights_sha256="0" * 64)
-    plant.open(replace(source, checkpoint=other), cache=tmp_path)
+    other_checkpoint = replace(source.checkpoint, weights_sha256="0" * 64)
+    plant.open(replace(source, checkpoint=other_checkpoint), cache=tmp_path)
     plant.open(source, cache=tmp_path, first=str(NEXT))
     assert len(gates(tmp_path)) == 5
     forget_encoders()
@@ -316,26 +316,28 @@ def test_list_versions__openvino_does_not_import_torch():
         "print(list_versions(EngineSpec('openvino', 'cpu', 'bf16', 8)));"
         "assert not {'torch', 'transformers'} & sys.modules.keys()"
     )
-    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    assert done.stdout.strip() == str(list_versions(BEST))
+    process = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    )
+    assert process.stdout.strip() == str(list_versions(BEST))
 
 
 def test_open_encoder__lists_no_engine_after_the_one_used(
     source: NetworkSource, plant: Plant, tmp_path: Path
 ):
-    come_to: list[str] = []
+    spec_names: list[str] = []
 
     def list_specs(*_: object, **__: object) -> Iterator[EngineSpec]:
         for spec in (BEST, NEXT, LAST):
-            come_to.append(str(spec))
+            spec_names.append(str(spec))
             yield spec
 
     factory = replace(plant.factory, list_specs=list_specs)
-    for first, looked_at in ((None, [BEST]), (str(NEXT), [BEST, NEXT])):
-        come_to.clear()
+    for first, expected_specs in ((None, [BEST]), (str(NEXT), [BEST, NEXT])):
+        spec_names.clear()
         ready = open_encoder(source, COMPUTE, cache=tmp_path, first=first, factory=factory)
-        assert ready.encoder.spec == looked_at[-1]
-        assert come_to == [str(each) for each in looked_at]
+        assert ready.encoder.spec == expected_specs[-1]
+        assert spec_names == [str(each) for each in expected_specs]
 
 
 def test_open_encoder__first_is_tried_first(source: NetworkSource, plant: Plant, tmp_path: Path):
@@ -385,16 +387,16 @@ def test_encode_in_threads__equals_encode(source: NetworkSource):
 def test_open_encoder__on_this_machine(source: NetworkSource, tmp_path: Path):
     """Nothing planted: what `auto` takes here passes, and is the same for the next process."""
     forget_encoders()
-    first = open_encoder(source, ComputeSettings(device="cpu", threads=1), cache=tmp_path)
-    assert first.refused == ()
-    assert first.gate.cls_cosine >= 0.999
-    assert first.encoder.spec.batch == fit_batch(source.checkpoint, SIDE)
+    first_ready = open_encoder(source, ComputeSettings(device="cpu", threads=1), cache=tmp_path)
+    assert first_ready.refused == ()
+    assert first_ready.gate.cls_cosine >= 0.999
+    assert first_ready.encoder.spec.batch == fit_batch(source.checkpoint, SIDE)
     tiles = np.random.default_rng(0).integers(0, 256, (2, SIDE, SIDE, 3), dtype=np.uint8)
-    found = first.encoder.encode(tiles)["cls"]
+    vectors = first_ready.encoder.encode(tiles)["cls"]
     forget_encoders()
-    again = open_encoder(source, ComputeSettings(device="cpu", threads=1), cache=tmp_path)
-    np.testing.assert_array_equal(again.encoder.encode(tiles)["cls"], found)
-    assert again.facts == first.facts
+    second_ready = open_encoder(source, ComputeSettings(device="cpu", threads=1), cache=tmp_path)
+    np.testing.assert_array_equal(second_ready.encoder.encode(tiles)["cls"], vectors)
+    assert second_ready.facts == first_ready.facts
     forget_encoders()
 
 

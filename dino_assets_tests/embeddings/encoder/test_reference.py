@@ -38,11 +38,11 @@ def ask(
 @pytest.mark.parametrize("patches", [4, 5, 7, 13])
 def test_encode__equals_transformers(tiny: Sample, engine: str, patches: int):
     tiles = draw_tiles(5, patches * tiny.checkpoint.patch_px)  # the last batch is partial
-    wanted = compute_expected(tiny, tiles)
-    assert wanted["patches"].shape == (5, patches**2, tiny.checkpoint.dim)
-    found = ask(engine, tiny, tiles, ALL_TOKENS, 3)
-    assert all(getattr(found, name) is not None for name in ALL_TOKENS)
-    assert_close(found, wanted)
+    expected = compute_expected(tiny, tiles)
+    assert expected["patches"].shape == (5, patches**2, tiny.checkpoint.dim)
+    tokens = ask(engine, tiny, tiles, ALL_TOKENS, 3)
+    assert all(getattr(tokens, name) is not None for name in ALL_TOKENS)
+    assert_close(tokens, expected)
 
 
 @pytest.mark.parametrize("engine", ["torch", "openvino"])
@@ -50,9 +50,9 @@ def test_encode__equals_transformers(tiny: Sample, engine: str, patches: int):
 def test_encode__cls_alone_equals_transformers(tiny: Sample, engine: str, batch: int):
     """The last block computes one token only; batch 1 and one that holds more than there is."""
     tiles = draw_tiles(3, 7 * tiny.checkpoint.patch_px)
-    found = ask(engine, tiny, tiles, CLS, batch)
-    assert found.mean is found.registers is found.patches is None
-    assert_close(found, compute_expected(tiny, tiles))
+    tokens = ask(engine, tiny, tiles, CLS, batch)
+    assert tokens.mean is tokens.registers is tokens.patches is None
+    assert_close(tokens, compute_expected(tiny, tiles))
 
 
 @pytest.mark.parametrize(
@@ -60,9 +60,9 @@ def test_encode__cls_alone_equals_transformers(tiny: Sample, engine: str, batch:
 )
 def test_encode__returns_the_requested_outputs(tiny: Sample, outputs):
     tiles = draw_tiles(2, 4 * tiny.checkpoint.patch_px)
-    found = ask("torch", tiny, tiles, outputs, 2)
-    assert {name for name in ALL_TOKENS if getattr(found, name) is not None} == set(outputs)
-    assert_close(found, compute_expected(tiny, tiles))
+    tokens = ask("torch", tiny, tiles, outputs, 2)
+    assert {name for name in ALL_TOKENS if getattr(tokens, name) is not None} == set(outputs)
+    assert_close(tokens, compute_expected(tiny, tiles))
 
 
 @pytest.mark.parametrize("engine", ["torch", "openvino"])
@@ -84,8 +84,8 @@ def test_encode__other_architectures_equal_transformers(
 ):
     sample = sample_of(family, **config)
     tiles = draw_tiles(2, 4 * sample.checkpoint.patch_px)
-    found = ask(engine, sample, tiles, outputs, 2)
-    assert_close(found, compute_expected(sample, tiles))
+    tokens = ask(engine, sample, tiles, outputs, 2)
+    assert_close(tokens, compute_expected(sample, tiles))
 
 
 @pytest.mark.parametrize("place", [0, 3, 5, 19])
@@ -128,10 +128,10 @@ def test_encode__real_size_equals_transformers(
     sizes = {"dim": 384, "layers": layers, "heads": 6, "native_px": native}
     sample = sample_of(family, **sizes, is_lively=is_lively)
     tiles = draw_tiles(count, side)
-    wanted = compute_expected(sample, tiles)
+    expected = compute_expected(sample, tiles)
     for engine in ("torch", "openvino"):
-        assert_close(ask(engine, sample, tiles, ALL_TOKENS, batch), wanted)
-        assert_close(ask(engine, sample, tiles, CLS, batch), wanted)
+        assert_close(ask(engine, sample, tiles, ALL_TOKENS, batch), expected)
+        assert_close(ask(engine, sample, tiles, CLS, batch), expected)
 
 
 def test_families__cover_all_families_of_the_records():
@@ -152,11 +152,11 @@ def test_load_network__refuses_missing_tensors(one_tiny: Sample, tmp_path):
     weights = load_file(folder / "model.safetensors")
     weights.pop("layer.1.mlp.up_proj.bias")  # whether there is one, transformers alone knows
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    lame = Sample(folder, read_checkpoint(folder, model="tiny"))
+    incomplete_sample = Sample(folder, read_checkpoint(folder, model="tiny"))
     with pytest.raises(
         InvalidCheckpointError, match=r"1 tensors .*up_proj.bias.* copy the checkpoint"
     ):
-        TorchEncoder(lame.at(64), spec("torch", "fp32"))
+        TorchEncoder(incomplete_sample.at(64), spec("torch", "fp32"))
 
 
 def test_encode__computes_in_float32_for_any_dtype_of_the_files(one_tiny: Sample, tmp_path):
@@ -166,7 +166,11 @@ def test_encode__computes_in_float32_for_any_dtype_of_the_files(one_tiny: Sample
     (tmp_path / "preprocessor_config.json").write_bytes(
         (one_tiny.folder / "preprocessor_config.json").read_bytes()
     )
-    half = replace(one_tiny, folder=tmp_path, checkpoint=read_checkpoint(tmp_path, model="half"))
+    half_sample = replace(
+        one_tiny, folder=tmp_path, checkpoint=read_checkpoint(tmp_path, model="half")
+    )
     tiles = draw_tiles(2, 64)
-    assert_close(ask("torch", half, tiles, ALL_TOKENS, 2), compute_expected(half, tiles))
-    assert_close(ask("openvino", half, tiles, CLS, 2), compute_expected(half, tiles))
+    assert_close(
+        ask("torch", half_sample, tiles, ALL_TOKENS, 2), compute_expected(half_sample, tiles)
+    )
+    assert_close(ask("openvino", half_sample, tiles, CLS, 2), compute_expected(half_sample, tiles))

@@ -34,16 +34,16 @@ def test_normalise__by_hand(one_tiny: Sample):
 def test_normalise__equals_the_formula(one_tiny_checkpoint, seed: int, count: int):
     tiles = draw_tiles(count, 8, seed=seed)
     mean, std = (np.array(each).reshape(1, 3, 1, 1) for each in STATISTICS)
-    wanted = (tiles.transpose(0, 3, 1, 2) / 255 - mean) / std
-    np.testing.assert_allclose(normalise(tiles, one_tiny_checkpoint), wanted, atol=1e-6)
+    expected = (tiles.transpose(0, 3, 1, 2) / 255 - mean) / std
+    np.testing.assert_allclose(normalise(tiles, one_tiny_checkpoint), expected, atol=1e-6)
 
 
 def test_normalise__any_memory_layout(one_tiny: Sample):
     tiles = draw_tiles(2, 16)
-    turned = np.ascontiguousarray(tiles[:, ::-1])[:, ::-1]
-    assert not turned.flags.c_contiguous
+    flipped_view = np.ascontiguousarray(tiles[:, ::-1])[:, ::-1]
+    assert not flipped_view.flags.c_contiguous
     assert np.array_equal(
-        normalise(turned, one_tiny.checkpoint), normalise(tiles, one_tiny.checkpoint)
+        normalise(flipped_view, one_tiny.checkpoint), normalise(tiles, one_tiny.checkpoint)
     )
 
 
@@ -62,8 +62,8 @@ def test_tokens__pool():
 
 
 def test_tokens__join():
-    one, other = Tokens(cls=np.float32([[1, 2]])), Tokens(cls=np.float32([[3, 4], [5, 6]]))
-    joined = Tokens.join([one, other])
+    tokens, more_tokens = Tokens(cls=np.float32([[1, 2]])), Tokens(cls=np.float32([[3, 4], [5, 6]]))
+    joined = Tokens.join([tokens, more_tokens])
     assert joined["cls"].tolist() == [[1, 2], [3, 4], [5, 6]]
     assert joined.mean is joined.registers is joined.patches is None
 

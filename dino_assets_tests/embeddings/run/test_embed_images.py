@@ -52,12 +52,16 @@ def test_embed_images__equals_transformers(tmp_path, family):
         files[-1].write_bytes(photo_bytes(width, height, seed=number))
     files.append(tmp_path / "turned.jpg")
     files[-1].write_bytes(turned_photo(6))
-    wanted = compute_expected(sample, np.stack([scale_with_pillow(file) for file in files]))
+    expected = compute_expected(sample, np.stack([scale_with_pillow(file) for file in files]))
     encoder = encoder_of(sample)
-    embedded = list(embed_images(files, encoder))
-    np.testing.assert_allclose([each.vector for each in embedded], wanted.cls, rtol=0, atol=1e-5)
+    results = list(embed_images(files, encoder))
+    np.testing.assert_allclose(
+        [result.vector for result in results], expected.cls, rtol=0, atol=1e-5
+    )
     means = list(embed_images(files, encoder, column="mean"))
-    np.testing.assert_allclose([each.vector for each in means], wanted.mean, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(
+        [result.vector for result in means], expected.mean, rtol=0, atol=1e-5
+    )
 
 
 def test_embed_images__equal_for_file_bytes_and_pixels(tmp_path, encoder):
@@ -65,36 +69,38 @@ def test_embed_images__equal_for_file_bytes_and_pixels(tmp_path, encoder):
     file.write_bytes(photo_bytes(150, 130, kind="PNG"))
     with Image.open(file) as image:
         pixels = np.asarray(image)
-    embedded = list(embed_images([file, file.read_bytes(), pixels], encoder))
-    assert np.array_equal(embedded[0].vector, embedded[1].vector)
-    assert np.array_equal(embedded[0].vector, embedded[2].vector)
+    results = list(embed_images([file, file.read_bytes(), pixels], encoder))
+    assert np.array_equal(results[0].vector, results[1].vector)
+    assert np.array_equal(results[0].vector, results[2].vector)
 
 
 def test_embed_images__a_picture_of_the_exact_side_is_not_resized(encoder):
     pixels = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
-    (embedded,) = embed_images([pixels], encoder)
-    assert np.array_equal(embedded.vector, encoder.encode(pixels[None]).cls[0])
+    (result,) = embed_images([pixels], encoder)
+    assert np.array_equal(result.vector, encoder.encode(pixels[None]).cls[0])
     assert to_square(pixels, SIDE) is pixels
 
 
 def test_embed_images__unusable_pictures_keep_their_places(tmp_path, encoder):
-    good = photo_bytes(80, 60)
+    photo = photo_bytes(80, 60)
     os.mkfifo(tmp_path / "pipe.jpg")
     (tmp_path / "folder.jpg").mkdir()
     pictures = [
-        good, b"", tmp_path / "absent.jpg", good[:900], tmp_path / "pipe.jpg", good,
+        photo, b"", tmp_path / "absent.jpg", photo[:900], tmp_path / "pipe.jpg", photo,
         tmp_path / "folder.jpg", b"no picture", np.zeros((4, 4), np.uint8), tmp_path / "a\0b.jpg",
-        np.zeros((0, 4, 3), np.uint8), good,
+        np.zeros((0, 4, 3), np.uint8), photo,
     ]  # fmt: skip
-    embedded = list(embed_images(pictures, encoder))
-    reasons = [each.refusal.reason if each.refusal else None for each in embedded]
+    results = list(embed_images(pictures, encoder))
+    reasons = [result.refusal.reason if result.refusal else None for result in results]
     assert reasons == [
         None, "empty", "missing", "truncated", "special-file", None,
         "special-file", "not-an-image", "unsupported-mode", "missing", "empty", None,
     ]  # fmt: skip
-    assert [each.vector is None for each in embedded] == [reason is not None for reason in reasons]
-    vectors = [each.vector for each in embedded if each.vector is not None]
-    assert all(np.array_equal(each, vectors[0]) for each in vectors)
+    assert [result.vector is None for result in results] == [
+        reason is not None for reason in reasons
+    ]
+    vectors = [result.vector for result in results if result.vector is not None]
+    assert all(np.array_equal(vector, vectors[0]) for vector in vectors)
 
 
 def test_embed_images__no_pictures(encoder):
@@ -109,8 +115,8 @@ def test_embed_images__memory_does_not_grow_with_their_number(encoder):
     peaks = []
     for count in (10, 300):
         tracemalloc.start()
-        for each in embed_images(draw(count), encoder):
-            assert each.vector is not None
+        for result in embed_images(draw(count), encoder):
+            assert result.vector is not None
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < peaks[0] + 60 * SIDE * SIDE * 3
@@ -145,8 +151,8 @@ def test_embed_prepared__order_and_batches(threads, batch):
         sizes.append(len(tiles))
         return first_pixels(tiles)
 
-    embedded = list(embed_prepared(range(50), prepare, encode, batch=batch, threads=threads))
-    assert [each.vector.tolist() for each in embedded] == [[n, n, n] for n in range(50)]
+    results = list(embed_prepared(range(50), prepare, encode, batch=batch, threads=threads))
+    assert [result.vector.tolist() for result in results] == [[n, n, n] for n in range(50)]
     assert sorted(sizes, reverse=True) == [batch] * (25 // batch) + [25 % batch] * (25 % batch > 0)
 
 
@@ -162,20 +168,20 @@ def test_embed_prepared__with_0_threads_in_the_callers_thread():
 
 
 def test_embed_prepared__cached_vectors_do_not_wait_for_a_full_batch():
-    taken = []
+    numbers = []
 
     def coming() -> Iterator[int]:
         for number in range(10_000):
-            taken.append(number)
+            numbers.append(number)
             yield number
 
     def prepare_none(number: int) -> Prepared:
         return Prepared(vector=np.zeros(1, np.float32))
 
-    embedded = embed_prepared(coming(), prepare_none, first_pixels, batch=8, threads=1)
-    next(embedded)
-    embedded.close()
-    assert len(taken) < 1200
+    results = embed_prepared(coming(), prepare_none, first_pixels, batch=8, threads=1)
+    next(results)
+    results.close()
+    assert len(numbers) < 1200
 
 
 @pytest.mark.parametrize("spoil", [lambda v: v[:-1], lambda v: v * np.nan, lambda v: v + np.inf])

@@ -41,16 +41,16 @@ def make_shards(count: int, *, tiles: int = 100, images: int = 5) -> list[Shard]
 
 
 def ready(engine: str = "torch fp32 on cpu", **values: float) -> WorkerReady:
-    known = {"tile_s": 0.1, "image_s": 0.4, "tile_bytes": 2000.0, "threads": 2, **values}
-    return WorkerReady({"engine": engine}, int(known.pop("threads")), **known)
+    fields = {"tile_s": 0.1, "image_s": 0.4, "tile_bytes": 2000.0, "threads": 2, **values}
+    return WorkerReady({"engine": engine}, int(fields.pop("threads")), **fields)
 
 
 def done(number: int) -> Done:
     return Done(number, Receipt(OutputId("embeddings"), f"s{number}", ()))
 
 
-def lines(seen: pytest.LogCaptureFixture) -> list[str]:
-    return [record.getMessage() for record in seen.records]
+def lines(log: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in log.records]
 
 
 def test_progress__forecast_of_a_processor_adds_reading(clock: Clock, seen):
@@ -149,14 +149,14 @@ def test_progress__afterwards_the_forecast_is_compared(clock: Clock, seen):
     progress.update(Step(100, read_s=1.0, compute_s=22.0))
     progress.update(Step(write_s=0.5))
     progress.update(done(0))
-    spent = progress.finish()
+    totals = progress.finish()
     assert lines(seen)[-2:] == [
         "d: 100 of 100 tiles (100 %), 8.3 tiles/s, about 0 s left; shard 1 of 1, 0 reused; "
         "read 1.0 s, compute 22.0 s, write 0.5 s, summed over threads",
         "d: took 12 s, the forecast was 10 s (+20 %)",
     ]
-    assert (spent.read_s, spent.compute_s, spent.write_s) == (1.0, 22.0, 0.5)
-    assert spent.metadata == {
+    assert (totals.read_s, totals.compute_s, totals.write_s) == (1.0, 22.0, 0.5)
+    assert totals.metadata == {
         "shards_reused": 0,
         "shards_made": 1,
         "tiles_per_s": 8.33,
@@ -166,8 +166,8 @@ def test_progress__afterwards_the_forecast_is_compared(clock: Clock, seen):
 
 
 def test_progress__nothing_was_computed(clock: Clock, seen):
-    spent = ShardProgress("d", make_shards(2), [0, 1], read_clock=clock, is_busy=is_idle).finish()
-    assert spent.metadata == {"shards_reused": 2, "shards_made": 0}
+    totals = ShardProgress("d", make_shards(2), [0, 1], read_clock=clock, is_busy=is_idle).finish()
+    assert totals.metadata == {"shards_reused": 2, "shards_made": 0}
     assert len(lines(seen)) == 2
     assert "2 of 2 shards are already stored and are reused, 0 tiles to compute" in lines(seen)[0]
     assert "shard 2 of 2, 2 reused" in lines(seen)[1]
@@ -183,12 +183,12 @@ def test_progress__warnings_are_logged_and_recorded_once(clock: Clock, seen):
         "refused: openvino: broke",
         "out of memory: continuing with 4 tiles per call",
     ]
-    warned = [r.getMessage() for r in seen.records if r.levelno == logging.WARNING]
+    warnings = [r.getMessage() for r in seen.records if r.levelno == logging.WARNING]
     assert (
-        warned[0]
+        warnings[0]
         == "d: using torch fp32 on cpu, because another engine was refused: openvino: broke"
     )
-    assert warned[-1] == "d: out of memory: continuing with 4 tiles per call"
+    assert warnings[-1] == "d: out of memory: continuing with 4 tiles per call"
 
 
 @pytest.mark.parametrize(
@@ -208,9 +208,9 @@ def test_progress__rows_to_copy_that_are_gone(clock: Clock, seen):
     progress.update(done(0))
     clock.now += 10
     progress.finish()
-    (said,) = [line for line in lines(seen) if "tiles/s" in line]
-    assert "100 of 100 tiles (100 %)" in said
-    assert "about 0 s left" in said
+    (progress_line,) = [line for line in lines(seen) if "tiles/s" in line]
+    assert "100 of 100 tiles (100 %)" in progress_line
+    assert "about 0 s left" in progress_line
 
 
 def test_progress__nothing_to_compute(clock: Clock, seen):

@@ -38,8 +38,8 @@ from dino_assets_tests.worlds.raising import raising
 from dino_assets_tests.worlds.shard_workers import Echo, make_shards, map_shards
 
 MakeBench = Callable[[ObjectStore], Bench]
-TWO = ["0", "1"]
-NINE = 9
+DEVICES = ["0", "1"]
+PHOTOS = 9
 
 
 class WholeDrop(NamedTuple):
@@ -73,7 +73,7 @@ def test_map_shards__an_error_of_the_shard_iterator_is_raised(tmp_path: Path):
         raise TimeoutError("the disk")
 
     with pytest.raises(TimeoutError) as caught:
-        list(map_shards(failing(), Echo(tmp_path), devices=TWO))
+        list(map_shards(failing(), Echo(tmp_path), devices=DEVICES))
     assert caught.value.args == ("the disk",)
     assert multiprocessing.active_children() == []
 
@@ -105,14 +105,14 @@ def test_cut_shards__ids_depend_on_the_inputs():
     assert first.id != second.id
     assert cut_shards(tiles, recipe_id="s", shard_tiles=2)[0].id != first.id
     # Not the place: an image that comes before it changes nothing.
-    (alone,) = cut_shards(tiles.slice(2), recipe_id="r", shard_tiles=2)
-    assert (alone.id, alone.first, second.first) == (second.id, 0, 2)
+    (lone_shard,) = cut_shards(tiles.slice(2), recipe_id="r", shard_tiles=2)
+    assert (lone_shard.id, lone_shard.first, second.first) == (second.id, 0, 2)
     assert digest(["r", second.tiles["tile_id"].to_pylist()])[:32] == second.id
     # But files that are named by row are of that place.
-    (alone,) = cut_shards(tiles.slice(2), recipe_id="r", shard_tiles=2, is_placed=True)
-    placed = cut_shards(tiles, recipe_id="r", shard_tiles=2, is_placed=True)
-    assert len({alone.id, placed[0].id, placed[1].id}) == 3
-    assert digest(["r from 2", second.tiles["tile_id"].to_pylist()])[:32] == placed[1].id
+    (lone_shard,) = cut_shards(tiles.slice(2), recipe_id="r", shard_tiles=2, is_placed=True)
+    placed_shards = cut_shards(tiles, recipe_id="r", shard_tiles=2, is_placed=True)
+    assert len({lone_shard.id, placed_shards[0].id, placed_shards[1].id}) == 3
+    assert digest(["r from 2", second.tiles["tile_id"].to_pylist()])[:32] == placed_shards[1].id
 
 
 @given(st.lists(st.integers(1, 9), max_size=12), st.integers(1, 20))
@@ -126,8 +126,8 @@ def test_cut_shards__every_row_once_in_order(sizes: list[int], shard_tiles: int)
     images = [set(s.tiles["image_id"].to_pylist()) for s in cut]
     assert sum(map(len, images)) == len(sizes)
     assert all(
-        s.tiles.num_rows <= shard_tiles or len(found) == 1
-        for s, found in zip(cut, images, strict=True)
+        s.tiles.num_rows <= shard_tiles or len(image_ids) == 1
+        for s, image_ids in zip(cut, images, strict=True)
     )
 
 
@@ -135,23 +135,23 @@ def test_cut_shards__every_row_once_in_order(sizes: list[int], shard_tiles: int)
 
 
 def done_of(messages: Iterator[object]) -> dict[int, list[str]]:
-    done = [message for message in messages if isinstance(message, Done)]
-    assert len({d.number for d in done}) == len(done)
-    return {d.number: d.receipt.facts["ids"] for d in done}
+    done_messages = [message for message in messages if isinstance(message, Done)]
+    assert len({d.number for d in done_messages}) == len(done_messages)
+    return {d.number: d.receipt.facts["ids"] for d in done_messages}
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 7])
 def test_map_shards__every_shard_once(tmp_path: Path, count: int):
     """Whatever their number; with fewer shards than workers some have nothing to do."""
-    given_shards = make_shards(count)
-    wanted = {shard.number: shard.tiles["tile_id"].to_pylist() for shard in given_shards}
-    assert done_of(map_shards(given_shards, Echo(tmp_path), devices=["0"])) == wanted
-    assert done_of(map_shards(given_shards, Echo(tmp_path), devices=TWO)) == wanted
+    shards = make_shards(count)
+    expected = {shard.number: shard.tiles["tile_id"].to_pylist() for shard in shards}
+    assert done_of(map_shards(shards, Echo(tmp_path), devices=["0"])) == expected
+    assert done_of(map_shards(shards, Echo(tmp_path), devices=DEVICES)) == expected
     assert multiprocessing.active_children() == []
 
 
 def test_map_shards__uses_one_process_per_device(tmp_path: Path):
-    messages = list(map_shards(make_shards(8), Echo(tmp_path, wait_s=0.3), devices=TWO))
+    messages = list(map_shards(make_shards(8), Echo(tmp_path, wait_s=0.3), devices=DEVICES))
     engines = [m.facts["engine"] for m in messages if isinstance(m, WorkerReady)]
     assert sorted(engines) == ["echo on 0", "echo on 1"]
     pids = {m.receipt.facts["pid"] for m in messages if isinstance(m, Done)}
@@ -167,32 +167,32 @@ def test_map_shards__one_device_uses_this_process(tmp_path: Path):
 
 def test_map_shards__pickles_a_shard_without_the_rest_of_its_drop(tmp_path: Path):
     """pickle takes the whole table along with a slice of it."""
-    many = make_shards(50, rows=400)
-    assert len(pickle.dumps(many[3].tiles)) > 10 * many[3].tiles.nbytes
-    assert len(pickle.dumps(many[3])) < 2 * many[3].tiles.nbytes
-    assert done_of(map_shards(many, Echo(tmp_path), devices=TWO))[49] == (
-        many[49].tiles["tile_id"].to_pylist()
+    shards = make_shards(50, rows=400)
+    assert len(pickle.dumps(shards[3].tiles)) > 10 * shards[3].tiles.nbytes
+    assert len(pickle.dumps(shards[3])) < 2 * shards[3].tiles.nbytes
+    assert done_of(map_shards(shards, Echo(tmp_path), devices=DEVICES))[49] == (
+        shards[49].tiles["tile_id"].to_pylist()
     )
 
 
 def test_map_shards__shards_larger_than_a_pipe(tmp_path: Path):
-    large = make_shards(4, rows=20_000)
-    assert large[0].tiles.nbytes > 2**18
-    assert sorted(done_of(map_shards(large, Echo(tmp_path), devices=TWO))) == [0, 1, 2, 3]
+    shards = make_shards(4, rows=20_000)
+    assert shards[0].tiles.nbytes > 2**18
+    assert sorted(done_of(map_shards(shards, Echo(tmp_path), devices=DEVICES))) == [0, 1, 2, 3]
 
 
 def test_map_shards__takes_shards_one_by_one(tmp_path: Path):
-    taken = []
+    shard_numbers = []
 
     def lazy() -> Iterator[Shard]:
         for shard in make_shards(30):
-            taken.append(shard.number)
+            shard_numbers.append(shard.number)
             yield shard
 
-    messages = map_shards(lazy(), Echo(tmp_path), devices=TWO)
-    first = next(message for message in messages if isinstance(message, Done))
-    assert first.number in (0, 1)
-    assert len(taken) <= 4
+    messages = map_shards(lazy(), Echo(tmp_path), devices=DEVICES)
+    first_message = next(message for message in messages if isinstance(message, Done))
+    assert first_message.number in (0, 1)
+    assert len(shard_numbers) <= 4
     messages.close()
 
 
@@ -208,7 +208,7 @@ def test_map_shards__takes_shards_one_by_one(tmp_path: Path):
 )
 def test_map_shards__raises_the_workers_error(tmp_path: Path, how, kind, message: str):
     with pytest.raises(kind) as caught:
-        list(map_shards(make_shards(6), Echo(tmp_path, at=2, how=how), devices=TWO))
+        list(map_shards(make_shards(6), Echo(tmp_path, at=2, how=how), devices=DEVICES))
     assert type(caught.value) is kind
     assert str(caught.value) == message
     assert "in strike" in caught.value.__notes__[0]  # where in the other process
@@ -221,20 +221,20 @@ def test_map_shards__raises_the_workers_error(tmp_path: Path, how, kind, message
 
 def test_map_shards__a_device_that_cannot_be_opened(tmp_path: Path):
     with pytest.raises(ConfigError) as caught:
-        list(map_shards(make_shards(6), Echo(tmp_path, how="fail to open"), devices=TWO))
+        list(map_shards(make_shards(6), Echo(tmp_path, how="fail to open"), devices=DEVICES))
     assert caught.value.args == ("no such device",)
 
 
 @pytest.mark.parametrize(("how", "code"), [("kill", -9), ("exit", 3)])
 def test_map_shards__a_worker_that_died(tmp_path: Path, how: str, code: int):
-    messages = map_shards(make_shards(6), Echo(tmp_path, at=3, how=how), devices=TWO)
+    messages = map_shards(make_shards(6), Echo(tmp_path, at=3, how=how), devices=DEVICES)
     with raising(WorkerLostError, exit_code=code):
         assert 3 not in done_of(messages)
     assert multiprocessing.active_children() == []
 
 
 def test_map_shards__closed_in_the_middle(tmp_path: Path):
-    messages = map_shards(make_shards(6), Echo(tmp_path, wait_s=0.1), devices=TWO)
+    messages = map_shards(make_shards(6), Echo(tmp_path, wait_s=0.1), devices=DEVICES)
     next(message for message in messages if isinstance(message, Done))
     assert len(multiprocessing.active_children()) == 2
     messages.close()
@@ -242,8 +242,8 @@ def test_map_shards__closed_in_the_middle(tmp_path: Path):
 
 
 def test_map_shards__closed_while_a_worker_does_not_respond(tmp_path: Path):
-    deaf = Echo(tmp_path, how="deaf", wait_s=0.1)
-    messages = map_shards(make_shards(6), deaf, devices=TWO, patience_s=0.2)
+    deaf_work = Echo(tmp_path, how="deaf", wait_s=0.1)
+    messages = map_shards(make_shards(6), deaf_work, devices=DEVICES, patience_s=0.2)
     next(message for message in messages if isinstance(message, Done))
     messages.close()
     assert multiprocessing.active_children() == []
@@ -266,10 +266,10 @@ def started(*command: str) -> Iterator[subprocess.Popen[bytes]]:
             process.kill()
 
 
-def wait_until(is_so: Callable[[], object], *, seconds: float = 30.0) -> None:
-    end = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < end, "waited in vain"
+def wait_until(condition: Callable[[], object], *, seconds: float = 30.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.05)
 
 
@@ -289,8 +289,10 @@ def test_sources__can_be_pickled(tmp_path: Path):
     for address in ("card", "list.csv"):
         source = open_source(address, root=tmp_path)
         source.read(source.entries()[0].path)
-        again = pickle.loads(pickle.dumps(source))  # noqa: S301 - our own bytes
-        assert again.read(again.entries()[0].path) == photo_bytes(1100, 300, seed=0, quality=30)
+        source_copy = pickle.loads(pickle.dumps(source))  # noqa: S301 - our own bytes
+        assert source_copy.read(source_copy.entries()[0].path) == photo_bytes(
+            1100, 300, seed=0, quality=30
+        )
 
 
 # --- several processes, with one -------------------------------------------------------------
@@ -311,8 +313,8 @@ def test_draft_embeddings__no_more_processes_than_shards(make_bench: MakeBench, 
     """One shard is computed here, with all threads, even where a store could not travel."""
     bench = make_bench(ObjectStore.in_memory())
     bench.add_drop("d", write_photos(tmp_path / "card", range(2)))
-    done = bench.commit(compute=replace(COMPUTE, processes=2), shard_tiles=1000)
-    assert done.metadata["shards_made"] == 1
+    committed = bench.commit(compute=replace(COMPUTE, processes=2), shard_tiles=1000)
+    assert committed.metadata["shards_made"] == 1
     assert bench.commit(compute=replace(COMPUTE, processes=4), shard_tiles=1000).was_reused
 
 
@@ -324,11 +326,11 @@ def test_draft_embeddings__two_processes_make_the_same_bytes(
     bucket = make_bench(open_store(s3_settings(s3_endpoint, tmp_path)))
     bucket.add_drop("d", write_photos(tmp_path / "card", range(4)))
     bucket.commit()
-    whole = bucket.manifest_bytes()
+    manifest_bytes = bucket.manifest_bytes()
     bucket.forget()
-    done = bucket.commit(compute=replace(COMPUTE, processes=2))
-    assert done.metadata["shards_made"] == 4
-    assert bucket.manifest_bytes() == whole
+    committed = bucket.commit(compute=replace(COMPUTE, processes=2))
+    assert committed.metadata["shards_made"] == 4
+    assert bucket.manifest_bytes() == manifest_bytes
     assert multiprocessing.active_children() == []
 
 
@@ -338,12 +340,12 @@ def test_draft_embeddings__two_processes_with_this_machines_engine(
 ):
     """Whatever `auto` takes: its numbers depend neither on threads nor on processes."""
     bench = make_bench(local_store).add_drop("d", write_photos(tmp_path / "card", range(4)))
-    auto = ComputeSettings(device="cpu", threads=2)
-    alone = bench.commit(compute=auto).manifest
+    compute = ComputeSettings(device="cpu", threads=2)
+    manifest = bench.commit(compute=compute).manifest
     bench.forget()
-    done = bench.commit(compute=replace(auto, processes=2))
-    assert done.metadata["shards_made"] == 4
-    assert done.manifest == alone
+    committed = bench.commit(compute=replace(compute, processes=2))
+    assert committed.metadata["shards_made"] == 4
+    assert committed.manifest == manifest
 
 
 @pytest.mark.slow
@@ -353,9 +355,9 @@ def test_draft_embeddings__a_photograph_that_changed_under_two_processes(
     bench = make_bench(local_store).add_drop("d", write_photos(tmp_path / "card", range(2)))
     write_photos(tmp_path / "card", [99])
     (tmp_path / "card" / "DJI_99.JPG").rename(tmp_path / "card" / "DJI_1.JPG")
-    with pytest.raises(SourceError) as changed:
+    with pytest.raises(SourceError) as caught:
         bench.commit(compute=replace(COMPUTE, processes=2))
-    assert changed.value.path == "DJI_1.JPG"
+    assert caught.value.path == "DJI_1.JPG"
     assert bench.table().drops == ()
     assert multiprocessing.active_children() == []
 
@@ -363,7 +365,7 @@ def test_draft_embeddings__a_photograph_that_changed_under_two_processes(
 @pytest.fixture
 def whole_drop(make_bench: MakeBench, local_store: ObjectStore, tmp_path: Path) -> WholeDrop:
     """Nine shards that nobody has computed, and the manifest that they must end in."""
-    bench = make_bench(local_store).add_drop("d", write_photos(tmp_path / "card", range(NINE)))
+    bench = make_bench(local_store).add_drop("d", write_photos(tmp_path / "card", range(PHOTOS)))
     bench.commit()
     manifest = bench.manifest_bytes()
     bench.forget()
@@ -373,7 +375,7 @@ def whole_drop(make_bench: MakeBench, local_store: ObjectStore, tmp_path: Path) 
 def count_sound_receipts(bench: Bench) -> int:
     """After a kill: a few shards are there, no drop is, and all is sound."""
     receipts = len(bench.receipts())
-    assert 2 <= receipts <= 2 * STALLS_AFTER < NINE
+    assert 2 <= receipts <= 2 * STALLS_AFTER < PHOTOS
     assert bench.table().drops == ()
     assert list(verify(bench.store)) == []
     return receipts
@@ -389,16 +391,16 @@ def test_draft_embeddings__a_worker_is_killed(whole_drop: WholeDrop, tmp_path: P
 
     killer = threading.Thread(target=kill_one)
     killer.start()
-    with pytest.raises(WorkerLostError) as lost:
+    with pytest.raises(WorkerLostError) as caught:
         bench.commit(
             source=StallingSource(tmp_path / "card", shown="card"),
             compute=replace(COMPUTE, processes=2),
         )
     killer.join()
-    assert lost.value.exit_code == -9
+    assert caught.value.exit_code == -9
     receipts = count_sound_receipts(bench)
-    done = bench.commit(compute=replace(COMPUTE, processes=2))
-    assert done.metadata["shards_reused"] == receipts
+    committed = bench.commit(compute=replace(COMPUTE, processes=2))
+    assert committed.metadata["shards_reused"] == receipts
     assert bench.manifest_bytes() == whole_drop.manifest
 
 
@@ -424,7 +426,7 @@ def test_draft_embeddings__sigkill(
         time.sleep(1)  # whoever is left may still store what it is storing
     receipts = count_sound_receipts(bench)
     calls.reset()
-    done = bench.commit()
-    assert done.metadata["shards_reused"] == receipts
-    assert sum(calls.of_run) == PHOTO_TILES * (NINE - receipts)
+    committed = bench.commit()
+    assert committed.metadata["shards_reused"] == receipts
+    assert sum(calls.of_run) == PHOTO_TILES * (PHOTOS - receipts)
     assert bench.manifest_bytes() == whole_drop.manifest

@@ -67,19 +67,21 @@ def test_draft_embeddings__copies_stored_vectors(
     """No model is called, nor loaded, nor judged; the bytes are those of computing."""
     bench = anywhere
     bench.commit("old")
-    computed = bench.commit("new", options=EmbeddingOptions(("mean",), "fp32"))  # another recipe
-    assert computed.metadata.get("tiles_copied") is None
+    mean_commit = bench.commit("new", options=EmbeddingOptions(("mean",), "fp32"))  # another recipe
+    assert mean_commit.metadata.get("tiles_copied") is None
     calls.reset()
     caplog.set_level(logging.INFO)
-    done = bench.commit("new", cache=tmp_path / "fresh")
+    committed = bench.commit("new", cache=tmp_path / "fresh")
     assert calls.all == 0
     assert not (tmp_path / "fresh").exists()  # a model that is opened is judged, and that is kept
     assert bench.rows("new").equals(bench.rows("old"))
-    old, new = (bench.table().manifest(name) for name in ("old", "new"))
-    assert [part.sha256 for part in new.parts] == [part.sha256 for part in old.parts]
-    assert new.facts == old.facts  # whichever of the two was first
-    assert (done.metadata["tiles_copied"], done.metadata["shards_copied"]) == (48, 3)
-    assert (done.metadata["shards_made"], done.metadata["shards_reused"]) == (0, 0)
+    old_manifest, new_manifest = (bench.table().manifest(name) for name in ("old", "new"))
+    assert [part.sha256 for part in new_manifest.parts] == [
+        part.sha256 for part in old_manifest.parts
+    ]
+    assert new_manifest.facts == old_manifest.facts  # whichever of the two was first
+    assert (committed.metadata["tiles_copied"], committed.metadata["shards_copied"]) == (48, 3)
+    assert (committed.metadata["shards_made"], committed.metadata["shards_reused"]) == (0, 0)
     assert (
         "new: 48 tiles of 3 images copied from stored embeddings, 0 tiles to compute" in caplog.text
     )
@@ -102,22 +104,23 @@ def test_draft_embeddings__copies_stored_vectors_of_some_images(
 ):
     wide = EmbeddingOptions(("cls",), "fp32")
     partly.commit("new", options=wide, shard_tiles=shard_tiles)
-    alone = partly.rows("new")
+    computed_rows = partly.rows("new")
     facts = partly.table().manifest("new").facts
     partly.forget()
     partly.commit("old", options=wide)
     calls.reset()
     caplog.set_level(logging.INFO)
-    done = partly.commit("new", options=wide, shard_tiles=shard_tiles)
+    committed = partly.commit("new", options=wide, shard_tiles=shard_tiles)
     assert sum(calls.of_run) == 2 * PHOTO_TILES
-    assert done.metadata["tiles_copied"] == 2 * PHOTO_TILES
-    assert done.manifest.facts == facts
+    assert committed.metadata["tiles_copied"] == 2 * PHOTO_TILES
+    assert committed.manifest.facts == facts
     assert "32 of 32 tiles (100 %)" in caplog.text
-    assert partly.rows("new").drop_columns("cls").equals(alone.drop_columns("cls"))
-    found, wanted = (
-        np.stack(rows["cls"].to_numpy(zero_copy_only=False)) for rows in (partly.rows("new"), alone)
+    assert partly.rows("new").drop_columns("cls").equals(computed_rows.drop_columns("cls"))
+    vectors, expected = (
+        np.stack(rows["cls"].to_numpy(zero_copy_only=False))
+        for rows in (partly.rows("new"), computed_rows)
     )
-    np.testing.assert_array_equal(found, wanted)
+    np.testing.assert_array_equal(vectors, expected)
 
 
 @pytest.mark.parametrize(
@@ -137,9 +140,9 @@ def test_draft_embeddings__copies_only_with_equal_options(
 ):
     bench.commit("old", options=old)
     calls.reset()
-    done = bench.commit("new", options=new)
+    committed = bench.commit("new", options=new)
     assert sum(calls.of_run) == (0 if is_copied else 48)
-    assert done.metadata.get("tiles_copied") == (48 if is_copied else None)
+    assert committed.metadata.get("tiles_copied") == (48 if is_copied else None)
     assert bench.rows("new").schema.names == ["tile_id", "image_id", *new.columns, "thumb"]
 
 
@@ -149,18 +152,20 @@ def test_draft_embeddings__a_drop_that_grew_copies_its_own_vectors(bench: Bench,
     before = {row["tile_id"]: row for row in bench.rows("old").to_pylist()}
     bench.add_drop("old", write_photos(bench.sources["old"].folder, [8, 9]))
     calls.reset()
-    done = bench.commit("old", shard_tiles=32)
+    committed = bench.commit("old", shard_tiles=32)
     assert sum(calls.of_run) == 2 * PHOTO_TILES
-    assert done.manifest.rows == 5 * PHOTO_TILES
+    assert committed.manifest.rows == 5 * PHOTO_TILES
     after = {row["tile_id"]: row for row in bench.rows("old").to_pylist()}
     assert {name: after[name] for name in before} == before
 
 
 def test_draft_embeddings__does_not_copy_from_older_code(partly: Bench, calls: Calls):
     manifest = partly.commit("old").manifest
-    older = replace(manifest.recipe, code_version="2")
+    older_recipe = replace(manifest.recipe, code_version="2")
     schema = partly.draft("old").schema
-    commit(partly.store, Draft(older, pushing([*manifest.parts, dict(manifest.facts)]), schema))
+    commit(
+        partly.store, Draft(older_recipe, pushing([*manifest.parts, dict(manifest.facts)]), schema)
+    )
     calls.reset()
     partly.commit("new")
     assert sum(calls.of_run) == 4 * PHOTO_TILES
@@ -169,8 +174,8 @@ def test_draft_embeddings__does_not_copy_from_older_code(partly: Bench, calls: C
 def test_draft_embeddings__copies_have_the_facts_of_their_engine(bench: Bench):
     """Two sizes of calls after a shortage of memory, and the engine that was refused."""
     manifest = bench.commit("old").manifest
-    said = {"batch": [[4, 1], [8, 1]], "refused": ["openvino bf16 on cpu: other numbers"]}
-    facts = {**manifest.facts, **said}
+    engine_facts = {"batch": [[4, 1], [8, 1]], "refused": ["openvino bf16 on cpu: other numbers"]}
+    facts = {**manifest.facts, **engine_facts}
     schema = bench.draft("old").schema
     draft = Draft(manifest.recipe, pushing([*manifest.parts, facts]), schema, is_anew=True)
     commit(bench.store, draft)
@@ -216,9 +221,9 @@ def test_draft_embeddings__a_damaged_drop_is_not_copied_from(
     part = partly.table().manifest("old").parts[1]
     partly.store.put(part.key, b"rot")
     calls.reset()
-    done = partly.commit("new")
+    committed = partly.commit("new")
     assert sum(calls.of_run) == 4 * PHOTO_TILES
-    assert "tiles_copied" not in done.metadata
+    assert "tiles_copied" not in committed.metadata
     assert "embeddings/old@" in caplog.text
     assert "its vectors are not reused: part" in caplog.text
 
@@ -232,51 +237,51 @@ def test_draft_embeddings__a_part_damaged_before_copying_is_computed(
     partly.commit("old")
     parts = [part.key for part in partly.table().manifest("old").parts]
     store = partly.store
-    read: list[str] = []
+    read_keys: list[str] = []
 
     def rot(verb: str, key: str) -> None:
         """Once all are read that say which tiles there are."""
         if verb == "get" and key in parts:
-            read.append(key)
-            if key == parts[-1] and len(read) == len(parts):
+            read_keys.append(key)
+            if key == parts[-1] and len(read_keys) == len(parts):
                 for part in parts:
                     store.put(part, b"rot")
 
     partly.store = WatchedStore(store, after=rot)
     calls.reset()
     partly.commit(drop, shard_tiles=shard_tiles)
-    assert read[: len(parts)] == parts
+    assert read_keys[: len(parts)] == parts
     assert sum(calls.of_run) == partly.rows(drop).num_rows == partly.tiles(drop).num_rows
 
 
 def test_draft_embeddings__resumed_after_copying(partly: Bench, calls: Calls):
     partly.commit("old")
     partly.commit("new")
-    whole = partly.manifest_bytes("new")
+    manifest_bytes = partly.manifest_bytes("new")
     key = next(i.key for i in partly.store.list("manifests/embeddings") if "/new" in i.key)
     partly.store.delete(key)
     calls.reset()
     assert partly.commit("new").metadata == {"shards_reused": 4, "shards_made": 0}
-    assert (calls.all, partly.manifest_bytes("new")) == (0, whole)
+    assert (calls.all, partly.manifest_bytes("new")) == (0, manifest_bytes)
 
 
 def test_draft_embeddings__computes_the_rest_with_the_engine_of_the_copies(partly: Bench):
     """A drop is one engine's, if this machine has it."""
-    auto = replace(COMPUTE, precision="half", engine="auto")
-    partly.commit("old", compute=replace(auto, engine="torch"))
+    auto_compute = replace(COMPUTE, precision="half", engine="auto")
+    partly.commit("old", compute=replace(auto_compute, engine="torch"))
     engine = (
         open_table(
             partly.store,
             "embeddings",
-            space=current_space(partly.checkpoint, auto, tile_px=256),
+            space=current_space(partly.checkpoint, auto_compute, tile_px=256),
         )
         .manifest("old")
         .facts["engine"]
     )
-    assert str(next(list_engines(auto, partly.checkpoint, side_px=256))) != engine
-    done = partly.commit("new", compute=auto)
-    assert done.manifest.facts["engine"] == engine
-    assert "engines" not in done.manifest.facts
+    assert str(next(list_engines(auto_compute, partly.checkpoint, side_px=256))) != engine
+    committed = partly.commit("new", compute=auto_compute)
+    assert committed.manifest.facts["engine"] == engine
+    assert "engines" not in committed.manifest.facts
 
 
 def test_reusable_vectors__reads_no_vectors_of_drops_that_share_nothing(
@@ -285,18 +290,18 @@ def test_reusable_vectors__reads_no_vectors_of_drops_that_share_nothing(
     partly.add_drop("alien", write_photos(tmp_path / "alien", [7]))
     partly.commit("alien")
     partly.commit("old")
-    read: list[str] = []
-    watched = WatchedStore(partly.store, before=lambda verb, key: read.append(key))
+    read_keys: list[str] = []
+    watched_store = WatchedStore(partly.store, before=lambda verb, key: read_keys.append(key))
     shards = cut_shards(partly.tiles("new"), recipe_id="r")
     reusable = ReusableVectors(
-        watched,
+        watched_store,
         OutputId("embeddings", "new", partly.space),
         FP16,
         shards,
         code_version=CODE_VERSION,
     )
     assert len(reusable.list_images(shards[0])) == 2
-    parts = [key for key in read if key.startswith("parts/embeddings/")]
+    parts = [key for key in read_keys if key.startswith("parts/embeddings/")]
     assert len(parts) == 2
     assert all(key.startswith("parts/embeddings/old/") for key in parts)
 
@@ -311,9 +316,9 @@ def test_reusable_vectors__reads_rows_only_for_requested_shards(partly: Bench):
         shards,
         code_version=CODE_VERSION,
     )
-    has = [len(reusable.list_images(shard)) for shard in shards]
-    assert sorted(has) == [0, 0, 1, 1]
-    for shard, count in zip(shards, has, strict=True):
+    image_counts = [len(reusable.list_images(shard)) for shard in shards]
+    assert sorted(image_counts) == [0, 0, 1, 1]
+    for shard, count in zip(shards, image_counts, strict=True):
         shard_with_rows = reusable.add_copied_rows(shard)
         assert shard.copied_rows is None
         assert (shard_with_rows.copied_rows is None) == (count == 0)
@@ -382,9 +387,9 @@ def test_draft_embeddings__an_outdated_index_does_no_harm(
     partly.commit("other")
     partly.commit("old")
     lose(partly, list_index(partly)[:1])
-    done = partly.commit("new")
-    assert done.manifest.rows == 4 * PHOTO_TILES
-    assert done.metadata["tiles_copied"] in (PHOTO_TILES, 2 * PHOTO_TILES)
+    committed = partly.commit("new")
+    assert committed.manifest.rows == 4 * PHOTO_TILES
+    assert committed.metadata["tiles_copied"] in (PHOTO_TILES, 2 * PHOTO_TILES)
 
 
 def test_draft_embeddings__killed_at_every_write_copies_or_computes(partly: Bench, calls: Calls):
@@ -392,7 +397,7 @@ def test_draft_embeddings__killed_at_every_write_copies_or_computes(partly: Benc
     partly.commit("old")
     store, before = partly.store, contents(partly.store)
     partly.commit("new")
-    whole = partly.rows("new")
+    complete_rows = partly.rows("new")
     for n in itertools.count():
         restore(store, before)
         strike = Strike(n, cut_power, verbs=("put",))
@@ -403,7 +408,7 @@ def test_draft_embeddings__killed_at_every_write_copies_or_computes(partly: Benc
         if not strike.has_struck:
             break
         partly.commit("new")
-        assert partly.rows("new").equals(whole)
+        assert partly.rows("new").equals(complete_rows)
     assert n > 6
 
 
@@ -417,10 +422,10 @@ def test_reusable_vectors__reads_no_vectors_of_a_drop_that_was_embedded_again(
     partly.commit("old")
     partly.add_drop("old", write_photos(tmp_path / "others", [7]))
     partly.commit("old")
-    read: list[str] = []
-    partly.store = WatchedStore(partly.store, before=lambda verb, key: read.append(key))
+    read_keys: list[str] = []
+    partly.store = WatchedStore(partly.store, before=lambda verb, key: read_keys.append(key))
     assert "tiles_copied" not in partly.commit("new").metadata
-    assert not [key for key in read if key.startswith("parts/embeddings/old/")]
+    assert not [key for key in read_keys if key.startswith("parts/embeddings/old/")]
 
 
 def test_find_holders__reads_no_other_drop(partly: Bench, tmp_path: Path):
@@ -429,10 +434,10 @@ def test_find_holders__reads_no_other_drop(partly: Bench, tmp_path: Path):
         partly.add_drop(f"alien-{seed}", write_photos(tmp_path / str(seed), [seed]))
         partly.commit(f"alien-{seed}")
     partly.commit("old")
-    seen: list[tuple[str, str]] = []
-    watched = WatchedStore(partly.store, before=lambda *call: seen.append(call))
+    store_calls: list[tuple[str, str]] = []
+    watched_store = WatchedStore(partly.store, before=lambda *call: store_calls.append(call))
     output = OutputId("embeddings", "new", partly.space)
     images = set(partly.tiles("new")["image_id"].to_pylist())
-    assert [drop for drop, _ in find_holders(watched, output, images)] == ["old"]
-    assert {key.split("/")[0] for _, key in seen} == {"indexes"}
-    assert [verb for verb, _ in seen].count("list") == 1
+    assert [drop for drop, _ in find_holders(watched_store, output, images)] == ["old"]
+    assert {key.split("/")[0] for _, key in store_calls} == {"indexes"}
+    assert [verb for verb, _ in store_calls].count("list") == 1

@@ -49,9 +49,9 @@ def cut_by_hand(bench: Bench, row: int) -> np.ndarray:
 
 
 def test_draft_embeddings__one_vector_per_tile(bench: Bench):
-    done = bench.commit()
-    assert (done.manifest.rows, done.manifest.facts["shards"]) == (48, 3)
-    assert done.manifest.facts["images"] == 3
+    committed = bench.commit()
+    assert (committed.manifest.rows, committed.manifest.facts["shards"]) == (48, 3)
+    assert committed.manifest.facts["images"] == 3
     assert bench.rows()["tile_id"].to_pylist() == bench.tiles()["tile_id"].to_pylist()
     assert bench.rows()["image_id"].to_pylist() == bench.tiles()["image_id"].to_pylist()
     assert vectors_of(bench).shape == (48, 16)
@@ -60,20 +60,20 @@ def test_draft_embeddings__one_vector_per_tile(bench: Bench):
 
 
 def test_draft_embeddings__records_the_engine(bench: Bench):
-    done = bench.commit()
-    facts = done.manifest.facts
+    committed = bench.commit()
+    facts = committed.manifest.facts
     assert facts["engine"] == "torch fp32 on cpu"
     assert facts["batch"] == [6, SIDE]
     assert facts["gate"]["tiles"] == 16
     assert list(facts["gate"]["norms"]) == ["cls"]
     assert "copied" not in facts
     assert "refused" not in facts
-    assert done.read_s > 0
-    assert done.compute_s > 0
-    assert done.write_s > 0
-    assert done.metadata["shards_made"] == 3
-    assert done.metadata["tiles_per_s"] > 0
-    assert done.metadata["forecast_s"] >= 0
+    assert committed.read_s > 0
+    assert committed.compute_s > 0
+    assert committed.write_s > 0
+    assert committed.metadata["shards_made"] == 3
+    assert committed.metadata["tiles_per_s"] > 0
+    assert committed.metadata["forecast_s"] >= 0
 
 
 def test_draft_embeddings__each_vector_belongs_to_its_tile(bench: Bench):
@@ -112,25 +112,25 @@ def test_draft_embeddings__batches_span_images_but_not_shards(
 
 def test_draft_embeddings__equal_bytes_with_any_shards_and_threads(bench: Bench, calls: Calls):
     bench.commit(compute=replace(COMPUTE, batch=5))
-    alone = bench.manifest_bytes(), vectors_of(bench)
+    expected = bench.manifest_bytes(), vectors_of(bench)
     bench.forget()
     bench.commit(compute=replace(COMPUTE, batch=5, threads=3))
-    assert bench.manifest_bytes() == alone[0]
+    assert bench.manifest_bytes() == expected[0]
     assert len(calls.threads) > 1
     bench.forget()
     bench.commit(compute=replace(COMPUTE, batch=5, threads=3), shard_tiles=1000)
-    np.testing.assert_array_equal(vectors_of(bench), alone[1])
+    np.testing.assert_array_equal(vectors_of(bench), expected[1])
 
 
 def test_draft_embeddings__waits_for_another_run_on_its_device(bench: Bench, calls: Calls):
     """And only then looks at the model, tries it out and forecasts: beside nobody."""
     with ThreadPoolExecutor(1) as pool:
         with taking_turn(bench.cache / "turns", "cpu", holder="embeddings/other"):
-            coming = pool.submit(bench.commit)
+            commit_future = pool.submit(bench.commit)
             with pytest.raises(TimeoutError):
-                coming.result(1)
+                commit_future.result(1)
             assert calls.all == 0
-        assert coming.result(60).manifest.rows == len(bench.tiles())
+        assert commit_future.result(60).manifest.rows == len(bench.tiles())
     assert calls.all > 0
 
 
@@ -149,8 +149,8 @@ def test_draft_embeddings__of_a_mosaic(make_bench: MakeBench, tmp_path: Path):
     """Read by windows; what is empty has no vector, and a mosaic that changed since is refused."""
     path = write_mosaic(tmp_path / "card" / "ortho.tif", side_px=1100, nodata_from=500)
     bench = make_bench(ObjectStore.in_memory()).add_drop("d", tmp_path / "card")
-    done = bench.commit()
-    assert done.read_s > 0
+    committed = bench.commit()
+    assert committed.read_s > 0
     tiles = bench.tiles().to_pylist()
     assert {tile["x"] for tile in tiles} == {0, 128, 256, 384}
     assert bench.rows()["tile_id"].to_pylist() == [tile["tile_id"] for tile in tiles]
@@ -161,9 +161,9 @@ def test_draft_embeddings__of_a_mosaic(make_bench: MakeBench, tmp_path: Path):
     np.testing.assert_allclose(vectors_of(bench)[9], tokens["cls"][0], atol=2e-3)
     write_mosaic(path, side_px=1100, nodata_from=501)
     bench.forget()
-    with pytest.raises(SourceError) as changed:
+    with pytest.raises(SourceError) as caught:
         bench.commit(shard_tiles=7)
-    assert changed.value.path == "ortho.tif"
+    assert caught.value.path == "ortho.tif"
 
 
 def test_draft_embeddings__by_metres_tiles_are_scaled(make_bench: MakeBench, tmp_path: Path):
@@ -184,9 +184,9 @@ def test_draft_embeddings__by_metres_tiles_are_scaled(make_bench: MakeBench, tmp
 def test_draft_embeddings__a_photograph_that_changed(bench: Bench):
     write_photos(bench.sources["d"].folder, [99])
     (bench.sources["d"].folder / "DJI_99.JPG").rename(bench.sources["d"].folder / "DJI_1.JPG")
-    with pytest.raises(SourceError) as changed:
+    with pytest.raises(SourceError) as caught:
         bench.commit()
-    assert changed.value.path == "DJI_1.JPG"
+    assert caught.value.path == "DJI_1.JPG"
     assert bench.table().drops == ()
 
 
@@ -200,9 +200,9 @@ def test_draft_embeddings__a_drop_without_tiles_opens_no_model(bench: Bench, cal
     recipe = replace(manifest.recipe, output=OutputId("tiles", "empty"))
     schema = bench.tiles().schema.remove_metadata()
     commit(bench.store, Draft(recipe, pushing([manifest.facts]), schema))
-    done = bench.commit("empty", source=bench.sources["d"])
-    assert (done.manifest.rows, bench.rows("empty").num_rows, calls.all) == (0, 0, 0)
-    assert done.manifest.facts == {"images": 0, "shards": 0, "caveat": CAVEAT}
+    committed = bench.commit("empty", source=bench.sources["d"])
+    assert (committed.manifest.rows, bench.rows("empty").num_rows, calls.all) == (0, 0, 0)
+    assert committed.manifest.facts == {"images": 0, "shards": 0, "caveat": CAVEAT}
 
 
 # --- columns --------------------------------------------------------------------------------

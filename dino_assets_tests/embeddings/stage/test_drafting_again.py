@@ -54,13 +54,13 @@ def test_draft_embeddings__rerun_calls_no_model(bench: Bench, calls: Calls):
 
 def test_draft_embeddings__a_lost_manifest_needs_no_model_call(bench: Bench, calls: Calls):
     bench.commit()
-    whole = bench.manifest_bytes()
+    manifest_bytes = bench.manifest_bytes()
     for info in list(bench.store.list("manifests/embeddings")):
         bench.store.delete(info.key)
     calls.reset()
-    done = bench.commit()
-    assert (calls.all, bench.manifest_bytes()) == (0, whole)
-    assert done.metadata == {"shards_reused": 3, "shards_made": 0}
+    committed = bench.commit()
+    assert (calls.all, bench.manifest_bytes()) == (0, manifest_bytes)
+    assert committed.metadata == {"shards_reused": 3, "shards_made": 0}
 
 
 @pytest.mark.parametrize(
@@ -75,20 +75,20 @@ def test_draft_embeddings__a_lost_manifest_needs_no_model_call(bench: Bench, cal
 def test_draft_embeddings__other_settings_reuse_nothing(bench: Bench, calls: Calls, changes):
     bench.commit()
     calls.reset()
-    done = bench.commit(**changes)
-    assert not done.was_reused
-    assert (sum(calls.of_run), done.metadata["shards_reused"]) == (48, 0)
+    committed = bench.commit(**changes)
+    assert not committed.was_reused
+    assert (sum(calls.of_run), committed.metadata["shards_reused"]) == (48, 0)
     is_other_space = "compute" in changes
-    assert (done.manifest.recipe.output.space != bench.space) == is_other_space
+    assert (committed.manifest.recipe.output.space != bench.space) == is_other_space
 
 
 def test_draft_embeddings__another_side_is_another_space(bench: Bench, calls: Calls):
     bench.commit()
     bench.cut("d", make_grid(128))
     calls.reset()
-    done = bench.commit()
-    assert sum(calls.of_run) == bench.tiles().num_rows == done.manifest.rows
-    assert done.manifest.recipe.output.space != bench.space
+    committed = bench.commit()
+    assert sum(calls.of_run) == bench.tiles().num_rows == committed.manifest.rows
+    assert committed.manifest.recipe.output.space != bench.space
     assert bench.table().drops == ("d",)  # the first space is still there
 
 
@@ -96,14 +96,14 @@ def test_draft_embeddings__another_checkpoint_is_another_space(
     bench: Bench, calls: Calls, tmp_path: Path
 ):
     bench.commit()
-    other = write_demo_checkpoint(tmp_path / "other", seed=1, dim=16, layers=2)
-    commit(bench.store, draft_weights(other, "tiny"))
+    other_folder = write_demo_checkpoint(tmp_path / "other", seed=1, dim=16, layers=2)
+    commit(bench.store, draft_weights(other_folder, "tiny"))
     weights = read_manifest(bench.store, OUTPUT)
     assert checkpoint_of(weights).weights_sha256 != bench.checkpoint.weights_sha256
     calls.reset()
-    done = bench.commit(weights=weights)
-    assert (sum(calls.of_run), done.metadata["shards_reused"]) == (48, 0)
-    assert done.manifest.recipe.output.space != bench.space
+    committed = bench.commit(weights=weights)
+    assert (sum(calls.of_run), committed.metadata["shards_reused"]) == (48, 0)
+    assert committed.manifest.recipe.output.space != bench.space
 
 
 @pytest.mark.parametrize(
@@ -121,15 +121,15 @@ def test_draft_embeddings__the_same_weights_in_another_network(
     bench.commit(options=FP32)
     before = vectors_of(bench)
     folder = shutil.copytree(checkpoint_dir, tmp_path / "other")
-    said = json.loads((folder / file).read_text())
-    (folder / file).write_text(json.dumps(said | changes))
+    entries = json.loads((folder / file).read_text())
+    (folder / file).write_text(json.dumps(entries | changes))
     commit(bench.store, draft_weights(folder, "tiny"))
     weights = read_manifest(bench.store, OUTPUT)
     assert checkpoint_of(weights).weights_sha256 == bench.checkpoint.weights_sha256
     calls.reset()
-    done = bench.commit(weights=weights, options=FP32)
+    committed = bench.commit(weights=weights, options=FP32)
     assert sum(calls.of_run) == 48
-    bench.space = str(done.manifest.recipe.output.space)
+    bench.space = str(committed.manifest.recipe.output.space)
     assert (np.abs(vectors_of(bench) - before).max(axis=1) > 1e-5).all()
 
 
@@ -138,9 +138,9 @@ def test_draft_embeddings__order_and_versions_in_the_config_do_not_matter(
 ):
     bench.commit()
     folder = shutil.copytree(checkpoint_dir, tmp_path / "other")
-    said = json.loads((folder / "config.json").read_text())
-    said |= {"transformers_version": "9.9", "dtype": "bfloat16"}
-    (folder / "config.json").write_text(json.dumps(dict(reversed(said.items()))))
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"transformers_version": "9.9", "dtype": "bfloat16"}
+    (folder / "config.json").write_text(json.dumps(dict(reversed(config.items()))))
     commit(bench.store, draft_weights(folder, "tiny"))
     assert bench.commit(weights=read_manifest(bench.store, OUTPUT)).was_reused
 
@@ -161,7 +161,7 @@ def test_draft_embeddings__warns_of_columns_that_are_lost(
 def fail_and_resume(six: Bench, calls: Calls, caplog: pytest.LogCaptureFixture, *, at: int) -> None:
     """A run that dies is taken up where it was, with the same bytes as one that did not."""
     six.commit()
-    whole = six.manifest_bytes()
+    manifest_bytes = six.manifest_bytes()
     six.forget()
     calls.reset()
     calls.fail_at = at
@@ -169,21 +169,21 @@ def fail_and_resume(six: Bench, calls: Calls, caplog: pytest.LogCaptureFixture, 
         six.commit()
     assert six.table().drops == ()
     assert list(verify(six.store)) == []
-    finished = (at - 1) // 3  # a shard is one photograph of 16 tiles, six to a call
-    assert sum(calls.of_run) <= PHOTO_TILES * (finished + 1) + 2 * 6
-    assert len(six.receipts()) == finished
+    stored_shards = (at - 1) // 3  # a shard is one photograph of 16 tiles, six to a call
+    assert sum(calls.of_run) <= PHOTO_TILES * (stored_shards + 1) + 2 * 6
+    assert len(six.receipts()) == stored_shards
     calls.reset()
     caplog.set_level(logging.INFO)
-    done = six.commit()
-    assert sum(calls.of_run) == PHOTO_TILES * (6 - finished)
-    assert done.metadata["shards_reused"] == finished
-    assert done.metadata["shards_made"] == 6 - finished
-    assert six.manifest_bytes() == whole
-    said = f"d: {finished} of 6 shards are already stored and are reused, "
-    assert (said + f"{PHOTO_TILES * (6 - finished)} tiles to compute" in caplog.text) == (
-        finished > 0
+    committed = six.commit()
+    assert sum(calls.of_run) == PHOTO_TILES * (6 - stored_shards)
+    assert committed.metadata["shards_reused"] == stored_shards
+    assert committed.metadata["shards_made"] == 6 - stored_shards
+    assert six.manifest_bytes() == manifest_bytes
+    message = f"d: {stored_shards} of 6 shards are already stored and are reused, "
+    assert (message + f"{PHOTO_TILES * (6 - stored_shards)} tiles to compute" in caplog.text) == (
+        stored_shards > 0
     )
-    assert f"shard 6 of 6, {finished} reused" in caplog.text
+    assert f"shard 6 of 6, {stored_shards} reused" in caplog.text
 
 
 @pytest.mark.parametrize("at", [1, 4, 18])
@@ -203,48 +203,48 @@ def test_draft_embeddings__waits_for_a_slow_store(
     make_bench: MakeBench, tmp_path: Path, calls: Calls
 ):
     """So a kill costs one shard: no more than the next batches are computed before it is stored."""
-    computed: list[int] = []
+    tile_counts: list[int] = []
 
     def note(verb: str, key: str) -> None:
         if verb == "put" and key.startswith("receipts/"):
             time.sleep(0.3)
-            computed.append(sum(calls.of_run))
+            tile_counts.append(sum(calls.of_run))
 
     bench = make_bench(WatchedStore(ObjectStore.in_memory(), before=note))
     bench.add_drop("d", write_photos(tmp_path / "card", range(3)))
     bench.commit()
-    assert len(computed) == 3
-    assert computed[0] > PHOTO_TILES  # but nobody waits idly
-    for number, tiles in enumerate(computed):
+    assert len(tile_counts) == 3
+    assert tile_counts[0] > PHOTO_TILES  # but nobody waits idly
+    for number, tiles in enumerate(tile_counts):
         assert PHOTO_TILES * (number + 1) <= tiles <= PHOTO_TILES * (number + 1) + 2 * 6
 
 
 def test_draft_embeddings__a_damaged_part_is_made_again(six: Bench, calls: Calls):
     six.commit()
-    whole = six.manifest_bytes()
+    manifest_bytes = six.manifest_bytes()
     part = six.table().manifest("d").parts[2]
     six.store.put(part.key, b"rot")
     for info in list(six.store.list("manifests/embeddings")):
         six.store.delete(info.key)
     calls.reset()
-    done = six.commit()
-    assert (sum(calls.of_run), done.metadata["shards_reused"]) == (PHOTO_TILES, 5)
-    assert six.manifest_bytes() == whole
+    committed = six.commit()
+    assert (sum(calls.of_run), committed.metadata["shards_reused"]) == (PHOTO_TILES, 5)
+    assert six.manifest_bytes() == manifest_bytes
     assert list(verify(six.store)) == []
 
 
 def test_draft_embeddings__a_resumed_drop_keeps_its_engine(bench: Bench, calls: Calls):
     """Its first shard is by PyTorch; auto would take another engine for the rest."""
     calls.fail_at = 5
-    auto = replace(COMPUTE, precision="half", engine="auto")
-    best = next(list_engines(auto, bench.checkpoint, side_px=SIDE))
+    auto_compute = replace(COMPUTE, precision="half", engine="auto")
+    best_spec = next(list_engines(auto_compute, bench.checkpoint, side_px=SIDE))
     with pytest.raises(PowerCut):
-        bench.commit(compute=replace(auto, engine="torch"))
-    done = bench.commit(compute=auto)
-    assert done.metadata["shards_reused"] == 1
-    assert best.engine == "openvino"
-    assert str(done.manifest.facts["engine"]).startswith("torch ")
-    assert "engines" not in done.manifest.facts
+        bench.commit(compute=replace(auto_compute, engine="torch"))
+    committed = bench.commit(compute=auto_compute)
+    assert committed.metadata["shards_reused"] == 1
+    assert best_spec.engine == "openvino"
+    assert str(committed.manifest.facts["engine"]).startswith("torch ")
+    assert "engines" not in committed.manifest.facts
 
 
 # --- memory, and being cancelled ------------------------------------------------------------
@@ -277,15 +277,15 @@ def test_draft_embeddings__out_of_memory_halves_the_batch(
     tmp_path: Path,
 ):
     bench.commit(options=EmbeddingOptions(("cls",), "fp32"))
-    whole = vectors_of(bench)
+    vectors = vectors_of(bench)
     bench.forget()
     SmallDevice(monkeypatch, most=2, from_when=from_when)
     try:
-        done = bench.commit(options=EmbeddingOptions(("cls",), "fp32"), cache=tmp_path / "new")
+        committed = bench.commit(options=EmbeddingOptions(("cls",), "fp32"), cache=tmp_path / "new")
     finally:
         forget_encoders()  # its batch stays halved
-    np.testing.assert_allclose(vectors_of(bench), whole, atol=1e-5)
-    assert done.metadata["warnings"][-1] == "out of memory: continuing with 1 tiles per call"
+    np.testing.assert_allclose(vectors_of(bench), vectors, atol=1e-5)
+    assert committed.metadata["warnings"][-1] == "out of memory: continuing with 1 tiles per call"
     assert "d: out of memory: continuing with 1 tiles per call" in caplog.text
 
 
@@ -327,7 +327,7 @@ def test_draft_embeddings__cancelled(
     """No thread goes on, the store is sound, and the next run completes it."""
     six = make_bench(local_store).add_drop("d", write_photos(tmp_path / "card", range(6)))
     six.commit()
-    whole = six.manifest_bytes()
+    manifest_bytes = six.manifest_bytes()
     six.forget()
     with pytest.raises(error):
         six.draft().produce(InterruptedWriter(error))
@@ -336,9 +336,9 @@ def test_draft_embeddings__cancelled(
     assert six.table().drops == ()
     assert len(six.receipts()) >= 2
     calls.reset()
-    done = six.commit()
-    assert done.metadata["shards_reused"] >= 2
-    assert six.manifest_bytes() == whole
+    committed = six.commit()
+    assert committed.metadata["shards_reused"] >= 2
+    assert six.manifest_bytes() == manifest_bytes
 
 
 def test_draft_embeddings__after_an_error_no_thread_is_left(bench: Bench, calls: Calls):

@@ -16,18 +16,18 @@ from dino_assets_tests.worlds.outputs import pushing
 from dino_assets_tests.worlds.store_doubles import WatchedStore
 
 DIM = 6
-STRANGE = 3
+STRANGE_TILES = 3
 
 
 def embed(store: ObjectStore, drop: str, vectors: np.ndarray, *, column: str = "cls") -> None:
     """Commit vectors as the stage would: float16, ids beside them."""
     count, dim = vectors.shape
-    half = pa.array(vectors.astype(np.float16).ravel())
+    values = pa.array(vectors.astype(np.float16).ravel())
     batch = pa.record_batch(
         {
             "tile_id": [f"{drop}-t{number:03d}" for number in range(count)],
             "image_id": [f"{drop}-i{number // 10}" for number in range(count)],
-            column: pa.FixedSizeListArray.from_arrays(half, dim),
+            column: pa.FixedSizeListArray.from_arrays(values, dim),
         }
     )
     recipe = Recipe(OutputId("embeddings", drop, "space1"), "1", {}, {"tiles": drop})
@@ -46,7 +46,7 @@ def flown() -> ObjectStore:
     store = ObjectStore.in_memory()
     for seed in range(MIN_PAST_DROPS):
         embed(store, f"flight-{seed:02d}", draw(seed))
-    embed(store, "fire", draw(99, strange=STRANGE))
+    embed(store, "fire", draw(99, strange=STRANGE_TILES))
     return store
 
 
@@ -73,30 +73,32 @@ def test_compare_drops__a_usual_drop(flown):
 
 
 def test_compare_drops__lists_the_most_novel_tiles_first(flown):
-    fire, usual = compare_drops(open_space(flown), ["fire", "flight-00"])
-    assert {tile.tile_id for tile in fire.novel[:STRANGE]} == {f"fire-t{n:03d}" for n in range(3)}
-    assert {tile.image_id for tile in fire.novel[:STRANGE]} == {"fire-i0"}
-    assert [tile.drop for tile in fire.novel] == ["fire"] * 10
-    scores = [tile.novelty for tile in fire.novel]
+    fire_drift, usual_drift = compare_drops(open_space(flown), ["fire", "flight-00"])
+    assert {tile.tile_id for tile in fire_drift.novel[:STRANGE_TILES]} == {
+        f"fire-t{n:03d}" for n in range(3)
+    }
+    assert {tile.image_id for tile in fire_drift.novel[:STRANGE_TILES]} == {"fire-i0"}
+    assert [tile.drop for tile in fire_drift.novel] == ["fire"] * 10
+    scores = [tile.novelty for tile in fire_drift.novel]
     assert scores == sorted(scores, reverse=True)
-    assert len(usual.novel) == 10
+    assert len(usual_drift.novel) == 10
 
 
 def test_compare_drops__reads_each_drop_of_the_past_once(flown):
     """Each is one part: 25 as the past of others, three of them as the ones that are judged, too."""
-    read: list[str] = []
-    watched = WatchedStore(flown, before=lambda verb, key: read.append(key))
-    compare_drops(open_space(watched), ["fire", "flight-00", "flight-01"])
-    assert len([key for key in read if key.startswith("parts/")]) == MIN_PAST_DROPS + 1 + 3
+    read_keys: list[str] = []
+    watched_store = WatchedStore(flown, before=lambda verb, key: read_keys.append(key))
+    compare_drops(open_space(watched_store), ["fire", "flight-00", "flight-01"])
+    assert len([key for key in read_keys if key.startswith("parts/")]) == MIN_PAST_DROPS + 1 + 3
 
 
 def test_past_drops__chooses_the_same_drops_of_many(flown):
-    past, again = (PastDrops(open_space(flown), "cls", 10) for _ in range(2))
-    assert len(past.read_others("fire")) == 10
-    assert set(past.read_others("fire")) == set(again.read_others("fire"))
-    assert "fire" not in past.read_others("fire")
-    (compared,) = compare_drops(open_space(flown), ["fire"], past_drops=10)
-    assert compared.verdict.sentence.startswith("drift: 10 past drops to compare with")
+    first_choice, second_choice = (PastDrops(open_space(flown), "cls", 10) for _ in range(2))
+    assert len(first_choice.read_others("fire")) == 10
+    assert set(first_choice.read_others("fire")) == set(second_choice.read_others("fire"))
+    assert "fire" not in first_choice.read_others("fire")
+    (drift,) = compare_drops(open_space(flown), ["fire"], past_drops=10)
+    assert drift.verdict.sentence.startswith("drift: 10 past drops to compare with")
 
 
 def test_compare_drops__explains_too_few_past_drops():
@@ -122,16 +124,16 @@ def test_compare_embedded__opens_other_drops_only_for_large_drops():
     for seed in range(3):
         embed(store, f"small-{seed}", draw(seed, tiles=5))
         embed(store, f"large-{seed}", draw(seed))
-    listed: list[str] = []
-    watched = WatchedStore(store, before=lambda verb, key: listed.append(verb))
-    table = open_space(watched)
-    listed.clear()
+    verbs: list[str] = []
+    watched_store = WatchedStore(store, before=lambda verb, key: verbs.append(verb))
+    table = open_space(watched_store)
+    verbs.clear()
     drifts = compare_embedded({"small-0": table, "small-1": table})
     assert [drift.verdict.subject for drift in drifts] == ["small-0", "small-1"]
-    assert not listed
+    assert not verbs
     drifts = compare_embedded(dict.fromkeys(("large-0", "small-0", "large-1", "gone"), table))
     assert {drift.verdict.subject for drift in drifts} == {"large-0", "small-0", "large-1"}
-    assert listed.count("list") == 1
+    assert verbs.count("list") == 1
 
 
 def test_compare_drops__a_drop_embedded_without_the_column(flown):

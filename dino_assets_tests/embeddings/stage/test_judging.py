@@ -24,7 +24,7 @@ from dino_assets_tests.worlds.embedding_bench import Bench, write_photos
 from dino_assets_tests.worlds.outputs import pushing
 
 BOTH = EmbeddingOptions(("cls", "mean"))
-PLANTED = itertools.count()  # equal recipes are not made again
+PLANT_NUMBERS = itertools.count()  # equal recipes are not made again
 
 
 @pytest.fixture
@@ -40,17 +40,17 @@ def plant(
 ) -> None:
     """Put other rows, facts or a part of another space in the drop's place."""
     manifest: Manifest = bench.table().manifest("d")
-    recipe = replace(manifest.recipe, code_version=f"planted {next(PLANTED)}")
+    recipe = replace(manifest.recipe, code_version=f"planted {next(PLANT_NUMBERS)}")
     schema = make_schema(16, BOTH)
     table = rows.cast(schema)
-    about = {"asset": "embeddings", "space": space or bench.space}
-    table = table.replace_schema_metadata(tables.with_metadata(schema, about).metadata)
+    metadata = {"asset": "embeddings", "space": space or bench.space}
+    table = table.replace_schema_metadata(tables.with_metadata(schema, metadata).metadata)
     parts: list[Part] = [
         put_part(bench.store, recipe.output, data, rows=piece.num_rows)
         for piece, data in tables.encode(table)
     ]
-    known = dict(manifest.facts) if facts is None else facts
-    commit(bench.store, Draft(recipe, pushing([*parts, known]), schema))
+    planted_facts = dict(manifest.facts) if facts is None else facts
+    commit(bench.store, Draft(recipe, pushing([*parts, planted_facts]), schema))
 
 
 def judge(bench: Bench) -> Verdict:

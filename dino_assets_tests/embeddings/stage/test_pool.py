@@ -32,8 +32,8 @@ def test_read_pool__rows_and_vectors_belong_together(bench: Bench):
     for column in ("cls", "mean"):
         pool = read_pool(bench.table(), column)
         assert pool.drops == ["d"] * 16 + ["e"] * 32
-        wanted = [*bench.rows("d")[column].to_pylist(), *bench.rows("e")[column].to_pylist()]
-        np.testing.assert_array_equal(pool.vectors, np.array(wanted, np.float32))
+        expected = [*bench.rows("d")[column].to_pylist(), *bench.rows("e")[column].to_pylist()]
+        np.testing.assert_array_equal(pool.vectors, np.array(expected, np.float32))
         assert pool.vectors.dtype == np.float32
     assert len(pool.distinct()) == 32
 
@@ -48,10 +48,12 @@ def test_read_pool__of_two_spaces_is_refused(bench: Bench):
 
 def test_read_pool__another_precision_is_another_pool(bench: Bench):
     bench.commit("d")
-    other = bench.commit("e", compute=replace(COMPUTE, precision="half")).manifest.recipe.output
+    other_output = bench.commit(
+        "e", compute=replace(COMPUTE, precision="half")
+    ).manifest.recipe.output
     assert set(read_pool(bench.table(), "cls").drops) == {"d"}
-    found = open_table(bench.store, "embeddings", space=other.space)
-    assert set(read_pool(found, "cls").drops) == {"e"}
+    table = open_table(bench.store, "embeddings", space=other_output.space)
+    assert set(read_pool(table, "cls").drops) == {"e"}
 
 
 def test_read_pool__refuses_a_missing_column(bench: Bench):

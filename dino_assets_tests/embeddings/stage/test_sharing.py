@@ -20,7 +20,7 @@ from dino_assets.store.objects import ObjectStore
 from dino_assets.weights.stage import checkpoint_folder
 from dino_assets_tests.worlds.embedding_bench import COMPUTE, Bench, Calls, write_photos
 
-THREE = ("a", "b", "c")
+DROPS = ("a", "b", "c")
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def bench(
     """Three drops, each of two photographs of its own, to be embedded."""
     bench = make_bench(local_store)
     bench.cache = tmp_path / "cache"  # its own: files in it are altered
-    for number, name in enumerate(THREE):
+    for number, name in enumerate(DROPS):
         bench.add_drop(name, write_photos(tmp_path / name, [2 * number, 2 * number + 1]))
     forget_encoders()
     yield bench
@@ -64,7 +64,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> Opened:
 
 def run_all(bench: Bench, **changes: object) -> Iterator[object]:
     """The drops of one run, as the asset commits them."""
-    drafts = DropDrafts(THREE, lambda drop: bench.draft(drop, **changes), around=share_encoders)
+    drafts = DropDrafts(DROPS, lambda drop: bench.draft(drop, **changes), around=share_encoders)
     for outcome in commit_drops(bench.store, drafts):
         assert outcome.error is None
         yield outcome
@@ -79,7 +79,7 @@ def test_share_encoders__one_encoder_for_the_drops_of_a_run(bench: Bench, opened
 
 def test_share_encoders__one_encoder_for_the_runs_of_a_command(bench: Bench, opened: Opened):
     with share_encoders():
-        for name in THREE:
+        for name in DROPS:
             with share_encoders():  # a run inside of the command
                 bench.commit(name)
             assert opened.alive == 1
@@ -106,7 +106,7 @@ def test_share_encoders__a_resumed_drop_opens_only_its_engine(bench: Bench, open
     opened.encoders.clear()
     forget_encoders()
     with share_encoders():
-        for name in THREE:
+        for name in DROPS:
             bench.commit(name)
     assert len(opened.encoders) == 1
 
@@ -115,9 +115,9 @@ def test_share_encoders__replaces_an_altered_checkpoint_file(
     bench: Bench, opened: Opened, caplog: pytest.LogCaptureFixture
 ):
     """Between two drops: the store's copy is taken again, and the vectors are the model's."""
-    for name in THREE:
+    for name in DROPS:
         bench.commit(name)
-    whole = [bench.manifest_bytes(name) for name in THREE]
+    manifests = [bench.manifest_bytes(name) for name in DROPS]
     bench.forget()
     weights = checkpoint_folder(bench.store, bench.weights, cache=bench.cache) / "model.safetensors"
     data = bytearray(weights.read_bytes())
@@ -127,17 +127,22 @@ def test_share_encoders__replaces_an_altered_checkpoint_file(
         weights.write_bytes(data)
         bench.commit("b")
         bench.commit("c")
-    assert [bench.manifest_bytes(name) for name in THREE] == whole
+    assert [bench.manifest_bytes(name) for name in DROPS] == manifests
     assert "The store's copy is used instead" in caplog.text
     assert weights.read_bytes() != data
     assert [path.name for path in bench.cache.glob(".making-*")] == []
 
 
 def test_use_workers__end_with_the_context_outside_of_a_block():
-    with use_workers() as one, use_workers() as other:
-        assert one is not other
-    with share_encoders(), use_workers() as one, share_encoders(), use_workers() as other:
-        assert one is other
+    with use_workers() as workers, use_workers() as other_workers:
+        assert workers is not other_workers
+    with (
+        share_encoders(),
+        use_workers() as workers,
+        share_encoders(),
+        use_workers() as other_workers,
+    ):
+        assert workers is other_workers
 
 
 def test_draft_embeddings__of_small_drops_only_the_first_runs_a_trial(
@@ -146,17 +151,17 @@ def test_draft_embeddings__of_small_drops_only_the_first_runs_a_trial(
     """Tries take longer than the tiles of a small drop, and the same encoder has been timed."""
     monkeypatch.setattr(worker, "TRIAL_S", 1.0)
     caplog.set_level(logging.INFO)
-    tries = []
+    trial_calls = []
     with share_encoders():
-        for name in THREE:
+        for name in DROPS:
             calls.reset()
             bench.commit(name)
-            tries.append(calls.all - len(calls.of_run))
-    gate, *later = tries
-    assert gate > 0
-    assert later == [0, 0]
+            trial_calls.append(calls.all - len(calls.of_run))
+    first_calls, *later_calls = trial_calls
+    assert first_calls > 0
+    assert later_calls == [0, 0]
     forecasts = [r.getMessage() for r in caplog.records if "forecast: " in r.getMessage()]
-    assert [line.partition(":")[0] for line in forecasts] == list(THREE)  # each has one
+    assert [line.partition(":")[0] for line in forecasts] == list(DROPS)  # each has one
 
 
 def test_draft_embeddings__a_large_drop_runs_its_own_trial(
@@ -174,14 +179,14 @@ def test_draft_embeddings__a_large_drop_runs_its_own_trial(
 @pytest.mark.slow
 def test_share_encoders__processes_stay_for_all_drops(bench: Bench):
     """Each opens the encoder once; what they make is what one process makes."""
-    for name in THREE:
+    for name in DROPS:
         bench.commit(name)
-    whole = [bench.manifest_bytes(name) for name in THREE]
+    manifests = [bench.manifest_bytes(name) for name in DROPS]
     bench.forget()
     children: list[set[int | None]] = []
     for _ in run_all(bench, compute=replace(COMPUTE, processes=2)):
-        children.append({each.pid for each in multiprocessing.active_children()})
+        children.append({child.pid for child in multiprocessing.active_children()})
     assert len(children[0]) == 2
     assert children[1] == children[2] == children[0]
     assert multiprocessing.active_children() == []
-    assert [bench.manifest_bytes(name) for name in THREE] == whole
+    assert [bench.manifest_bytes(name) for name in DROPS] == manifests

@@ -26,10 +26,12 @@ def inbox(tmp_path: Path) -> Path:
 
 
 def image_drafts(inbox: Path, drops: tuple[str, ...] = DROPS) -> DropDrafts:
-    known = {name: make_drop(name, inbox / name) for name in drops}
+    drops_by_name = {name: make_drop(name, inbox / name) for name in drops}
 
     def make(name: str) -> Draft:
-        return draft_images(known[name], open_source(known[name].source, root=inbox), threads=1)
+        return draft_images(
+            drops_by_name[name], open_source(drops_by_name[name].source, root=inbox), threads=1
+        )
 
     return DropDrafts(drops, make)
 
@@ -38,13 +40,13 @@ def image_drafts(inbox: Path, drops: tuple[str, ...] = DROPS) -> DropDrafts:
 
 
 def test_drop_drafts__sorted_without_repeats_and_made_lazily(inbox: Path):
-    made = []
-    drafts = DropDrafts(["c", "a", "c", "b"], lambda name: made.append(name))  # type: ignore[arg-type, return-value, func-returns-value]
+    names = []
+    drafts = DropDrafts(["c", "a", "c", "b"], lambda name: names.append(name))  # type: ignore[arg-type, return-value, func-returns-value]
     assert drafts.drops == DROPS
-    assert made == []
-    first = iter(drafts)
-    assert next(first)[0] == "a"
-    assert made == ["a"]
+    assert names == []
+    iterator = iter(drafts)
+    assert next(iterator)[0] == "a"
+    assert names == ["a"]
     assert [drop for drop, _ in drafts] == list(DROPS)  # a second iteration starts again
     assert not hasattr(drafts, "__next__")  # Dagster would treat a generator as several outputs
 
@@ -81,8 +83,8 @@ def test_commit_drops__next_run_reuses_the_finished_ones(store: ObjectStore, inb
     (inbox / "b").rename(inbox / "away")
     list(commit_drops(store, drafts))
     (inbox / "away").rename(inbox / "b")
-    again = list(commit_drops(store, image_drafts(inbox)))
-    assert [(o.drop, o.committed and o.committed.was_reused) for o in again] == [
+    outcomes = list(commit_drops(store, image_drafts(inbox)))
+    assert [(o.drop, o.committed and o.committed.was_reused) for o in outcomes] == [
         ("a", True), ("b", False), ("c", True),
     ]  # fmt: skip
 
@@ -122,9 +124,9 @@ def test_commit_drops__cancellation_is_not_swallowed(inbox: Path, stop: type[Bas
 def test_commit_drops__yields_each_outcome_before_the_next_commit(inbox: Path):
     """Each outcome is yielded when its drop is committed, before the next draft is made."""
     memory = ObjectStore.in_memory()
-    for done, outcome in enumerate(commit_drops(memory, image_drafts(inbox)), start=1):
-        assert open_table(memory, "images").drops == DROPS[:done]
-        assert outcome.drop == DROPS[done - 1]
+    for count, outcome in enumerate(commit_drops(memory, image_drafts(inbox)), start=1):
+        assert open_table(memory, "images").drops == DROPS[:count]
+        assert outcome.drop == DROPS[count - 1]
 
 
 # --- raise_failures -------------------------------------------------------------------------

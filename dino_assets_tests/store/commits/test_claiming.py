@@ -18,9 +18,9 @@ def count_up(store: ObjectStore, times: int) -> None:
     for _ in range(times):
         with take_turn(store, "things", poll_every_s=QUICK) as turn:
             turn.check()
-            seen = int(store.get("count"))
+            count = int(store.get("count"))
             time.sleep(0.005)  # another writer would interfere here
-            store.put("count", str(seen + 1).encode())
+            store.put("count", str(count + 1).encode())
 
 
 def test_take_turn__one_at_a_time(store: ObjectStore):
@@ -50,22 +50,22 @@ def test_take_turn__killed_writers_claim_is_removed_when_old(store: ObjectStore)
 
 @pytest.mark.parametrize("other", ["0", "z"])  # a lower and a higher name than every claim
 def test_take_turn__refused_while_others_keep_claiming(local_store: ObjectStore, other: str):
-    store, ends = local_store, threading.Event()
+    store, is_over = local_store, threading.Event()
 
     def hold() -> None:
-        while not ends.wait(0.02):
+        while not is_over.wait(0.02):
             store.put(f"claims/things/{other}.json", b"{}\n")
 
-    holding = threading.Thread(target=hold)
-    holding.start()
+    holder = threading.Thread(target=hold)
+    holder.start()
     try:
         time.sleep(0.1)
-        refused = raising(CommitRefusedError, reason="others-first")
-        with refused, take_turn(store, "things", stale=timedelta(seconds=0.3), poll_every_s=QUICK):
+        refusal = raising(CommitRefusedError, reason="others-first")
+        with refusal, take_turn(store, "things", stale=timedelta(seconds=0.3), poll_every_s=QUICK):
             pytest.fail("two writers have a turn")
     finally:
-        ends.set()
-        holding.join()
+        is_over.set()
+        holder.join()
 
 
 def test_take_turn__delayed_writer_loses_its_turn(local_store: ObjectStore):

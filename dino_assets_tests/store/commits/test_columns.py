@@ -56,8 +56,10 @@ def test_read_records__round_trip():
 def test_read_records__other_columns_and_many_rows():
     camps = [Camp(str(n), height=n) for n in range(3000)]
     table = pa.Table.from_batches([make_batch(camps, pa.schema(columns_of(Camp)))])
-    wide = table.append_column("more", pa.nulls(3000)).select(["more", *table.column_names[::-1]])
-    assert list(read_records(Camp, wide)) == camps
+    wide_table = table.append_column("more", pa.nulls(3000)).select(
+        ["more", *table.column_names[::-1]]
+    )
+    assert list(read_records(Camp, wide_table)) == camps
 
 
 def test_read_records__nested_record_without_a_required_column_is_none():

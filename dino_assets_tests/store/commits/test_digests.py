@@ -45,41 +45,41 @@ def fill(store: ObjectStore, drops: int = DROPS) -> list[Manifest]:
 def read(store: ObjectStore) -> tuple[list[Manifest], Counter[str]]:
     """List all manifests, and count the reads and writes of each kind of object."""
     calls: Counter[str] = Counter()
-    watched = WatchedStore(
+    watched_store = WatchedStore(
         store, before=lambda verb, key: calls.update([f"{verb} {key.split('/')[0]}"])
     )
-    return list_manifests(watched, "things", "space1"), calls
+    return list_manifests(watched_store, "things", "space1"), calls
 
 
 def test_list_manifests__reads_many_only_once(store: ObjectStore):
-    made = fill(store)
-    first, calls = read(store)
-    assert first == made
+    manifests = fill(store)
+    listing, calls = read(store)
+    assert listing == manifests
     assert calls == {
         "list manifests": 1,
         "get digests": 1,
         "get manifests": DROPS,
         "put digests": 1,
     }
-    again, calls = read(store)
-    assert again == made
+    listing, calls = read(store)
+    assert listing == manifests
     assert calls == {"list manifests": 1, "get digests": 1}
 
 
 def test_list_manifests__few_without_digest(memory: ObjectStore):
-    made = fill(memory, FEW)
+    manifests = fill(memory, FEW)
     for _ in range(2):
-        assert read(memory) == (made, {"list manifests": 1, "get manifests": FEW})
+        assert read(memory) == (manifests, {"list manifests": 1, "get manifests": FEW})
 
 
 def test_list_manifests__reads_changed_manifests(store: ObjectStore):
-    made = fill(store)
+    manifests = fill(store)
     read(store)
-    made[3] = put(store, 3, value=7)
+    manifests[3] = put(store, 3, value=7)
     store.delete(manifest_key(output(5)))
-    made.append(put(store, DROPS))
-    now, calls = read(store)
-    assert now == [m for m in made if m.recipe.output != output(5)]
+    manifests.append(put(store, DROPS))
+    listing, calls = read(store)
+    assert listing == [m for m in manifests if m.recipe.output != output(5)]
     assert calls == {"list manifests": 1, "get digests": 1, "get manifests": 2}
 
 
@@ -88,12 +88,12 @@ def test_list_manifests__many_changes_write_a_new_digest(memory: ObjectStore):
     read(memory)
     for number in range(DROPS):
         memory.delete(manifest_key(output(number)))
-    made = [put(memory, 100 + number) for number in range(DROPS)]
-    now, calls = read(memory)
-    assert now == made
+    manifests = [put(memory, 100 + number) for number in range(DROPS)]
+    listing, calls = read(memory)
+    assert listing == manifests
     assert calls["put digests"] == 1
     # It has no rows of deleted manifests.
-    assert load_digest(memory, NAME).keys() == {manifest_key(m.recipe.output) for m in made}
+    assert load_digest(memory, NAME).keys() == {manifest_key(m.recipe.output) for m in manifests}
 
 
 def lose(store: ObjectStore) -> None:
@@ -122,54 +122,54 @@ def spoil(data: bytes) -> Callable[[ObjectStore], None]:
 def test_list_manifests__missing_or_damaged_digest(
     memory: ObjectStore, harm: Callable[[ObjectStore], None]
 ):
-    made = fill(memory)
+    manifests = fill(memory)
     read(memory)
     harm(memory)
-    now, calls = read(memory)
-    assert now == made
+    listing, calls = read(memory)
+    assert listing == manifests
     assert calls["get manifests"] == DROPS
-    assert read(memory) == (made, {"list manifests": 1, "get digests": 1})
+    assert read(memory) == (manifests, {"list manifests": 1, "get digests": 1})
 
 
 def test_list_manifests__older_digest_is_restored(memory: ObjectStore):
     """For example from a backup, or from a writer that began long ago."""
     fill(memory)
     read(memory)
-    older = memory.get(digest_key(NAME))
-    made = [put(memory, number, value=9) for number in range(DROPS)]
+    older_digest = memory.get(digest_key(NAME))
+    manifests = [put(memory, number, value=9) for number in range(DROPS)]
     read(memory)
-    memory.put(digest_key(NAME), older)
-    assert read(memory)[0] == made
+    memory.put(digest_key(NAME), older_digest)
+    assert read(memory)[0] == manifests
 
 
 def test_list_manifests__digest_cannot_be_written(memory: ObjectStore):
-    made = fill(memory)
+    manifests = fill(memory)
 
     def refuse(verb: str, key: str) -> None:
         if verb == "put":
             raise StoreFullError("full, for the test", key=key)
 
     for _ in range(2):
-        assert list_manifests(WatchedStore(memory, before=refuse), "things", "space1") == made
+        assert list_manifests(WatchedStore(memory, before=refuse), "things", "space1") == manifests
     assert not list(memory.list("digests"))
 
 
 def test_list_manifests__replaced_between_listing_and_reading(store: ObjectStore):
     """A manifest newer than its listed stamp does not become a row of the digest."""
     fill(store)
-    old = {info.key: store.get(info.key) for info in store.list("manifests")}
+    old_objects = {info.key: store.get(info.key) for info in store.list("manifests")}
     key = manifest_key(output(4))
-    newer: list[Manifest] = []
+    replacements: list[Manifest] = []
 
     def replace_one(verb: str, at: str) -> None:
-        if verb == "get" and at == key and not newer:
-            newer.append(put(store, 4, value=5))
+        if verb == "get" and at == key and not replacements:
+            replacements.append(put(store, 4, value=5))
 
-    read_now = list_manifests(WatchedStore(store, before=replace_one), "things", "space1")
-    assert read_now[4] == newer[0]
+    listing = list_manifests(WatchedStore(store, before=replace_one), "things", "space1")
+    assert listing[4] == replacements[0]
     assert key not in load_digest(store, NAME)
-    store.put(key, old[key])
-    assert read(store)[0][4] == read_manifest(store, output(4)) != newer[0]
+    store.put(key, old_objects[key])
+    assert read(store)[0][4] == read_manifest(store, output(4)) != replacements[0]
 
 
 class Undated(WatchedStore):
@@ -180,9 +180,9 @@ class Undated(WatchedStore):
 
 
 def test_list_manifests__server_without_etags(memory: ObjectStore):
-    made = fill(memory)
+    manifests = fill(memory)
     for _ in range(2):
-        assert list_manifests(Undated(memory), "things", "space1") == made
+        assert list_manifests(Undated(memory), "things", "space1") == manifests
     assert load_digest(memory, NAME) == {}
 
 
@@ -198,9 +198,9 @@ def test_list_manifests__damaged_manifest_is_an_error_every_time(memory: ObjectS
 
 
 def test_list_manifests__digest_has_no_bits_flipped_in_transit(memory: ObjectStore):
-    made = fill(memory)
-    assert list_manifests(FlippingStore(memory, times=1), "things", "space1") == made
-    assert read(memory) == (made, {"list manifests": 1, "get digests": 1})
+    manifests = fill(memory)
+    assert list_manifests(FlippingStore(memory, times=1), "things", "space1") == manifests
+    assert read(memory) == (manifests, {"list manifests": 1, "get digests": 1})
 
 
 def test_list_manifests__unavailable_store_is_an_error(memory: ObjectStore):
@@ -211,50 +211,50 @@ def test_list_manifests__unavailable_store_is_an_error(memory: ObjectStore):
 
 def test_list_manifests__two_readers_write_digests_at_once(memory: ObjectStore):
     """The last digest wins, and every reader sees the committed manifests."""
-    made = fill(memory)
-    inner: list[list[Manifest]] = []
+    manifests = fill(memory)
+    inner_listings: list[list[Manifest]] = []
 
     def read_too(verb: str, key: str) -> None:
-        if verb == "put" and key == digest_key(NAME) and not inner:
-            made.append(put(memory, DROPS))
-            inner.append(read(memory)[0])
+        if verb == "put" and key == digest_key(NAME) and not inner_listings:
+            manifests.append(put(memory, DROPS))
+            inner_listings.append(read(memory)[0])
 
-    outer = list_manifests(WatchedStore(memory, before=read_too), "things", "space1")
-    assert (outer, inner[0]) == (made[:-1], made)
-    assert read(memory) == (made, {"list manifests": 1, "get digests": 1, "get manifests": 1})
+    outer_listing = list_manifests(WatchedStore(memory, before=read_too), "things", "space1")
+    assert (outer_listing, inner_listings[0]) == (manifests[:-1], manifests)
+    assert read(memory) == (manifests, {"list manifests": 1, "get digests": 1, "get manifests": 1})
 
 
 def test_get_tagged__etag_belongs_to_the_bytes(store: ObjectStore):
     store.put("a/b", b"1")
-    (listed,) = store.list("a")
-    assert isinstance(listed, ObjectInfo)
-    assert store.get_tagged("a/b") == (b"1", listed.etag)
+    (info,) = store.list("a")
+    assert isinstance(info, ObjectInfo)
+    assert store.get_tagged("a/b") == (b"1", info.etag)
     store.put("a/b", b"2")
     data, etag = store.get_tagged("a/b")
-    (listed_now,) = store.list("a")
-    assert (data, etag) == (b"2", listed_now.etag)
-    assert etag != listed.etag
+    (later_info,) = store.list("a")
+    assert (data, etag) == (b"2", later_info.etag)
+    assert etag != info.etag
 
 
 def test_verify__only_repair_deletes_digests_and_indexes(memory: ObjectStore):
-    made = fill(memory)
+    manifests = fill(memory)
     read(memory)
     add_row(memory, "things", ("a", "b"), list)
     caches = {info.key for area in ("digests", "indexes") for info in memory.list(area)}
     assert len(caches) == 2
     assert list(verify(memory)) == []
-    collected = collect(memory, min_age=timedelta(0))
-    assert (collected.parts, collected.receipts, collected.staging) == ([], [], [])
+    collection = collect(memory, min_age=timedelta(0))
+    assert (collection.parts, collection.receipts, collection.staging) == ([], [], [])
     assert caches <= contents(memory).keys()
     assert list(verify(memory, should_repair=True)) == []
     assert not caches & contents(memory).keys()
-    assert read(memory)[0] == made
+    assert read(memory)[0] == manifests
 
 
 def test_collect__digest_is_not_a_reference(memory: ObjectStore):
     """Only manifests decide which parts are kept."""
-    made = fill(memory)
+    manifests = fill(memory)
     read(memory)
     memory.delete(manifest_key(output(3)))
-    collected = collect(memory, now=datetime.now(UTC) + timedelta(days=1), min_age=timedelta(0))
-    assert collected.parts == [part.key for part in made[3].parts]
+    collection = collect(memory, now=datetime.now(UTC) + timedelta(days=1), min_age=timedelta(0))
+    assert collection.parts == [part.key for part in manifests[3].parts]

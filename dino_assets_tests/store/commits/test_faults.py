@@ -47,8 +47,8 @@ def commit_without_faults(
 def test_commit__fault_at_every_call(swept_store: ObjectStore, tmp_path, when: str, has_old: bool):
     store = swept_store
     file = local_file(tmp_path)
-    new = commit_without_faults(store, lambda s: full_draft(s, file, version="2"))
-    old = commit_without_faults(store, lambda s: full_draft(s, file)) if has_old else None
+    new_objects = commit_without_faults(store, lambda s: full_draft(s, file, version="2"))
+    old_objects = commit_without_faults(store, lambda s: full_draft(s, file)) if has_old else None
     calls = 0
     for n in itertools.count():
         wipe(store)
@@ -60,9 +60,9 @@ def test_commit__fault_at_every_call(swept_store: ObjectStore, tmp_path, when: s
             commit(faulty, full_draft(faulty, file, version="2"))
         except StoreUnavailableError:
             assert strike.has_struck
-        assert snapshot(store) in (old, new)
+        assert snapshot(store) in (old_objects, new_objects)
         commit(store, full_draft(store, file, version="2"))
-        assert snapshot(store) == new
+        assert snapshot(store) == new_objects
         if not strike.has_struck:
             break
         calls += 1
@@ -75,13 +75,13 @@ def test_commit__fault_at_every_call(swept_store: ObjectStore, tmp_path, when: s
 def test_commit__fault_at_every_call_of_a_reuse(store: ObjectStore, tmp_path):
     file = local_file(tmp_path)
     commit(store, full_draft(store, file))
-    whole = snapshot(store)
+    objects = snapshot(store)
     for n in itertools.count():
         strike = Strike(n, fail)
         faulty = WatchedStore(store, before=strike)
         with contextlib.suppress(StoreUnavailableError):
             assert commit(faulty, full_draft(faulty, file)).was_reused
-        assert snapshot(store) == whole
+        assert snapshot(store) == objects
         if not strike.has_struck:
             break
     assert n == 6
@@ -90,7 +90,7 @@ def test_commit__fault_at_every_call_of_a_reuse(store: ObjectStore, tmp_path):
 def test_commit__large_file_faults(store: ObjectStore, tmp_path):
     store.chunk_bytes = 64
     file = local_file(tmp_path)
-    new = commit_without_faults(store, lambda s: full_draft(s, file))
+    objects = commit_without_faults(store, lambda s: full_draft(s, file))
     for when in ("before", "after"):
         strike = Strike(0, fail, verbs=("put_chunks",))
         faulty = WatchedStore(store, **{when: strike})
@@ -98,7 +98,7 @@ def test_commit__large_file_faults(store: ObjectStore, tmp_path):
             commit(faulty, full_draft(faulty, file))
         assert snapshot(store) is None
         commit(store, full_draft(store, file))
-        assert snapshot(store) == new
+        assert snapshot(store) == objects
         wipe(store)
 
 
@@ -116,7 +116,7 @@ def committed_keys(store: ObjectStore) -> list[str]:
 def test_verify__finds_a_flipped_byte_in_every_object(store: ObjectStore, tmp_path):
     file = local_file(tmp_path)
     commit(store, full_draft(store, file))
-    whole = snapshot(store)
+    objects = snapshot(store)
     assert list(verify(store)) == []
     for key in committed_keys(store):
         size = store.head(key).bytes
@@ -135,7 +135,7 @@ def test_verify__finds_a_flipped_byte_in_every_object(store: ObjectStore, tmp_pa
             assert find_receipt(store, OUTPUT, "shard-1") is None
         assert {fault.key for fault in verify(store, should_repair=True)} == {key}
         commit(store, full_draft(store, file))
-        assert snapshot(store) == whole
+        assert snapshot(store) == objects
         if key.startswith("receipts"):
             # The output needs no receipt; a new run would write it again.
             wipe(store)
@@ -151,30 +151,30 @@ def test_verify__finds_a_flipped_byte_anywhere_in_a_manifest_or_receipt(
         (manifest_key(OUTPUT), parse_manifest),
         (receipt_key(OUTPUT, "shard-1"), parse_receipt),
     ):
-        whole = local_store.get(key)
-        parse(whole, store="store", key=key)
-        for at, bit in itertools.product(range(len(whole)), (1, 7, 128)):
+        data = local_store.get(key)
+        parse(data, store="store", key=key)
+        for position, bit in itertools.product(range(len(data)), (1, 7, 128)):
             # 7 turns a line break into a carriage return, which JSON ignores, but `unseal` does not.
-            altered = whole[:at] + bytes([whole[at] ^ bit]) + whole[at + 1 :]
+            altered_data = data[:position] + bytes([data[position] ^ bit]) + data[position + 1 :]
             with raising(CorruptObjectError, key=key, store="store"):
-                parse(altered, store="store", key=key)
+                parse(altered_data, store="store", key=key)
 
 
 def test_commit__computes_a_damaged_shard_again(store: ObjectStore, tmp_path):
     file = local_file(tmp_path)
     commit(store, full_draft(store, file))
-    whole = snapshot(store)
+    objects = snapshot(store)
     # The writer was killed before its manifest; then a byte of a shard's part was damaged.
     store.delete(manifest_key(OUTPUT))
     receipt = find_receipt(store, OUTPUT, "shard-1")
     flip(store, receipt.parts[0].key, 10)
     commit(store, full_draft(store, file))
-    assert snapshot(store) == whole
+    assert snapshot(store) == objects
 
 
 def test_verify__repair_keeps_a_replaced_manifest(store: ObjectStore):
     commit(store, rows_draft([1, 2, 3]))
-    whole = snapshot(store)
+    objects = snapshot(store)
     part = read_manifest(store, OUTPUT).parts[0]
     flip(store, part.key, 10)
 
@@ -186,13 +186,13 @@ def test_verify__repair_keeps_a_replaced_manifest(store: ObjectStore):
     faults = list(verify(WatchedStore(store, before=heal), should_repair=True))
     assert [fault.key for fault in faults] == [part.key]
     assert read_manifest(store, OUTPUT).recipe.code_version == "2"
-    assert snapshot(store) != whole
+    assert snapshot(store) != objects
     assert list(verify(store)) == []
 
 
 def test_verify__missing_part_is_reported_once_per_output(store: ObjectStore):
-    other = OutputId("things", "flight-1", "space2")
-    commit(store, rows_draft([1, 2], output=other))
+    other_output = OutputId("things", "flight-1", "space2")
+    commit(store, rows_draft([1, 2], output=other_output))
     commit(store, rows_draft([1, 2]))
     # The parts' metadata contains the space, so the two outputs share no part.
     key = read_manifest(store, OUTPUT).parts[0].key
@@ -200,7 +200,7 @@ def test_verify__missing_part_is_reported_once_per_output(store: ObjectStore):
     assert [fault.key for fault in verify(store)] == [key]
     assert "is missing in store" in str(next(verify(store, should_repair=True)))
     assert snapshot(store) is None
-    assert snapshot(store, other) is not None
+    assert snapshot(store, other_output) is not None
 
 
 class Losing(WatchedStore):
@@ -229,7 +229,7 @@ def test_commit__two_writers_at_once(
     store = swept_store
     file = local_file(tmp_path)
     versions = ("1", "2") if differ else ("1", "1")
-    wanted = [
+    outcomes = [
         commit_without_faults(store, lambda s, v=v: full_draft(s, file, version=v))
         for v in versions
     ]
@@ -244,8 +244,8 @@ def test_commit__two_writers_at_once(
 
         def write(version: str, n=n, meet=meet, gate=gate) -> None:
             kind = ConditionalStore if conditional else WatchedStore
-            meeting = kind(store, before=Strike(n, meet, verbs=("put", "put_chunks")))
-            commit(meeting, full_draft(meeting, file, version=version))
+            meeting_store = kind(store, before=Strike(n, meet, verbs=("put", "put_chunks")))
+            commit(meeting_store, full_draft(meeting_store, file, version=version))
             gate.abort()  # it may have reused the other's receipt, and had less to write
 
         writers = [threading.Thread(target=write, args=(version,)) for version in versions]
@@ -253,7 +253,7 @@ def test_commit__two_writers_at_once(
             writer.start()
         for writer in writers:
             writer.join()
-        assert snapshot(store) in wanted
+        assert snapshot(store) in outcomes
         assert collect(store).parts == []
 
 

@@ -75,7 +75,7 @@ def test_read_index__merges_many_objects(store: ObjectStore):
 def test_read_index__killed_at_every_write(memory: ObjectStore, when: str):
     """A kill during merging loses no row, and the next reader finishes the merge."""
     add(memory, MOST_OBJECTS + 1)
-    full = contents(memory)
+    objects = contents(memory)
     for n in range(MOST_OBJECTS + 2):
 
         def kill(verb: str, key: str) -> None:
@@ -85,23 +85,23 @@ def test_read_index__killed_at_every_write(memory: ObjectStore, when: str):
         with pytest.raises(KeyboardInterrupt):
             read_index(WatchedStore(memory, **{when: strike}), NAME, unneeded)
         assert read_index(memory, NAME, unneeded) == rows(MOST_OBJECTS + 1)
-        restore(memory, full)
+        restore(memory, objects)
 
 
 def test_read_index__two_mergers_and_a_writer_at_once(memory: ObjectStore):
     add(memory, MOST_OBJECTS + 1)
-    others = MOST_OBJECTS + 2
+    row_count = MOST_OBJECTS + 2
 
     def interfere(verb: str, key: str) -> None:
         if verb == "put":
             add(memory, 1, first=MOST_OBJECTS + 1)
-            assert read_index(memory, NAME, unneeded) == rows(others)
+            assert read_index(memory, NAME, unneeded) == rows(row_count)
 
-    outer = read_index(
+    outer_rows = read_index(
         WatchedStore(memory, before=Strike(0, interfere, verbs=("put",))), NAME, unneeded
     )
-    assert outer == rows(MOST_OBJECTS + 1)
-    assert read_index(memory, NAME, unneeded) == rows(others)
+    assert outer_rows == rows(MOST_OBJECTS + 1)
+    assert read_index(memory, NAME, unneeded) == rows(row_count)
 
 
 def test_read_index__merged_since_it_was_listed(memory: ObjectStore):
@@ -110,8 +110,8 @@ def test_read_index__merged_since_it_was_listed(memory: ObjectStore):
     def fold(verb: str, key: str) -> None:
         read_index(memory, NAME, unneeded)
 
-    watched = WatchedStore(memory, before=Strike(0, fold, verbs=("get",)))
-    assert read_index(watched, NAME, unneeded) == rows(MOST_OBJECTS + 1)
+    watched_store = WatchedStore(memory, before=Strike(0, fold, verbs=("get",)))
+    assert read_index(watched_store, NAME, unneeded) == rows(MOST_OBJECTS + 1)
 
 
 def test_read_index__missing_index_is_rebuilt(store: ObjectStore):
@@ -137,8 +137,8 @@ def test_read_index__damaged_object_is_rebuilt(memory: ObjectStore, harm: bytes 
     add(memory, 3)
     key = list_keys(memory)[1]
     data = memory.get(key)
-    spoiled = {"flip": data[:-9] + bytes([data[-9] ^ 1]) + data[-8:], "cut": data[:-1]}
-    memory.put(key, harm if isinstance(harm, bytes) else spoiled[harm])
+    damaged_data = {"flip": data[:-9] + bytes([data[-9] ^ 1]) + data[-8:], "cut": data[:-1]}
+    memory.put(key, harm if isinstance(harm, bytes) else damaged_data[harm])
     committed = Committed(*rows(3))
     for _ in range(2):
         assert read_index(memory, NAME, committed) == rows(3)
@@ -158,7 +158,7 @@ def test_index__full_store_is_no_error(memory: ObjectStore):
         if verb == "put":
             raise StoreFullError("full, for the test", key=key)
 
-    full = WatchedStore(memory, before=refuse)
-    add_row(full, NAME, row(99), unneeded)
-    assert read_index(full, NAME, unneeded) == rows(MOST_OBJECTS + 1)
+    full_store = WatchedStore(memory, before=refuse)
+    add_row(full_store, NAME, row(99), unneeded)
+    assert read_index(full_store, NAME, unneeded) == rows(MOST_OBJECTS + 1)
     assert len(list_keys(memory)) == MOST_OBJECTS + 1

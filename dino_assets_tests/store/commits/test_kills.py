@@ -61,21 +61,23 @@ def test_commit__killed_at_every_write(settings, tmp_path, when: str, chunk: int
     store = open_store(settings)
     file = local_file(tmp_path)
     commit(store, full_draft(store, file))
-    whole = snapshot(store)
+    objects = snapshot(store)
     wipe(store)
     for n in itertools.count():
-        with writer(settings, "commit", file=str(file.path), n=n, when=when, chunk=chunk) as w:
-            w.join(60)
-            code = w.exitcode
-        committed = snapshot(store)
-        assert committed in (None, whole)
+        with writer(
+            settings, "commit", file=str(file.path), n=n, when=when, chunk=chunk
+        ) as process:
+            process.join(60)
+            code = process.exitcode
+        objects_after_kill = snapshot(store)
+        assert objects_after_kill in (None, objects)
         if code == 0:
-            assert committed == whole
+            assert objects_after_kill == objects
             break
         assert code == -9
-        assert (committed == whole) == ((n, when) == (6, "after"))
+        assert (objects_after_kill == objects) == ((n, when) == (6, "after"))
         commit(store, full_draft(store, file))
-        assert snapshot(store) == whole
+        assert snapshot(store) == objects
         assert list(verify(store)) == []
         wipe(store)
     # 4 table parts, the receipt, the file, the manifest.
@@ -112,8 +114,8 @@ def test_put__killed_in_the_middle(settings):
         half_written = [path for path in staging if path.is_file()]
     if store.folder:
         assert half_written, "no kill hit a put: this test has shown nothing"
-        swept = collect(store, min_age=-OLD).staging
-        assert sorted(swept) == sorted(path.name for path in half_written)
+        swept_names = collect(store, min_age=-OLD).staging
+        assert sorted(swept_names) == sorted(path.name for path in half_written)
         assert not any(path.exists() for path in half_written)
 
 
@@ -121,11 +123,11 @@ def test_put__killed_in_the_middle(settings):
 def test_commit__two_processes_at_once(settings, tmp_path, versions):
     store = open_store(settings)
     gate = tmp_path / "gate"
-    wanted = [None]
+    outcomes = [None]
     for version in versions:
         wipe(store)
         commit(store, rows_draft([1, 2, int(version)], version=version))
-        wanted.append(snapshot(store))
+        outcomes.append(snapshot(store))
     wipe(store)
     order = {"gate": str(gate), "times": 12}
     with (
@@ -134,13 +136,15 @@ def test_commit__two_processes_at_once(settings, tmp_path, versions):
     ):
         gate.touch()
         while first.is_alive() or second.is_alive():
-            assert snapshot(store) in wanted
+            assert snapshot(store) in outcomes
         assert (first.exitcode, second.exitcode) == (0, 0)
-    assert snapshot(store) in wanted[1:]
+    assert snapshot(store) in outcomes[1:]
     assert len(list_manifests(store, "things", "space1")) == 13
     assert list(verify(store)) == []
-    one = snapshot(store, replace(OUTPUT, drop="flight-2"))
+    objects = snapshot(store, replace(OUTPUT, drop="flight-2"))
     assert [
-        parse_manifest(one[key], store="", key=key).rows for key in one if "manifests" in key
+        parse_manifest(objects[key], store="", key=key).rows
+        for key in objects
+        if "manifests" in key
     ] == [3]
     assert collect(store).parts == []

@@ -99,8 +99,8 @@ def test_find_outputs__finds_every_space(memory):
 
 def test_export_files__one_folder_per_space(memory, tmp_path):
     make(memory, "projections", None, space="s1")
-    written = list(export_files(memory, "projections", folder=tmp_path / "one"))
-    assert {p.name for p in written} == {"page.html", "projections-0.parquet"}
+    paths = list(export_files(memory, "projections", folder=tmp_path / "one"))
+    assert {p.name for p in paths} == {"page.html", "projections-0.parquet"}
     assert (tmp_path / "one" / "page.html").read_text() == "s1"
     make(memory, "projections", None, space="s2")
     list(export_files(memory, "projections", folder=tmp_path / "two"))

@@ -54,8 +54,8 @@ def test_open_table__sorted_by_drop_either_way(store: ObjectStore):
     for drop in drops:
         commit_drops(store, **{drop: [1]})
     assert open_table(store, "things", space="space1").drops == tuple(sorted(drops))
-    named = open_table(store, "things", space="space1", drops=reversed(drops))
-    assert named.drops == tuple(sorted(drops))
+    named_table = open_table(store, "things", space="space1", drops=reversed(drops))
+    assert named_table.drops == tuple(sorted(drops))
 
 
 def test_open_table__lists_unmade_drops(store: ObjectStore):
@@ -63,11 +63,11 @@ def test_open_table__lists_unmade_drops(store: ObjectStore):
     table = open_table(store, "things", space="space1", registered=["a", "z", "c"])
     assert table.drops == ("a", "b")
     assert table.unmade == ("c", "z")
-    named = open_table(
+    named_table = open_table(
         store, "things", space="space1", drops=(drop for drop in ("b", "q")), registered=["c"]
     )
-    assert named.drops == ("b",)
-    assert named.unmade == ("c", "q")
+    assert named_table.drops == ("b",)
+    assert named_table.unmade == ("c", "q")
     assert open_table(store, "things", space="space1", drops=[]).manifests == ()
 
 
@@ -90,9 +90,9 @@ def test_read__drop_that_is_not_committed(store: ObjectStore):
 
 def test_read__empty_table_has_its_schema(store: ObjectStore):
     commit_drops(store, a=[])
-    read = open_table(store, "things", space="space1").read("a")
-    assert read.num_rows == 0
-    assert read.schema.equals(SCHEMA)
+    table = open_table(store, "things", space="space1").read("a")
+    assert table.num_rows == 0
+    assert table.schema.equals(SCHEMA)
 
 
 def test_read__output_with_only_files(store: ObjectStore, tmp_path):
@@ -127,10 +127,10 @@ def test_parts__altered_or_missing(store: ObjectStore):
 def test_parts__read_lazily_one_at_a_time(store: ObjectStore):
     commit_drops(store, a=[1, 2, 3, 4], b=[5])
     gets: list[str] = []
-    watched = WatchedStore(
+    watched_store = WatchedStore(
         store, before=lambda v, k: gets.append(k) if v.startswith("get") else None
     )
-    table = open_table(watched, "things", space="space1")
+    table = open_table(watched_store, "things", space="space1")
     assert len(gets) == 2
     assert all(key.startswith("manifests/") for key in gets)
     parts = table.parts()
@@ -138,9 +138,9 @@ def test_parts__read_lazily_one_at_a_time(store: ObjectStore):
     assert [key.partition("/")[0] for key in gets[2:]] == ["parts"]
     next(parts)
     assert len(gets) == 4
-    watched_read = len(gets)
+    count = len(gets)
     assert numbers(table.read("b")) == [5]
-    assert len(gets) == watched_read + 1
+    assert len(gets) == count + 1
 
 
 def test_parts__some_are_read_at_the_same_time(store: ObjectStore):
@@ -170,12 +170,12 @@ def test_parts__needs_memory_for_one_part_only(local_store: ObjectStore):
     commit(local_store, Draft(Recipe(OutputId("blobs"), "1"), pushing(batches), schema))
     table = open_table(local_store, "blobs")
     assert len(table.manifests[0].parts) == 40
-    before = pa.total_allocated_bytes()
+    bytes_before = pa.total_allocated_bytes()
     tracemalloc.start()
     try:
         for _, rows in table.parts():
             assert rows.num_rows == 2
-            assert pa.total_allocated_bytes() - before < 8 * 2**20
+            assert pa.total_allocated_bytes() - bytes_before < 8 * 2**20
             del rows
         assert tracemalloc.get_traced_memory()[1] < 8 * 2**20
     finally:

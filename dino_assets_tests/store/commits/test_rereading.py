@@ -57,7 +57,7 @@ def test_read__stored_damage_is_a_steady_error(store: ObjectStore, manifest: Man
 @pytest.mark.parametrize("records", [(), (OUTPUT.asset,)])
 @pytest.mark.usefixtures("manifest")
 def test_verify__repair_deletes_nothing_undamaged(store: ObjectStore, times, records):
-    before = contents(store)
+    objects_before = contents(store)
     faults = list(verify(FlippingStore(store, times=times), should_repair=True, records=records))
-    assert contents(store) == before
+    assert contents(store) == objects_before
     assert bool(faults) == (times > 1)

@@ -52,9 +52,9 @@ def encoded(batches: list[pa.RecordBatch], schema: pa.Schema, **limit: int) -> l
 
 def cut(batches: list[pa.RecordBatch], schema: pa.Schema, **limit: int) -> list[pa.Table]:
     cutter = tables.PartCutter(schema, **limit)
-    full = [table for batch in batches for table in cutter.add(batch)]
-    last = cutter.finish()
-    return [*full, last] if last.num_rows or not full else full
+    full_tables = [table for batch in batches for table in cutter.add(batch)]
+    last_table = cutter.finish()
+    return [*full_tables, last_table] if last_table.num_rows or not full_tables else full_tables
 
 
 @settings(
@@ -67,37 +67,37 @@ def cut(batches: list[pa.RecordBatch], schema: pa.Schema, **limit: int) -> list[
 @example(cuts=[0, 0, 3000, 3000], limit=3000)
 @example(cuts=[700, 1400], limit=700)
 def test_parts__do_not_depend_on_batch_sizes(cuts: list[int], limit: int):
-    ends = [0, *sorted(cuts), MIXED.num_rows]
-    batches = [MIXED.slice(a, b - a) for a, b in itertools.pairwise(ends)]
-    whole = encoded([MIXED], MIXED.schema, max_rows=limit)
-    assert encoded(batches, MIXED.schema, max_rows=limit) == whole
+    bounds = [0, *sorted(cuts), MIXED.num_rows]
+    batches = [MIXED.slice(a, b - a) for a, b in itertools.pairwise(bounds)]
+    expected = encoded([MIXED], MIXED.schema, max_rows=limit)
+    assert encoded(batches, MIXED.schema, max_rows=limit) == expected
 
 
 def test_parts__do_not_depend_on_batch_sizes_of_many_pages():
     # Megabytes per column, so that pages, dictionaries and statistics end inside of batches.
     rows = 70_000
-    whole = pa.record_batch(
+    source = pa.record_batch(
         {
             "tile_id": [f"{n * 7919:032x}-x{n:05d}" for n in range(rows)],
             "reason": [f"reason-{n % 5000}" for n in range(rows)],
             "cls": vectors(rows, 32, np.float32),
         }
     )
-    wanted = encoded([whole], whole.schema)
+    expected = encoded([source], source.schema)
     for size in (999, 4096, 65_535, 65_537):
         copies = [
-            pa.record_batch(whole.slice(at, size).to_pydict(), whole.schema) if size == 999 else
-            whole.slice(at, size)
-            for at in range(0, rows, size)
+            pa.record_batch(source.slice(start, size).to_pydict(), source.schema) if size == 999 else
+            source.slice(start, size)
+            for start in range(0, rows, size)
         ]  # fmt: skip
-        assert encoded(copies, whole.schema) == wanted
+        assert encoded(copies, source.schema) == expected
 
 
 def test_part_cutter__cuts_batches_into_tables():
-    made = cut([batch([1]), batch([2, 3, 4]), batch([5])], SCHEMA, max_rows=2)
-    assert [table["n"].to_pylist() for table in made] == [[1, 2], [3, 4], [5]]
-    made = cut([batch([1, 2, 3, 4])], SCHEMA, max_rows=2)
-    assert [table["n"].to_pylist() for table in made] == [[1, 2], [3, 4]]
+    cut_tables = cut([batch([1]), batch([2, 3, 4]), batch([5])], SCHEMA, max_rows=2)
+    assert [table["n"].to_pylist() for table in cut_tables] == [[1, 2], [3, 4], [5]]
+    cut_tables = cut([batch([1, 2, 3, 4])], SCHEMA, max_rows=2)
+    assert [table["n"].to_pylist() for table in cut_tables] == [[1, 2], [3, 4]]
 
 
 @pytest.mark.parametrize("batches", [[], [batch([])], [batch([]), batch([])]])
@@ -146,18 +146,18 @@ def test_encode__one_huge_row_stays_whole():
 
 def test_metadata__keeps_other_programs_metadata():
     schema = SCHEMA.with_metadata({"pandas": "{}"})
-    described = tables.with_metadata(schema, {"asset": "things", "space": None})
-    ((_, data),) = tables.encode(pa.Table.from_batches([batch([1])], described))
-    read = pq.read_schema(pa.BufferReader(data))
-    assert tables.read_metadata(read) == {"asset": "things", "space": None}
-    assert read.metadata[b"pandas"] == b"{}"
+    described_schema = tables.with_metadata(schema, {"asset": "things", "space": None})
+    ((_, data),) = tables.encode(pa.Table.from_batches([batch([1])], described_schema))
+    file_schema = pq.read_schema(pa.BufferReader(data))
+    assert tables.read_metadata(file_schema) == {"asset": "things", "space": None}
+    assert file_schema.metadata[b"pandas"] == b"{}"
     assert tables.read_metadata(SCHEMA) == {}
 
 
 def test_commit__parts_name_asset_and_space(store: ObjectStore):
     output = OutputId("embeddings", "flight-1", "space1")
-    done = commit(store, Draft(Recipe(output, "1"), pushing([batch([1])]), SCHEMA))
-    metadata = pq.read_metadata(io.BytesIO(store.get(done.manifest.parts[0].key))).metadata
+    committed = commit(store, Draft(Recipe(output, "1"), pushing([batch([1])]), SCHEMA))
+    metadata = pq.read_metadata(io.BytesIO(store.get(committed.manifest.parts[0].key))).metadata
     assert json.loads(metadata[b"dino_assets"]) == {"asset": "embeddings", "space": "space1"}
 
 
@@ -166,41 +166,41 @@ def embeddings(request, tmp_path, local_store: ObjectStore):
     """A committed embedding table as a plain file, with its expected values."""
     rows, dim = 5, 4
     cls = vectors(rows, dim, request.param)
-    made = pa.record_batch({"tile_id": [f"t{n}" for n in range(rows)], "cls": cls})
+    record_batch = pa.record_batch({"tile_id": [f"t{n}" for n in range(rows)], "cls": cls})
     recipe = Recipe(OutputId("embeddings", "flight-1", "space1"), "1")
-    done = commit(local_store, Draft(recipe, pushing([made]), made.schema))
-    path = local_store.folder / done.manifest.parts[0].key
+    committed = commit(local_store, Draft(recipe, pushing([record_batch]), record_batch.schema))
+    path = local_store.folder / committed.manifest.parts[0].key
     return path, cls.flatten().to_numpy(zero_copy_only=False).reshape(rows, dim)
 
 
 def test_embeddings__arrow(embeddings):
-    path, wanted = embeddings
+    path, expected = embeddings
     table = pq.read_table(path)
-    assert table.schema.field("cls").type == pa.list_(pa.from_numpy_dtype(wanted.dtype), 4)
+    assert table.schema.field("cls").type == pa.list_(pa.from_numpy_dtype(expected.dtype), 4)
     assert "BYTE_STREAM_SPLIT" not in pq.read_metadata(path).row_group(0).column(1).encodings
 
 
 def test_embeddings__pandas(embeddings):
-    path, wanted = embeddings
+    path, expected = embeddings
     frame = pd.read_parquet(path)
     vectors = np.stack(frame["cls"].to_list())
-    assert vectors.dtype == wanted.dtype
-    np.testing.assert_array_equal(vectors, wanted)
+    assert vectors.dtype == expected.dtype
+    np.testing.assert_array_equal(vectors, expected)
     assert frame["tile_id"].to_list() == ["t0", "t1", "t2", "t3", "t4"]
 
 
 def test_embeddings__polars(embeddings):
-    path, wanted = embeddings
+    path, expected = embeddings
     frame = pl.read_parquet(path)
     assert isinstance(frame.schema["cls"], pl.Array)
-    np.testing.assert_array_equal(np.array(frame["cls"].to_list(), wanted.dtype), wanted)
+    np.testing.assert_array_equal(np.array(frame["cls"].to_list(), expected.dtype), expected)
     assert frame["tile_id"].to_list() == ["t0", "t1", "t2", "t3", "t4"]
 
 
 def test_embeddings__duckdb(embeddings):
-    path, wanted = embeddings
+    path, expected = embeddings
     rows = duckdb.sql(f"select cls, tile_id from '{path}' order by tile_id").fetchall()
-    np.testing.assert_array_equal(np.array([row[0] for row in rows], wanted.dtype), wanted)
+    np.testing.assert_array_equal(np.array([row[0] for row in rows], expected.dtype), expected)
     assert [row[1] for row in rows] == ["t0", "t1", "t2", "t3", "t4"]
 
 
@@ -224,5 +224,5 @@ assert tables.decode(data, ["a"]).num_rows == 200_000
 assert tables.decode(data).num_columns == 2
 print(len(os.listdir("/proc/self/task")) - before)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert (done.returncode, done.stdout.strip()) == (0, "0"), done.stderr
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (process.returncode, process.stdout.strip()) == (0, "0"), process.stderr

@@ -40,21 +40,21 @@ from dino_assets_tests.worlds.store_doubles import WatchedStore
 
 @pytest.mark.usefixtures("two_rows_per_part")
 def test_commit__round_trip(store: ObjectStore, tmp_path):
-    done = commit(store, full_draft(store, local_file(tmp_path)))
-    assert not done.was_reused
-    assert done.manifest == read_manifest(store, OUTPUT) == find_manifest(store, OUTPUT)
+    committed = commit(store, full_draft(store, local_file(tmp_path)))
+    assert not committed.was_reused
+    assert committed.manifest == read_manifest(store, OUTPUT) == find_manifest(store, OUTPUT)
     # [1, 2] is full before the shard is added; 3 waits for 4.
-    assert [(part.rows, part.name) for part in done.manifest.parts] == [
+    assert [(part.rows, part.name) for part in committed.manifest.parts] == [
         (2, None),
         (2, None),
         (0, "weights.bin"),
         (2, None),
         (1, None),
     ]
-    assert done.manifest.rows == 7
-    assert done.manifest.facts == {"seen": 7}
-    assert done.manifest.recipe.inputs == {"drop": "f00d"}
-    assert store.get(done.manifest.parts[2].key) == FILE_BYTES
+    assert committed.manifest.rows == 7
+    assert committed.manifest.facts == {"seen": 7}
+    assert committed.manifest.recipe.inputs == {"drop": "f00d"}
+    assert store.get(committed.manifest.parts[2].key) == FILE_BYTES
     table = open_table(store, "things", space="space1").read("flight-1")
     assert table["n"].to_pylist() == [1, 2, 90, 91, 3, 4, 10]
 
@@ -63,20 +63,20 @@ def test_commit__round_trip(store: ObjectStore, tmp_path):
 def test_commit__replay_gives_the_same_bytes(store: ObjectStore, tmp_path):
     file = local_file(tmp_path)
     commit(store, full_draft(store, file))
-    first = snapshot(store)
+    objects = snapshot(store)
     wipe(store)
     commit(store, full_draft(store, file))
-    assert snapshot(store) == first
+    assert snapshot(store) == objects
 
 
 def test_commit__reuses_an_equal_recipe(store: ObjectStore):
-    done = commit(store, rows_draft([1, 2], sizes=(1, 2), nested={2: "a", 10: "b"}))
+    committed = commit(store, rows_draft([1, 2], sizes=(1, 2), nested={2: "a", 10: "b"}))
     calls = []
     draft = rows_draft([9], sizes=[1, 2], nested={10: "b", 2: "a"})
-    again = commit(store, replace(draft, produce=lambda out: calls.append(1)))
-    assert again.was_reused
+    repeated = commit(store, replace(draft, produce=lambda out: calls.append(1)))
+    assert repeated.was_reused
     assert not calls
-    assert again.manifest == done.manifest
+    assert repeated.manifest == committed.manifest
 
 
 @pytest.mark.parametrize(
@@ -91,20 +91,20 @@ def test_commit__reuses_an_equal_recipe(store: ObjectStore):
 def test_commit__recomputes_when_the_recipe_changed(store: ObjectStore, change: dict):
     commit(store, rows_draft([1, 2]))
     draft = rows_draft([7])
-    done = commit(store, replace(draft, recipe=replace(draft.recipe, **change)))
-    assert not done.was_reused
+    committed = commit(store, replace(draft, recipe=replace(draft.recipe, **change)))
+    assert not committed.was_reused
     assert open_table(store, "things", space="space1").read("flight-1")["n"].to_pylist() == [7]
 
 
 def test_commit__produces_again_if_a_part_is_missing(store: ObjectStore):
-    done = commit(store, rows_draft([1, 2]))
-    whole = snapshot(store)
-    store.delete(done.manifest.parts[0].key)
+    committed = commit(store, rows_draft([1, 2]))
+    objects = snapshot(store)
+    store.delete(committed.manifest.parts[0].key)
     assert not commit(store, rows_draft([1, 2])).was_reused
-    assert snapshot(store) == whole
-    store.put(done.manifest.parts[0].key, b"truncated")
+    assert snapshot(store) == objects
+    store.put(committed.manifest.parts[0].key, b"truncated")
     assert not commit(store, rows_draft([1, 2])).was_reused
-    assert snapshot(store) == whole
+    assert snapshot(store) == objects
 
 
 def refusing(*items: object, output: OutputId = OUTPUT, error: Exception | None = None) -> Draft:
@@ -125,10 +125,10 @@ def test_commit__refusal_changes_nothing(store: ObjectStore, tmp_path, error):
     assert snapshot(store) is None
     assert list(store.list("manifests")) == []
     commit(store, rows_draft([1, 2]))
-    before = snapshot(store)
+    objects_before = snapshot(store)
     with pytest.raises(kind):
         commit(store, draft)
-    assert snapshot(store) == before
+    assert snapshot(store) == objects_before
 
 
 @pytest.mark.parametrize(
@@ -160,9 +160,9 @@ def test_commit__refuses_rows_without_a_schema(store: ObjectStore):
 
 
 def test_commit__batch_of_another_schema_commits_nothing(store: ObjectStore):
-    odd = pa.record_batch({"id": ["a"], "n": ["not a number"]})
+    odd_batch = pa.record_batch({"id": ["a"], "n": ["not a number"]})
     with pytest.raises(pa.ArrowInvalid, match="different"):
-        commit(store, Draft(Recipe(OUTPUT, "1"), pushing([batch([1]), odd]), SCHEMA))
+        commit(store, Draft(Recipe(OUTPUT, "1"), pushing([batch([1]), odd_batch]), SCHEMA))
     assert list(store.list("manifests")) == []
 
 
@@ -172,18 +172,18 @@ def test_commit__file_that_changed_never_reaches_its_key(store: ObjectStore, tmp
     file = local_file(tmp_path)
     draft = Draft(Recipe(OUTPUT, "1"), pushing([file]))
     commit(store, draft)
-    before = snapshot(store)
-    assert FILE_BYTES in before.values()
-    again = replace(draft, recipe=Recipe(OUTPUT, "2"))
+    objects_before = snapshot(store)
+    assert FILE_BYTES in objects_before.values()
+    second_draft = replace(draft, recipe=Recipe(OUTPUT, "2"))
     for content in (FILE_BYTES[:-1] + b"!", FILE_BYTES[:-1], FILE_BYTES + b"!"):
         file.path.write_bytes(content)
         with raising(CommitRefusedError, reason="changed", file="weights.bin"):
-            commit(store, again)
+            commit(store, second_draft)
         # The old output has a part with that key, which must keep the old bytes.
-        assert snapshot(store) == before
+        assert snapshot(store) == objects_before
     file.path.unlink()
     with raising(CommitRefusedError, reason="vanished", file="weights.bin", hides=str(tmp_path)):
-        commit(store, again)
+        commit(store, second_draft)
 
 
 def test_commit__file_described_wrongly(store: ObjectStore, tmp_path):
@@ -213,10 +213,10 @@ def test_read_manifest__not_committed(store: ObjectStore):
 
 def test_read_manifest__of_another_output(store: ObjectStore):
     commit(store, rows_draft([1, 2]))
-    other = replace(OUTPUT, drop="flight-2")
-    store.put(manifest_key(other), store.get(manifest_key(OUTPUT)))
-    with raising(CorruptObjectError, key=manifest_key(other), is_gone=False):
-        read_manifest(store, other)
+    other_output = replace(OUTPUT, drop="flight-2")
+    store.put(manifest_key(other_output), store.get(manifest_key(OUTPUT)))
+    with raising(CorruptObjectError, key=manifest_key(other_output), is_gone=False):
+        read_manifest(store, other_output)
 
 
 def test_list_manifests__sorted_by_drop_without_foreign_files(store: ObjectStore):
@@ -236,22 +236,22 @@ def test_read_manifests__leaves_out_deleted_ones(store: ObjectStore):
 
 
 def test_read_manifests__stops_at_the_first_error():
-    inner = ObjectStore.in_memory()
-    asked = []
+    inner_store = ObjectStore.in_memory()
+    requested_keys = []
     before_error = threading.Event()
 
     def watch(verb: str, key: str) -> None:
-        asked.append(key)
+        requested_keys.append(key)
         if key == "bad":
             before_error.set()
         else:
             before_error.wait(10)
 
-    inner.put("bad", b"{}")
+    inner_store.put("bad", b"{}")
     keys = ["bad", *(f"missing/{n}" for n in range(2000))]
     with raising(CorruptObjectError, key="bad"):
-        read_manifests(WatchedStore(inner, before=watch), keys)
-    assert len(asked) < len(keys)
+        read_manifests(WatchedStore(inner_store, before=watch), keys)
+    assert len(requested_keys) < len(keys)
 
 
 def test_read_part__missing_or_altered(store: ObjectStore):
@@ -278,13 +278,13 @@ def test_verify_part__larger_than_a_range(store: ObjectStore):
 
 
 def test_content_hash__depends_on_content_only(store: ObjectStore):
-    one = commit(store, rows_draft([1, 2])).manifest
-    same = commit(store, rows_draft([1, 2], version="2")).manifest
-    other = commit(store, rows_draft([1, 3], version="3")).manifest
-    assert content_hash(one) == content_hash(same) != content_hash(other)
+    manifest = commit(store, rows_draft([1, 2])).manifest
+    equal_manifest = commit(store, rows_draft([1, 2], version="2")).manifest
+    other_manifest = commit(store, rows_draft([1, 3], version="3")).manifest
+    assert content_hash(manifest) == content_hash(equal_manifest) != content_hash(other_manifest)
     # A change of this value makes every downstream output stale.
-    by_hand = hashlib.sha256(b'[["ab",2,null]]').hexdigest()
-    assert content_hash(replace(one, parts=(Part("k", "ab", 1, 2, None),))) == by_hand
+    expected_hash = hashlib.sha256(b'[["ab",2,null]]').hexdigest()
+    assert content_hash(replace(manifest, parts=(Part("k", "ab", 1, 2, None),))) == expected_hash
 
 
 def test_receipt__round_trip(store: ObjectStore):
@@ -322,5 +322,5 @@ def test_commit__empty_file_beside_an_empty_table(store: ObjectStore, tmp_path):
 
 def test_local_file__names_with_no_suffix(store: ObjectStore, tmp_path):
     file = replace(local_file(tmp_path), name="LICENSE")
-    done = commit(store, Draft(Recipe(OUTPUT, "1"), pushing([file])))
-    assert store.get(done.manifest.parts[0].key) == FILE_BYTES
+    committed = commit(store, Draft(Recipe(OUTPUT, "1"), pushing([file])))
+    assert store.get(committed.manifest.parts[0].key) == FILE_BYTES

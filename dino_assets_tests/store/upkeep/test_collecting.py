@@ -40,32 +40,32 @@ def keys(store: ObjectStore, prefix: str = "") -> list[str]:
 
 def test_collect__deletes_only_old_unreferenced_parts(store: ObjectStore):
     clocked = ClockedStore(store)
-    needed = commit(clocked, rows_draft([1, 2, 3])).manifest
-    old = put_part(clocked, OUTPUT, b"unreferenced", rows=1)
+    manifest = commit(clocked, rows_draft([1, 2, 3])).manifest
+    old_part = put_part(clocked, OUTPUT, b"unreferenced", rows=1)
     clocked.age(OLD)
-    young = put_part(clocked, OUTPUT, b"recent", rows=1)
-    whole = keys(store)
+    young_part = put_part(clocked, OUTPUT, b"recent", rows=1)
+    all_keys = keys(store)
 
-    dry = collect(clocked, now=clocked.now, is_dry_run=True)
-    assert dry.parts == [old.key]
-    assert dry.bytes == len(b"unreferenced")
-    assert dry.kept_parts == 3
-    assert keys(store) == whole
+    dry_run = collect(clocked, now=clocked.now, is_dry_run=True)
+    assert dry_run.parts == [old_part.key]
+    assert dry_run.bytes == len(b"unreferenced")
+    assert dry_run.kept_parts == 3
+    assert keys(store) == all_keys
 
-    done = collect(clocked, now=clocked.now)
-    assert done == dry
-    assert keys(store, "parts") == sorted([young.key, *(part.key for part in needed.parts)])
+    collection = collect(clocked, now=clocked.now)
+    assert collection == dry_run
+    assert keys(store, "parts") == sorted([young_part.key, *(part.key for part in manifest.parts)])
     assert keys(store, "collected") == []
     assert collect(clocked, now=clocked.now).parts == []
 
 
 def test_collect__replaced_output(store: ObjectStore):
     clocked = ClockedStore(store)
-    before = commit(clocked, rows_draft([1, 2])).manifest
-    after = commit(clocked, rows_draft([3, 4], version="2")).manifest
+    old_manifest = commit(clocked, rows_draft([1, 2])).manifest
+    new_manifest = commit(clocked, rows_draft([3, 4], version="2")).manifest
     clocked.age(OLD)
-    assert collect(clocked, now=clocked.now).parts == [before.parts[0].key]
-    assert keys(store, "parts") == [after.parts[0].key]
+    assert collect(clocked, now=clocked.now).parts == [old_manifest.parts[0].key]
+    assert keys(store, "parts") == [new_manifest.parts[0].key]
 
 
 def test_collect__uses_file_times_on_a_local_disk(local_store: ObjectStore):
@@ -82,8 +82,8 @@ def test_collect__keeps_receipts_of_unfinished_drops(store: ObjectStore):
     part = put_part(clocked, OUTPUT, b"paid for", rows=1)
     write_receipt(clocked, Receipt(OUTPUT, "s", (part,)))
     clocked.age(100 * OLD)
-    done = collect(clocked, now=clocked.now)
-    assert (done.parts, done.receipts, done.kept_parts) == ([], [], 1)
+    collection = collect(clocked, now=clocked.now)
+    assert (collection.parts, collection.receipts, collection.kept_parts) == ([], [], 1)
     assert find_receipt(store, OUTPUT, "s") is not None
 
 
@@ -93,13 +93,13 @@ def test_collect__deletes_receipts_of_committed_outputs(store: ObjectStore, tmp_
     key = receipt_key(OUTPUT, "shard-1")
     assert collect(clocked, now=clocked.now).receipts == []
     clocked.age(OLD)
-    whole = snapshot(store)
+    objects = snapshot(store)
     assert collect(clocked, now=clocked.now, is_dry_run=True).receipts == [key]
     assert keys(store, "receipts") == [key]
-    done = collect(clocked, now=clocked.now)
-    assert (done.receipts, done.parts) == ([key], [])
+    collection = collect(clocked, now=clocked.now)
+    assert (collection.receipts, collection.parts) == ([key], [])
     assert keys(store, "receipts") == []
-    assert snapshot(store) == whole
+    assert snapshot(store) == objects
 
 
 def test_collect__keeps_a_receipt_newer_than_the_manifest(store: ObjectStore):
@@ -110,8 +110,8 @@ def test_collect__keeps_a_receipt_newer_than_the_manifest(store: ObjectStore):
     part = put_part(clocked, OUTPUT, b"paid for", rows=1)
     write_receipt(clocked, Receipt(OUTPUT, "s", (part,)))
     clocked.age(OLD)
-    done = collect(clocked, now=clocked.now)
-    assert (done.parts, done.receipts) == ([], [])
+    collection = collect(clocked, now=clocked.now)
+    assert (collection.parts, collection.receipts) == ([], [])
 
 
 def test_collect__keeps_a_receipt_written_again_meanwhile(store: ObjectStore):
@@ -126,10 +126,10 @@ def test_collect__keeps_a_receipt_written_again_meanwhile(store: ObjectStore):
         put_part(clocked, OUTPUT, b"some bytes", rows=1)
         write_receipt(clocked, receipt)
 
-    at = Strike(0, write_again, verbs=("move", "delete"))
-    done = collect(WatchedStore(clocked, before=at), now=clocked.now)
-    assert at.has_struck
-    assert (done.parts, done.receipts) == ([], [])
+    strike = Strike(0, write_again, verbs=("move", "delete"))
+    collection = collect(WatchedStore(clocked, before=strike), now=clocked.now)
+    assert strike.has_struck
+    assert (collection.parts, collection.receipts) == ([], [])
     assert find_receipt(store, OUTPUT, "s") == receipt
 
 
@@ -138,22 +138,24 @@ def test_collect__keeps_a_part_put_again_meanwhile(store: ObjectStore):
     clocked = ClockedStore(store)
     part = put_part(clocked, OUTPUT, b"some bytes", rows=1)
     clocked.age(OLD)
-    again = Strike(0, lambda *_: clocked.put(part.key, b"some bytes"), verbs=("head",))
-    done = collect(WatchedStore(clocked, before=again), now=clocked.now)
-    assert again.has_struck
-    assert (done.parts, done.kept_parts) == ([], 1)
+    strike = Strike(0, lambda *_: clocked.put(part.key, b"some bytes"), verbs=("head",))
+    collection = collect(WatchedStore(clocked, before=strike), now=clocked.now)
+    assert strike.has_struck
+    assert (collection.parts, collection.kept_parts) == ([], 1)
     assert store.get(part.key) == b"some bytes"
 
 
 def test_find_receipt__renews_old_parts(store: ObjectStore):
     part = put_part(store, OUTPUT, b"some bytes", rows=1)
     write_receipt(store, Receipt(OUTPUT, "s", (part,)))
-    puts: list[str] = []
-    watched = WatchedStore(store, before=lambda v, k: puts.append(k) if v == "put" else None)
-    find_receipt(watched, OUTPUT, "s")
-    assert puts == []
-    find_receipt(watched, OUTPUT, "s", renew_after=timedelta(days=-1))
-    assert puts == [part.key]
+    put_keys: list[str] = []
+    watched_store = WatchedStore(
+        store, before=lambda v, k: put_keys.append(k) if v == "put" else None
+    )
+    find_receipt(watched_store, OUTPUT, "s")
+    assert put_keys == []
+    find_receipt(watched_store, OUTPUT, "s", renew_after=timedelta(days=-1))
+    assert put_keys == [part.key]
 
 
 @pytest.mark.parametrize("has_old", [False, True])
@@ -167,25 +169,25 @@ def test_collect__runs_at_every_call_of_a_writer(
     clocked = ClockedStore(store)
     if has_old:
         commit(clocked, full_draft(clocked, file))
-        old = snapshot(store)
+        old_objects = snapshot(store)
     commit(clocked, full_draft(clocked, file, version="2"))
-    new = snapshot(store)
+    new_objects = snapshot(store)
     # Left by a killed writer: the same parts that the next writer will put again.
     clocked.delete(manifest_key(OUTPUT))
     clocked.delete(receipt_key(OUTPUT, "shard-2"))
     if has_old:
-        for key in old:
-            clocked.put(key, old[key])
-    before = contents(clocked)
+        for key in old_objects:
+            clocked.put(key, old_objects[key])
+    objects_before = contents(clocked)
     for n in itertools.count():
-        restore(clocked, before)
+        restore(clocked, objects_before)
         clocked.age(OLD)
 
         strike = Strike(n, lambda *_: collect(clocked, now=clocked.now + skew))
         commit(WatchedStore(clocked, before=strike), full_draft(clocked, file, version="2"))
-        assert snapshot(store) == new
+        assert snapshot(store) == new_objects
         collect(clocked, now=clocked.now + skew)
-        assert snapshot(store) == new
+        assert snapshot(store) == new_objects
         if not strike.has_struck:
             break
     assert n >= 10
@@ -199,19 +201,19 @@ def test_collect__writer_runs_at_every_call(swept_store: ObjectStore, tmp_path, 
     file = local_file(tmp_path)
     clocked = ClockedStore(store)
     commit(clocked, full_draft(clocked, file))
-    whole = snapshot(store)
+    objects = snapshot(store)
     clocked.delete(manifest_key(OUTPUT))
     clocked.delete(receipt_key(OUTPUT, "shard-1"))
-    leavings = contents(clocked)
+    objects_before = contents(clocked)
     for n in itertools.count():
-        restore(clocked, leavings)
+        restore(clocked, objects_before)
         clocked.age(OLD)
 
         strike = Strike(n, lambda *_: commit(clocked, full_draft(clocked, file)))
         collect(WatchedStore(clocked, **{when: strike}), now=clocked.now + skew)
         if not strike.has_struck:
             break
-        assert snapshot(store) == whole
+        assert snapshot(store) == objects
         assert keys(store, "collected") == []
     assert n > 15
 
@@ -222,19 +224,19 @@ def test_collect__fault_at_every_call(swept_store: ObjectStore, tmp_path, when: 
     file = local_file(tmp_path)
     clocked = ClockedStore(store)
     commit(clocked, full_draft(clocked, file))
-    whole = snapshot(store)
+    objects = snapshot(store)
     put_part(clocked, OUTPUT, b"unreferenced", rows=1)
     put_part(clocked, OUTPUT, b"another unreferenced", rows=1)
-    before = contents(clocked)
+    objects_before = contents(clocked)
     for n in itertools.count():
-        restore(clocked, before)
+        restore(clocked, objects_before)
         clocked.age(OLD)
         strike = Strike(n, fail)
         with contextlib.suppress(StoreUnavailableError):
             collect(WatchedStore(clocked, **{when: strike}), now=clocked.now)
-        assert snapshot(store) == whole
+        assert snapshot(store) == objects
         collect(clocked, now=clocked.now)
-        assert keys(store) == sorted(whole)
+        assert keys(store) == sorted(objects)
         if not strike.has_struck:
             break
     assert n > 15
@@ -244,7 +246,7 @@ def test_collect__next_collection_undoes_a_killed_one(store: ObjectStore, tmp_pa
     file = local_file(tmp_path)
     clocked = ClockedStore(store)
     commit(clocked, full_draft(clocked, file))
-    whole = snapshot(store)
+    objects = snapshot(store)
     manifest = clocked.get(manifest_key(OUTPUT))
     clocked.delete(manifest_key(OUTPUT))
     clocked.delete(receipt_key(OUTPUT, "shard-1"))
@@ -255,7 +257,7 @@ def test_collect__next_collection_undoes_a_killed_one(store: ObjectStore, tmp_pa
     # A writer puts its manifest while its parts are in the bin.
     clocked.put(manifest_key(OUTPUT), manifest)
     collect(clocked, now=clocked.now)
-    assert snapshot(store) == whole
+    assert snapshot(store) == objects
     assert keys(store, "collected") == []
 
 
@@ -280,10 +282,10 @@ def test_collect__deletes_nothing_with_a_damaged_manifest(store: ObjectStore):
     key = manifest_key(OUTPUT)
     clocked.put(key, clocked.get(key)[:-1])
     clocked.age(OLD)
-    whole = keys(store)
+    all_keys = keys(store)
     with raising(CorruptObjectError, key=key):
         collect(clocked, now=clocked.now)
-    assert keys(store) == whole
+    assert keys(store) == all_keys
 
 
 def test_collect__keeps_damaged_receipts_and_foreign_objects(store: ObjectStore):
@@ -299,69 +301,69 @@ def test_collect__keeps_damaged_receipts_and_foreign_objects(store: ObjectStore)
     ):
         clocked.put(key, b"{}")
     clocked.age(OLD)
-    whole = keys(store)
-    done = collect(clocked, now=clocked.now)
-    assert (done.parts, done.receipts) == ([], [])
-    assert keys(store) == whole
+    all_keys = keys(store)
+    collection = collect(clocked, now=clocked.now)
+    assert (collection.parts, collection.receipts) == ([], [])
+    assert keys(store) == all_keys
 
 
 def test_collect__staging_files_of_killed_writers(local_store: ObjectStore, tmp_path):
     commit(local_store, rows_draft([1, 2], output=OutputId("things", "flight-1")))
-    whole = snapshot(local_store, OutputId("things", "flight-1"))
+    objects = snapshot(local_store, OutputId("things", "flight-1"))
     folder = local_store.folder
     long_ago = time.time() - OLD.total_seconds()
-    swept = ["parts/things/flight-1/abc.parquet#1", "manifests/things/_/flight-1.json#12"]
+    swept_names = ["parts/things/flight-1/abc.parquet#1", "manifests/things/_/flight-1.json#12"]
     foreign = ["parts/.DS_Store", "receipts/things/._s.json", "manifests/things/_/._flight-1.json"]
-    kept_old = ["parts/things/flight-1/abc#1x.parquet", "elsewhere/x#1", *foreign]
-    kept_young = ["parts/things/flight-1/abc.parquet#2", "receipts/things/_/a/b.json#1"]
-    for name in (*swept, *kept_old, *kept_young):
+    old_names = ["parts/things/flight-1/abc#1x.parquet", "elsewhere/x#1", *foreign]
+    young_names = ["parts/things/flight-1/abc.parquet#2", "receipts/things/_/a/b.json#1"]
+    for name in (*swept_names, *old_names, *young_names):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"half")
-        if name not in kept_young:
+        if name not in young_names:
             os.utime(path, (long_ago, long_ago))
-    dry = collect(local_store, is_dry_run=True)
-    assert sorted(dry.staging) == ["abc.parquet#1", "flight-1.json#12"]
-    assert all((folder / name).exists() for name in swept)
-    assert sorted(collect(local_store).staging) == sorted(dry.staging)
-    assert not any((folder / name).exists() for name in swept)
-    assert all((folder / name).exists() for name in (*kept_old, *kept_young))
-    assert snapshot(local_store, OutputId("things", "flight-1")) == whole
+    dry_run = collect(local_store, is_dry_run=True)
+    assert sorted(dry_run.staging) == ["abc.parquet#1", "flight-1.json#12"]
+    assert all((folder / name).exists() for name in swept_names)
+    assert sorted(collect(local_store).staging) == sorted(dry_run.staging)
+    assert not any((folder / name).exists() for name in swept_names)
+    assert all((folder / name).exists() for name in (*old_names, *young_names))
+    assert snapshot(local_store, OutputId("things", "flight-1")) == objects
 
 
 def test_verify__repair_deletes_only_a_records_damaged_part(store: ObjectStore, tmp_path):
     file = local_file(tmp_path)
-    other = OutputId("others", "flight-1")
+    other_output = OutputId("others", "flight-1")
     commit(store, full_draft(store, file))
-    commit(store, rows_draft([1, 2], output=other))
+    commit(store, rows_draft([1, 2], output=other_output))
     store.delete(receipt_key(OUTPUT, "shard-1"))
-    whole, manifest = snapshot(store), read_manifest(store, OUTPUT)
-    bad = manifest.parts[0].key
-    for key in (bad, read_manifest(store, other).parts[0].key):
+    objects, manifest = snapshot(store), read_manifest(store, OUTPUT)
+    damaged_key = manifest.parts[0].key
+    for key in (damaged_key, read_manifest(store, other_output).parts[0].key):
         store.put(key, b"something else")
     faults = {fault.key: str(fault) for fault in verify(store, should_repair=False)}
     assert not any("Deleted" in text for text in faults.values())
     faults = {f.key: str(f) for f in verify(store, should_repair=True, records=("things",))}
-    assert faults[bad].endswith(
+    assert faults[damaged_key].endswith(
         f"Deleted the part and kept the record {manifest_key(OUTPUT)!r}. Make that output again, with the "
         "same settings, to restore the part."
     )
     assert read_manifest(store, OUTPUT) == manifest
-    assert bad not in keys(store, "parts")
-    assert find_manifest(store, other) is None
+    assert damaged_key not in keys(store, "parts")
+    assert find_manifest(store, other_output) is None
     assert not commit(store, full_draft(store, file)).was_reused
-    assert snapshot(store) == whole
+    assert snapshot(store) == objects
     assert list(verify(store)) == []
 
 
 def test_verify__repair_keeps_an_unreadable_record(store: ObjectStore):
     commit(store, rows_draft([1, 2]))
     key = manifest_key(OUTPUT)
-    broken = store.get(key)[:-1]
-    store.put(key, broken)
+    broken_data = store.get(key)[:-1]
+    store.put(key, broken_data)
     (fault,) = verify(store, should_repair=True, records=("things",))
     assert "Nothing was deleted: it is a record" in str(fault)
-    assert store.get(key) == broken
+    assert store.get(key) == broken_data
     (fault,) = verify(store, should_repair=True)
     assert str(fault).endswith(f"Deleted {key!r}. Make its output again.")
     assert keys(store, "manifests") == []
@@ -369,7 +371,7 @@ def test_verify__repair_keeps_an_unreadable_record(store: ObjectStore):
 
 def test_verify__repair_keeps_a_part_put_again_meanwhile(store: ObjectStore):
     commit(store, rows_draft([1, 2]))
-    whole = snapshot(store)
+    objects = snapshot(store)
     (part,) = read_manifest(store, OUTPUT).parts
     for at in (2, 3, 4, 5):  # the repair's head calls, which follow the two reads of verifying
         store.put(part.key, b"something else")
@@ -379,15 +381,20 @@ def test_verify__repair_keeps_a_part_put_again_meanwhile(store: ObjectStore):
             nonlocal heads
             heads += verb == "head"
             if (verb, heads) == ("head", at + 1):
-                store.put(part.key, whole[part.key])
+                store.put(part.key, objects[part.key])
 
-        watched = WatchedStore(store, before=heal)
-        faults = list(verify(watched, should_repair=True, records=("things",)))
+        watched_store = WatchedStore(store, before=heal)
+        faults = list(verify(watched_store, should_repair=True, records=("things",)))
         assert [fault.key for fault in faults] == [part.key]
         assert "given up" not in str(faults[0])
-        assert snapshot(store) == whole
+        assert snapshot(store) == objects
 
 
 def test_collect__empty_store(store: ObjectStore):
-    done = collect(store)
-    assert (done.parts, done.receipts, done.staging, done.bytes) == ([], [], [], 0)
+    collection = collect(store)
+    assert (collection.parts, collection.receipts, collection.staging, collection.bytes) == (
+        [],
+        [],
+        [],
+        0,
+    )

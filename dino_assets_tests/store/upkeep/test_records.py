@@ -27,7 +27,7 @@ def choose(store: ObjectStore, *numbers: int, version: str = "1") -> dict[str, b
 
 @pytest.mark.parametrize("damaged", [b"", b"{", b"\0" * 900])
 def test_verify__restores_a_damaged_record_from_its_copy(store: ObjectStore, damaged: bytes):
-    whole = choose(store, 1, 2)
+    objects = choose(store, 1, 2)
     store.put(KEY, damaged)
     with raising(CorruptObjectError, key=KEY):
         open_table(store, "selections", space="space1")
@@ -36,17 +36,17 @@ def test_verify__restores_a_damaged_record_from_its_copy(store: ObjectStore, dam
     assert store.get(KEY) == damaged
     (fault,) = verify(store, should_repair=True)
     assert str(fault).endswith("It was restored from its copy, as it was committed.")
-    assert snapshot(store, ROUND) == whole
+    assert snapshot(store, ROUND) == objects
     assert list(verify(store)) == []
     assert collect(store).parts == []
 
 
 def test_verify__restores_the_latest_version_of_a_record(store: ObjectStore):
     choose(store, 1, 2)
-    later = choose(store, 3, version="2")
+    objects = choose(store, 3, version="2")
     store.put(KEY, b"")
     list(verify(store, should_repair=True))
-    assert snapshot(store, ROUND) == later
+    assert snapshot(store, ROUND) == objects
 
 
 def test_verify__restores_no_record_after_two_different_reads(store: ObjectStore):
@@ -58,12 +58,12 @@ def test_verify__restores_no_record_after_two_different_reads(store: ObjectStore
 
 
 def test_commit__adds_a_missing_copy_of_a_record(store: ObjectStore):
-    whole = choose(store, 1, 2)
+    objects = choose(store, 1, 2)
     store.delete(COPIES + KEY)
     assert commit(store, rows_draft([1, 2], output=ROUND)).was_reused
     store.put(KEY, b"")
     list(verify(store, should_repair=True))
-    assert snapshot(store, ROUND) == whole
+    assert snapshot(store, ROUND) == objects
 
 
 def test_set_aside__record_without_undamaged_copy(store: ObjectStore):
@@ -98,11 +98,11 @@ def test_set_aside__copy_with_missing_parts_does_not_count(store: ObjectStore):
 def test_set_aside__refuses_undamaged_and_restorable_records(store: ObjectStore):
     with raising(NotCommittedError, output=str(ROUND)):
         set_aside(store, ROUND)
-    whole = choose(store, 1, 2)
+    objects = choose(store, 1, 2)
     with raising(CommitRefusedError, reason="sound"):
         set_aside(store, ROUND)
     store.put(KEY, b"")
     with raising(CommitRefusedError, reason="has-copy"):
         set_aside(store, ROUND)
     list(verify(store, should_repair=True))
-    assert snapshot(store, ROUND) == whole
+    assert snapshot(store, ROUND) == objects

@@ -95,8 +95,10 @@ def test_recognise__published_models(name: str, upstream: str):
     assert upstream in recognised.format.lower()
     assert ("SwiGLU" in recognised.format) == bool(gated)
     expected = model.config.to_dict()
-    same = recognised.config.keys() - {"architectures", "image_size"}
-    assert {key: recognised.config[key] for key in same} == {key: expected.get(key) for key in same}
+    shared_keys = recognised.config.keys() - {"architectures", "image_size"}
+    assert {key: recognised.config[key] for key in shared_keys} == {
+        key: expected.get(key) for key in shared_keys
+    }
 
 
 def test_recognise__timms_7b_has_wide_heads():
@@ -141,25 +143,27 @@ def test_recognise__uses_every_source_tensor_once_or_leaves_it_over(original: St
     assert len(shares) == len(set(shares))
     assert len({piece.name for piece in recognised.pieces}) == len(recognised.pieces)
     # Counts of numbers: those that are not written are left over.
-    written = sum(
+    written_numbers = sum(
         int(np.prod(p.shape)) for p in recognised.pieces if p.source and not p.starts_with_zeros
     )
-    written += sum(original[p.source].numel() for p in recognised.pieces if p.starts_with_zeros)
-    left = sum(
+    written_numbers += sum(
+        original[p.source].numel() for p in recognised.pieces if p.starts_with_zeros
+    )
+    leftover_numbers = sum(
         original[name].numel() // (3 if name.endswith("qkv.bias") else 1)
         for name in recognised.leftovers
     )
-    assert written + left == sum(tensor.numel() for tensor in original.values())
+    assert written_numbers + leftover_numbers == sum(tensor.numel() for tensor in original.values())
 
 
-OPTIONAL = ("mask_token", "rope_embed.periods")
+OPTIONAL_TENSORS = ("mask_token", "rope_embed.periods")
 
 
 def test_recognise__refuses_when_any_tensor_is_missing(original: State):
     for name in original:
         shapes = shapes_of(original)
         del shapes[name]
-        if name in OPTIONAL:
+        if name in OPTIONAL_TENSORS:
             assert recognise(shapes, model="m")
         elif name == "register_tokens":
             assert (
@@ -176,11 +180,11 @@ def test_recognise__refuses_when_any_tensor_is_missing(original: State):
 def test_recognise__refuses_any_other_shape(original: State):
     for name, shape in shapes_of(original).items():
         for axis in range(len(shape)):
-            other = (*shape[:axis], shape[axis] + 1, *shape[axis + 1 :])
+            other_shape = (*shape[:axis], shape[axis] + 1, *shape[axis + 1 :])
             if (name, axis) in {(r, 1) for r in ("register_tokens", "reg_token", "storage_tokens")}:
                 continue  # any number of registers is allowed
             with raising(InvalidCheckpointError, reason="unsupported"):
-                recognise(shapes_of(original) | {name: other}, model="m")
+                recognise(shapes_of(original) | {name: other_shape}, model="m")
         with pytest.raises(InvalidCheckpointError):
             recognise(shapes_of(original) | {name: (*shape, 1)}, model="m")
 
@@ -263,14 +267,14 @@ def test_recognise__contradictions(dim: int, change: Shapes, key: str):
 def test_recognise__mlp_width_that_transformers_cannot_express(gated: bool):
     shapes = shapes_of(as_meta_v2(make_model(V2, gated=gated)))
     width = shapes["blocks.0.mlp.w3.weight" if gated else "blocks.0.mlp.fc2.weight"][1]
-    wider = {
+    wider_shapes = {
         name: tuple({width: width + 5, 2 * width: 2 * width + 10}.get(s, s) for s in shape)
         if ".mlp." in name
         else shape
         for name, shape in shapes.items()
     }
     with raising(InvalidCheckpointError, key="mlp_ratio", reason="unsupported"):
-        recognise(wider, model="m")
+        recognise(wider_shapes, model="m")
 
 
 # --- values ---------------------------------------------------------------------------------
@@ -278,13 +282,13 @@ def test_recognise__mlp_width_that_transformers_cannot_express(gated: bool):
 
 def test_check_bias_mask__by_hand():
     assert check_bias_mask(np.float32([1, 1, 0, 0, 1, 1])) == ""
-    for wrong in (
+    for wrong_mask in (
         [1, 1, 1, 1, 1, 1],
         [0, 0, 1, 1, 0, 0],
         [1, 1, 0, 0, 1, np.nan],
         [1, 0, 0, 0, 1, 1],
     ):
-        assert "do not mask" in check_bias_mask(np.float32(wrong))
+        assert "do not mask" in check_bias_mask(np.float32(wrong_mask))
 
 
 def test_check_periods__by_hand():
@@ -309,10 +313,10 @@ def test_convert__shares_of_rows():
 def test_convert__zeros_at_the_start_and_without_source():
     tensors = {"pos": torch.ones(1, 2, 3)}
     piece = Piece("x", (1, 3, 3), "pos", starts_with_zeros=True)
-    converted = convert(piece, tensors.__getitem__, torch.float16)
-    assert converted.tolist() == [[[0, 0, 0], [1, 1, 1], [1, 1, 1]]]
-    alone = convert(Piece("x", (1, 2), None), tensors.__getitem__, torch.bfloat16)
-    assert (alone.tolist(), alone.dtype) == ([[0, 0]], torch.bfloat16)
+    tensor = convert(piece, tensors.__getitem__, torch.float16)
+    assert tensor.tolist() == [[[0, 0, 0], [1, 1, 1], [1, 1, 1]]]
+    zeros = convert(Piece("x", (1, 2), None), tensors.__getitem__, torch.bfloat16)
+    assert (zeros.tolist(), zeros.dtype) == ([[0, 0]], torch.bfloat16)
 
 
 # --- statistics -----------------------------------------------------------------------------
@@ -328,8 +332,8 @@ SAT = (0.430, 0.411, 0.296)
 )  # fmt: skip
 def test_choose_statistics__by_name(tmp_path: Path, path: str):
     assert choose_statistics(tmp_path / path, V3).mean == SAT
-    asked = choose_statistics(tmp_path / path, V3, asked="imagenet")
-    assert asked.mean == (0.485, 0.456, 0.406)
+    statistics = choose_statistics(tmp_path / path, V3, asked="imagenet")
+    assert statistics.mean == (0.485, 0.456, 0.406)
 
 
 def test_choose_statistics__only_dinov3_was_trained_on_satellites(tmp_path: Path):
@@ -339,11 +343,11 @@ def test_choose_statistics__only_dinov3_was_trained_on_satellites(tmp_path: Path
 def test_choose_statistics__from_timms_config(tmp_path: Path):
     config = {"pretrained_cfg": {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]}}
     (tmp_path / "config.json").write_text(json.dumps(config))
-    chosen = choose_statistics(tmp_path / "sat493m.safetensors", V3)
-    assert (chosen.mean, chosen.std) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
-    assert chosen.origin == "timm's config.json"
-    asked = choose_statistics(tmp_path / "x", V3, asked="sat493m")
-    assert (asked.mean, asked.origin) == (SAT, "sat493m, as asked")
+    statistics = choose_statistics(tmp_path / "sat493m.safetensors", V3)
+    assert (statistics.mean, statistics.std) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    assert statistics.origin == "timm's config.json"
+    sat_statistics = choose_statistics(tmp_path / "x", V3, asked="sat493m")
+    assert (sat_statistics.mean, sat_statistics.origin) == (SAT, "sat493m, as asked")
 
 
 @pytest.mark.parametrize(
@@ -375,8 +379,8 @@ def test_choose_statistics__unknown_names(tmp_path: Path):
 def test_choose_statistics__origin_says_which_name(
     tmp_path: Path, path: str, name: str, origin: str
 ):
-    chosen = choose_statistics(tmp_path / path, V3, name=name)
-    assert (chosen.mean, chosen.origin) == (SAT, f"sat493m, by the name of the {origin}")
+    statistics = choose_statistics(tmp_path / path, V3, name=name)
+    assert (statistics.mean, statistics.origin) == (SAT, f"sat493m, by the name of the {origin}")
 
 
 def test_name_folder__by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -395,16 +399,16 @@ def test_name_folder__by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 def test_complete_preprocessor__keeps_other_keys():
-    chosen = Statistics((0.1, 0.2, 0.3), (0.4, 0.5, 0.6), "somewhere")
+    statistics = Statistics((0.1, 0.2, 0.3), (0.4, 0.5, 0.6), "somewhere")
     preprocessor = {"crop_size": 224, "image_mean": [1, 1, 1], "statistics_from": "elsewhere"}
-    done = complete_preprocessor(preprocessor, chosen, V3)
-    assert done == {
+    completed_preprocessor = complete_preprocessor(preprocessor, statistics, V3)
+    assert completed_preprocessor == {
         "crop_size": 224, "image_mean": [0.1, 0.2, 0.3], "image_std": [0.4, 0.5, 0.6],
         "statistics_from": "somewhere",
     }  # fmt: skip
-    made = complete_preprocessor({}, chosen, V2)
-    assert made["image_processor_type"] == "BitImageProcessor"
-    assert made["do_resize"] is made["do_center_crop"] is False
+    new_preprocessor = complete_preprocessor({}, statistics, V2)
+    assert new_preprocessor["image_processor_type"] == "BitImageProcessor"
+    assert new_preprocessor["do_resize"] is new_preprocessor["do_center_crop"] is False
 
 
 # --- bytes ----------------------------------------------------------------------------------
@@ -413,18 +417,18 @@ def test_complete_preprocessor__keeps_other_keys():
 def test_plan_shards__by_hand():
     pieces = [Piece("b", (2, 2), "b"), Piece("a", (3,), "a"), Piece("c", (1,), "c")]
     dtypes = {"a": "BF16", "b": "F32", "c": "F32"}  # 6, 16 and 4 bytes
-    (one,) = plan_shards(pieces, dtypes, max_bytes=26)
-    assert one.name == "model.safetensors"
-    assert [piece.name for piece in one.pieces] == ["b", "c", "a"]  # wide items first
-    first, second = plan_shards(pieces, dtypes, max_bytes=25)
-    assert (first.name, second.name) == (
+    (single_shard,) = plan_shards(pieces, dtypes, max_bytes=26)
+    assert single_shard.name == "model.safetensors"
+    assert [piece.name for piece in single_shard.pieces] == ["b", "c", "a"]  # wide items first
+    first_shard, second_shard = plan_shards(pieces, dtypes, max_bytes=25)
+    assert (first_shard.name, second_shard.name) == (
         "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors",
     )  # fmt: skip
-    assert [piece.name for piece in first.pieces] == ["b", "a"]
-    assert first.bytes == len(first.header) + 16 + 6
-    assert make_index((first, second), dtypes) == {
+    assert [piece.name for piece in first_shard.pieces] == ["b", "a"]
+    assert first_shard.bytes == len(first_shard.header) + 16 + 6
+    assert make_index((first_shard, second_shard), dtypes) == {
         "metadata": {"total_size": 26},
-        "weight_map": {"a": first.name, "b": first.name, "c": second.name},
+        "weight_map": {"a": first_shard.name, "b": first_shard.name, "c": second_shard.name},
     }
     assert len(plan_shards(pieces, dtypes, max_bytes=1)) == 3  # no tensor is divided
 
@@ -435,5 +439,7 @@ def test_plan_shards__safetensors_can_read_it(long: str):
     tensors = {"a": torch.tensor([1, -2, 3], dtype=torch.bfloat16), long: torch.eye(2)}
     (shard,) = plan_shards(pieces, {"a": "BF16", long: "F32"}, max_bytes=100)
     assert len(shard.header) % 8 == 0
-    read = load(shard.header + b"".join(view_bytes(tensors[p.name]) for p in shard.pieces))
-    assert all(torch.equal(read[name], tensor) for name, tensor in tensors.items())
+    loaded_tensors = load(
+        shard.header + b"".join(view_bytes(tensors[p.name]) for p in shard.pieces)
+    )
+    assert all(torch.equal(loaded_tensors[name], tensor) for name, tensor in tensors.items())

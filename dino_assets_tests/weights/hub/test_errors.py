@@ -8,7 +8,7 @@ from dino_assets import errors as ours
 from dino_assets.errors import name_publicly
 from dino_assets.weights.hub import errors as hub_errors
 
-RAISED = [
+ERROR_CLASSES = [
     kind
     for kind in vars(hub_errors).values()
     if isinstance(kind, type) and issubclass(kind, ours.DinoAssetsError)
@@ -16,12 +16,12 @@ RAISED = [
 
 
 def test_errors__every_hub_error_has_a_class():
-    assert len(RAISED) == 6
+    assert len(ERROR_CLASSES) == 6
 
 
-@pytest.mark.parametrize("kind", RAISED, ids=lambda kind: f"{kind.__mro__[2].__name__}")
+@pytest.mark.parametrize("kind", ERROR_CLASSES, ids=lambda kind: f"{kind.__mro__[2].__name__}")
 def test_errors__a_log_shows_the_documented_name(kind: type[ours.DinoAssetsError]):
     (line,) = traceback.format_exception_only(kind, kind.__new__(kind))
-    shown = line.partition(":")[0].strip().rpartition(".")[2]
-    assert shown == name_publicly(kind)
-    assert f"{shown} " in f"{ours.__doc__} ".replace("\n", " ")
+    shown_name = line.partition(":")[0].strip().rpartition(".")[2]
+    assert shown_name == name_publicly(kind)
+    assert f"{shown_name} " in f"{ours.__doc__} ".replace("\n", " ")

@@ -65,7 +65,9 @@ def test_find_checkpoint__fetches_only_checkpoint_files(hub, find):
     folder = find()
     assert contents(folder) == small()
     assert folder.name == commit
-    assert not any("onnx" in asked.path or "bin" in asked.path for asked in hub.asked)
+    assert not any(
+        "onnx" in hub_request.path or "bin" in hub_request.path for hub_request in hub.asked
+    )
 
 
 def test_find_checkpoint__fetches_cards_and_licences_of_any_spelling(hub, find):
@@ -109,42 +111,45 @@ def test_find_checkpoint__a_commit_is_resolved_once(hub, find):
 def test_find_checkpoint__keeps_the_old_commit_of_a_moved_branch(hub, find):
     hub.add(REPO, FILES)
     hub.add(REPO, FILES, branch="v2")
-    first = find()
-    moved = {**FILES, "model.safetensors": WEIGHTS[::-1]}
-    hub.add(REPO, moved)
-    second = find()
-    assert contents(first) == small()
-    assert contents(second) == small(moved)
-    assert find(may_download=False) == second
+    first_folder = find()
+    moved_files = {**FILES, "model.safetensors": WEIGHTS[::-1]}
+    hub.add(REPO, moved_files)
+    second_folder = find()
+    assert contents(first_folder) == small()
+    assert contents(second_folder) == small(moved_files)
+    assert find(may_download=False) == second_folder
     assert contents(find(revision="v2")) == small()
 
 
 def test_find_checkpoint__interrupted_update_keeps_the_old_commit_current(hub, find):
     hub.add(REPO, FILES)
-    first = find()
+    first_folder = find()
     hub.add(REPO, {**FILES, "model.safetensors": WEIGHTS[::-1]})
     hub.misbehave("model.safetensors", "reset", times=99, after=1000)
     for _ in range(2):
         hub.faults["model.safetensors"][0].after = 0
         with raising(LocalEntryNotFoundError, file="model.safetensors"):
             find()
-        assert contents(first) == small()
-        assert find(may_download=False) == first
+        assert contents(first_folder) == small()
+        assert find(may_download=False) == first_folder
     hub.add(REPO, {**FILES, "model.safetensors": WEIGHTS[:-1]})  # the branch moves meanwhile
     hub.faults.clear()
-    latest = find()
-    assert contents(latest)["model.safetensors"] == WEIGHTS[:-1]
-    assert {path.name for path in latest.parent.iterdir()} == {first.name, latest.name}
-    assert not list(latest.parents[1].rglob("*.part"))
+    latest_folder = find()
+    assert contents(latest_folder)["model.safetensors"] == WEIGHTS[:-1]
+    assert {path.name for path in latest_folder.parent.iterdir()} == {
+        first_folder.name,
+        latest_folder.name,
+    }
+    assert not list(latest_folder.parents[1].rglob("*.part"))
 
 
 def damage(path: Path, kind: str) -> None:
     data = bytearray(path.read_bytes())
     if kind == "flipped":
         data[len(data) // 2] ^= 1
-    old = path.stat()
+    old_stat = path.stat()
     path.write_bytes(bytes(data[:-1] if kind == "truncated" else data))
-    os.utime(path, ns=(old.st_atime_ns, old.st_mtime_ns))  # as after a disk error
+    os.utime(path, ns=(old_stat.st_atime_ns, old_stat.st_mtime_ns))  # as after a disk error
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
@@ -228,8 +233,8 @@ def test_find_checkpoint__gated(
     assert hub.endpoint in str(caught.value)  # the address to request access
     assert caught.value.response.status_code in (401, 403)
     assert "authorization" not in caught.value.response.request.headers
-    shown = "".join(traceback.format_exception(caught.value)) + caplog.text
-    assert TOKEN not in shown
+    shown_text = "".join(traceback.format_exception(caught.value)) + caplog.text
+    assert TOKEN not in shown_text
 
 
 def test_find_checkpoint__gated_token_goes_to_the_hub_only(
@@ -251,9 +256,9 @@ def test_find_checkpoint__gated_token_goes_to_the_hub_only(
     settings = resolve_hub(tmp_path)
     assert settings.token == TOKEN
     assert TOKEN not in repr(settings) + repr(FileRequest("", {"authorization": TOKEN}))
-    cached = [path for path in (tmp_path / "hf").rglob("*") if path.is_file()]
-    assert cached
-    assert not any(TOKEN.encode() in path.read_bytes() for path in cached)
+    cached_files = [path for path in (tmp_path / "hf").rglob("*") if path.is_file()]
+    assert cached_files
+    assert not any(TOKEN.encode() in path.read_bytes() for path in cached_files)
 
 
 def test_find_checkpoint__follows_a_renamed_repository_with_the_token(hub, find, monkeypatch):
@@ -335,7 +340,7 @@ def test_token__of_a_log_in_below_dotenvs_home(hub, find, monkeypatch, tmp_path)
     hub.asked.clear()
     with raising(AuthenticationError, has_token=False):
         find(revision="other")
-    assert not any(asked.token for asked in hub.asked)
+    assert not any(hub_request.token for hub_request in hub.asked)
 
 
 def test_token__the_library_reads_its_own_token_file(hub, tmp_path, monkeypatch):

@@ -91,8 +91,8 @@ for name in ("httpx", "httpx2"):
 from dino_assets.weights.hub.locating import locate_checkpoint
 locate_checkpoint("org/model", root=Path()).bring()
 """
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True
     )
-    assert done.returncode == 0, done.stderr
-    assert "?signature=1" in done.stdout
+    assert process.returncode == 0, process.stderr
+    assert "?signature=1" in process.stdout

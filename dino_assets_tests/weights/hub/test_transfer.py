@@ -70,7 +70,11 @@ class Line:
 
     @property
     def ranges(self) -> list[str | None]:
-        return [asked.range for asked in self.hub.bodies(NAME) if asked.host == "localhost"]
+        return [
+            hub_request.range
+            for hub_request in self.hub.bodies(NAME)
+            if hub_request.host == "localhost"
+        ]
 
 
 @pytest.fixture
@@ -135,8 +139,8 @@ def test_fetch_file__waits_for_a_busy_server(line, hub, kind, headers, waits):
         assert line.waits == waits
     elif "Date" not in headers:
         # Doubling, with a jitter from half to all.
-        for wait, full in zip(line.waits, (1, 2, 4), strict=True):
-            assert full / 2 <= wait <= full
+        for wait, full_wait in zip(line.waits, (1, 2, 4), strict=True):
+            assert full_wait / 2 <= wait <= full_wait
 
 
 def test_fetch_file__gives_up_after_several_attempts(line, hub):
@@ -158,9 +162,9 @@ def test_fetch_file__requests_a_new_address_after_expiry(line, hub, times):
     hub.misbehave(NAME, "expired", times=times)
     line.fetch()
     assert line.part.read_bytes() == DATA
-    resolved = [a for a in hub.bodies(NAME) if a.host == "127.0.0.1"]
-    assert len(resolved) == 2 + times
-    assert all(a.token == "x" for a in resolved)
+    hub_requests = [a for a in hub.bodies(NAME) if a.host == "127.0.0.1"]
+    assert len(hub_requests) == 2 + times
+    assert all(a.token == "x" for a in hub_requests)
     assert not any(a.token for a in hub.asked if a.host == "localhost")
 
 
@@ -185,7 +189,7 @@ def test_fetch_file__wrong_once_and_wrong_twice(line, hub, kind):
     assert line.part.read_bytes() == DATA
     assert line.ranges == [None, None]
     assert (
-        max(asked.sent for asked in hub.bodies(NAME)) < 20_000_000
+        max(hub_request.sent for hub_request in hub.bodies(NAME)) < 20_000_000
     )  # the answer is not read to its end
     line.part.unlink()
     hub.misbehave(NAME, kind, times=2, after=2_000_000)
@@ -341,19 +345,19 @@ def test_find_checkpoint__another_process_resumes_after_a_kill(hub, tmp_path, at
     with fetching(tmp_path, die_at=at * BIG) as process:
         assert process.wait(60) == -signal.SIGKILL
     part = next((tmp_path / "hf").rglob("*.part"))
-    had = part.stat().st_size
+    part_bytes = part.stat().st_size
     # At most four batches wait for the disk, and one is being hashed.
-    assert max(0, at * BIG - 6 * 2**20) <= had <= BIG
-    assert part.read_bytes() == data[:had]
+    assert max(0, at * BIG - 6 * 2**20) <= part_bytes <= BIG
+    assert part.read_bytes() == data[:part_bytes]
     hub.asked.clear()
     with fetching(tmp_path) as process:
         folder = Path(process.communicate(timeout=60)[0].strip())
         assert process.returncode == 0
     assert (folder / NAME).read_bytes() == data
     bodies = [a for a in hub.bodies(NAME) if a.host == "localhost"]
-    if had < BIG:
-        assert [a.range for a in bodies] == [f"bytes={had}-" if had else None]
-    assert sum(a.sent for a in bodies) == BIG - had
+    if part_bytes < BIG:
+        assert [a.range for a in bodies] == [f"bytes={part_bytes}-" if part_bytes else None]
+    assert sum(a.sent for a in bodies) == BIG - part_bytes
 
 
 def test_find_checkpoint__killed_while_repairing_a_damaged_file(hub, tmp_path):
@@ -372,7 +376,7 @@ def test_find_checkpoint__two_processes_fetch_once(hub, tmp_path):
     cache.folder.mkdir(parents=True)
     with (cache.folder / "lock").open("ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with fetching(tmp_path) as first, fetching(tmp_path) as second:
+        with fetching(tmp_path) as first_process, fetching(tmp_path) as second_process:
             deadline = time.monotonic() + 60
             while sum("/revision/" in a.path for a in hub.asked) < 2:
                 assert time.monotonic() < deadline
@@ -380,18 +384,23 @@ def test_find_checkpoint__two_processes_fetch_once(hub, tmp_path):
             time.sleep(0.2)
             assert hub.bodies(NAME) == []
             fcntl.flock(lock, fcntl.LOCK_UN)
-            folders = {process.communicate(timeout=60)[0].strip() for process in (first, second)}
-            assert first.returncode == second.returncode == 0
+            folders = {
+                process.communicate(timeout=60)[0].strip()
+                for process in (first_process, second_process)
+            }
+            assert first_process.returncode == second_process.returncode == 0
     assert len(folders) == 1
     assert (Path(folders.pop()) / NAME).read_bytes() == DATA
     assert sum(a.sent for a in hub.bodies(NAME)) == SIZE
 
 
 def test_find_checkpoint__progress_counts_all_files(hub, tmp_path):
-    seen: list[tuple[int, int]] = []
-    find_checkpoint(REPO, root=tmp_path, watch=Watch(lambda *counts: seen.append(counts)))
-    assert seen[-1] == (SIZE + 2, SIZE + 2)
-    assert {total for _, total in seen} == {SIZE + 2}
+    progress_counts: list[tuple[int, int]] = []
+    find_checkpoint(
+        REPO, root=tmp_path, watch=Watch(lambda *counts: progress_counts.append(counts))
+    )
+    assert progress_counts[-1] == (SIZE + 2, SIZE + 2)
+    assert {total for _, total in progress_counts} == {SIZE + 2}
 
 
 @pytest.mark.parametrize(

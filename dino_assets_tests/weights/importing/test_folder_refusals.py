@@ -29,20 +29,20 @@ def test_import_checkpoint__folder_of_timm(tmp_path: Path, model: Any):
     folder = tmp_path / "vit_small_patch16_dinov3.lvd1689m"
     folder.mkdir()
     save_file(as_timm_v3(model), folder / WEIGHTS)
-    for other in ("pytorch_model.bin", "tuned.pth"):
-        (folder / other).write_bytes(b"not the one that timm loads")
+    for other_name in ("pytorch_model.bin", "tuned.pth"):
+        (folder / other_name).write_bytes(b"not the one that timm loads")
     (folder / CONFIG).write_text(json.dumps(TIMM))
     (folder / "README.md").write_text("---\nlicense: other\nlicense_name: dinov3-license\n---\n")
-    done = import_checkpoint(folder, tmp_path / "out")
-    assert done.format == "timm's DINOv3"
-    assert (done.checkpoint.mean, done.checkpoint.statistics_from) == (
+    imported = import_checkpoint(folder, tmp_path / "out")
+    assert imported.format == "timm's DINOv3"
+    assert (imported.checkpoint.mean, imported.checkpoint.statistics_from) == (
         (0.1, 0.2, 0.3),
         "timm's config.json",
     )
     assert list_papers(tmp_path / "out") == ["README.md"]
-    assert done.checkpoint.licence == "dinov3-license"
-    file = import_checkpoint(folder / WEIGHTS, tmp_path / "file")
-    assert file.checkpoint.files == done.checkpoint.files
+    assert imported.checkpoint.licence == "dinov3-license"
+    imported_file = import_checkpoint(folder / WEIGHTS, tmp_path / "file")
+    assert imported_file.checkpoint.files == imported.checkpoint.files
 
 
 @pytest.mark.parametrize("name", ["weights.pth", "weights.PT", "weights.safetensors", "only.bin"])
@@ -58,14 +58,18 @@ def test_import_checkpoint__folder_with_one_file(
         torch.save(state, folder / name)
     if config:
         (folder / CONFIG).write_text(json.dumps(config))
-    for other in ("._weights.pth", ".weights.pth", *(["training_args.bin"] * ("only" not in name))):
-        (folder / other).write_bytes(b"no weights")
+    for other_name in (
+        "._weights.pth",
+        ".weights.pth",
+        *(["training_args.bin"] * ("only" not in name)),
+    ):
+        (folder / other_name).write_bytes(b"no weights")
     os.mkfifo(folder / "pipe.pth")
     (folder / "runs.pt").mkdir()
     (folder / "LICENSE.md").write_text("text")
-    done = import_checkpoint(folder, tmp_path / "out")
-    assert (done.format, list_papers(tmp_path / "out")) == ("Meta's DINOv3", ["LICENSE.md"])
-    assert done.checkpoint.statistics_from == "sat493m, by the name of the folder"
+    imported = import_checkpoint(folder, tmp_path / "out")
+    assert (imported.format, list_papers(tmp_path / "out")) == ("Meta's DINOv3", ["LICENSE.md"])
+    assert imported.checkpoint.statistics_from == "sat493m, by the name of the folder"
     origin = read_json(tmp_path / "out" / CONFIG)["imported_from"]
     assert origin["file"] == name
 
@@ -111,15 +115,15 @@ def refusals() -> dict[str, tuple[Spoil, type[Exception], tuple[str, str, str]]]
     def write_config(text: str, encoding: str = "utf-8") -> Callable[[Path], object]:
         return lambda folder: (folder / CONFIG).write_text(text, encoding=encoding)
 
-    nowhere, invalid = CheckpointNotFoundError, InvalidCheckpointError
+    not_found, invalid = CheckpointNotFoundError, InvalidCheckpointError
     bom = "\ufeff{}"
     return {
-        "no weights": (lambda f: (f / WEIGHTS).unlink(), nowhere, (WEIGHTS, "", "")),
-        "nothing": (weightless, nowhere, ("theirs", "", "")),
+        "no weights": (lambda f: (f / WEIGHTS).unlink(), not_found, (WEIGHTS, "", "")),
+        "nothing": (weightless, not_found, ("theirs", "", "")),
         "no config": (lambda f: (f / CONFIG).unlink(), invalid, (CONFIG, "", "missing")),
-        "no config, index": (index_only, nowhere, (CONFIG, "", "")),
+        "no config, index": (index_only, not_found, (CONFIG, "", "")),
         "truncated": (cut, invalid, (WEIGHTS, "", "unreadable")),
-        "dangling": (link, nowhere, (WEIGHTS, "", "")),
+        "dangling": (link, not_found, (WEIGHTS, "", "")),
         "leads out": (leads_out, invalid, (INDEX, "'../outside.safetensors'", "outside")),
         "index": (
             lambda f: (f / WEIGHTS).rename(f / INDEX), invalid, (INDEX, "", "unreadable"),
@@ -168,11 +172,11 @@ def test_import_checkpoint__refused_folder(tmp_path: Path, saved: Path, name: st
 
 
 def test_encode_json__nested_too_deeply_to_write():
-    deep: list[Any] = []
+    nested_list: list[Any] = []
     for _ in range(5000):
-        deep = [deep]
+        nested_list = [nested_list]
     with raising(InvalidCheckpointError, reason="impossible"):
-        encode_json({"x": deep})
+        encode_json({"x": nested_list})
 
 
 def test_import_checkpoint__folder_into_itself(tmp_path: Path, saved: Path):
@@ -227,11 +231,11 @@ def test_import_checkpoint__a_licence_file_is_enough(
     (saved / name).write_text("text")
     torch.save(state, saved / "w.pth")
     for number, source in enumerate((saved, saved / "w.pth")):
-        done = import_checkpoint(source, tmp_path / f"out{number}")
-        assert (done.warnings == ()) == is_enough
+        imported = import_checkpoint(source, tmp_path / f"out{number}")
+        assert (imported.warnings == ()) == is_enough
         if is_enough:  # the licence is copied with the weights
             assert name in list_papers(tmp_path / f"out{number}")
-            assert name in {file.name for file in done.checkpoint.files}
+            assert name in {file.name for file in imported.checkpoint.files}
 
 
 @pytest.mark.parametrize(
@@ -249,9 +253,9 @@ def test_import_checkpoint__a_card_with_a_licence_is_enough(
     tmp_path: Path, saved: Path, name: str, front: str, is_enough: bool
 ):
     (saved / name).write_text(f"---\n{front}\n---\n")
-    done = import_checkpoint(saved, tmp_path / "out")
+    imported = import_checkpoint(saved, tmp_path / "out")
     assert list_papers(tmp_path / "out") == [name]
-    assert (done.warnings == ()) == is_enough
+    assert (imported.warnings == ()) == is_enough
 
 
 def test_import_checkpoint__copies_only_cards_and_licences(tmp_path: Path, state: State):
@@ -260,15 +264,15 @@ def test_import_checkpoint__copies_only_cards_and_licences(tmp_path: Path, state
     for name in (*papers, "licenses.json", "noticeboard.png", "license-plates.pth", "notes.md"):
         (tmp_path / name).write_text("text")
     torch.save(state, tmp_path / "license-free.pth")
-    done = import_checkpoint(tmp_path / "license-free.pth", tmp_path / "out")
+    imported = import_checkpoint(tmp_path / "license-free.pth", tmp_path / "out")
     assert set(list_papers(tmp_path / "out")) == papers
-    assert papers <= {file.name for file in done.checkpoint.files}
+    assert papers <= {file.name for file in imported.checkpoint.files}
 
 
 def test_import_checkpoint__sample_needs_no_licence(tmp_path: Path, checkpoint_dir: Path):
-    bare = shutil.copytree(checkpoint_dir, tmp_path / "bare")
-    (bare / "README.md").unlink()
-    assert import_checkpoint(bare, tmp_path / "out").warnings == ()
+    folder = shutil.copytree(checkpoint_dir, tmp_path / "bare")
+    (folder / "README.md").unlink()
+    assert import_checkpoint(folder, tmp_path / "out").warnings == ()
 
 
 def test_import_checkpoint__copying_a_folder_needs_no_torch(tmp_path: Path, saved: Path):

@@ -32,19 +32,19 @@ def sharded(tmp_path: Path, model: Any) -> Path:
 def test_import_checkpoint__folder_of_save_pretrained(tmp_path: Path, saved: Path, model: Any):
     from transformers import AutoModel
 
-    done = import_checkpoint(saved, tmp_path / "out")
-    assert done.checkpoint == read_checkpoint(tmp_path / "out", model=str(tmp_path / "out"))
+    imported = import_checkpoint(saved, tmp_path / "out")
+    assert imported.checkpoint == read_checkpoint(tmp_path / "out", model=str(tmp_path / "out"))
     assert (tmp_path / "out" / WEIGHTS).read_bytes() == (saved / WEIGHTS).read_bytes()
-    sha256 = done.checkpoint.weights_sha256
-    assert (done.format, done.leftovers) == ("Hugging Face", {})
+    sha256 = imported.checkpoint.weights_sha256
+    assert (imported.format, imported.leftovers) == ("Hugging Face", {})
     config = read_json(tmp_path / "out" / CONFIG)
     origin = {"folder": "theirs", "format": "Hugging Face", "sha256": sha256}
     assert config.pop("imported_from") == origin
     assert config == read_json(saved / CONFIG)
-    assert done.checkpoint.statistics_from == "ImageNet (the checkpoint names none)"
-    made = read_json(tmp_path / "out" / PREPROCESSOR)
-    assert made["statistics_from"] == done.checkpoint.statistics_from
-    assert made["do_resize"] is made["do_center_crop"] is False
+    assert imported.checkpoint.statistics_from == "ImageNet (the checkpoint names none)"
+    preprocessor = read_json(tmp_path / "out" / PREPROCESSOR)
+    assert preprocessor["statistics_from"] == imported.checkpoint.statistics_from
+    assert preprocessor["do_resize"] is preprocessor["do_center_crop"] is False
     assert list_papers(tmp_path / "out") == []
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "theirs"]
     _, report = AutoModel.from_pretrained(tmp_path / "out", output_loading_info=True)
@@ -56,13 +56,13 @@ def test_import_checkpoint__whole_folder_of_hugging_face(tmp_path: Path, saved: 
     card = "---\nlicense: other\nlicense_name: dinov3-license\n---\n"
     (saved / "README.md").write_text(card)
     (saved / "LICENSE.md").write_text("text")
-    done = import_checkpoint(saved, tmp_path / "out")
+    imported = import_checkpoint(saved, tmp_path / "out")
     assert list_papers(tmp_path / "out") == ["LICENSE.md", "README.md"]
-    assert done.checkpoint.licence == "dinov3-license"
-    assert (done.checkpoint.mean, done.checkpoint.statistics_from) == (SAT[0], PREPROCESSOR)
-    copied = contents(tmp_path / "out")
-    assert copied.pop(CONFIG) != (wanted := contents(saved)).pop(CONFIG)
-    assert copied == wanted
+    assert imported.checkpoint.licence == "dinov3-license"
+    assert (imported.checkpoint.mean, imported.checkpoint.statistics_from) == (SAT[0], PREPROCESSOR)
+    copied_files = contents(tmp_path / "out")
+    assert copied_files.pop(CONFIG) != (source_files := contents(saved)).pop(CONFIG)
+    assert copied_files == source_files
 
 
 def test_import_checkpoint__sharded_folder(tmp_path: Path, sharded: Path):
@@ -80,7 +80,7 @@ def test_import_checkpoint__only_the_used_weights_are_copied(
     tmp_path: Path, saved: Path, sharded: Path
 ):
     """Other weights, an old index and hidden files are left out."""
-    plain = import_checkpoint(saved, tmp_path / "plain").checkpoint
+    checkpoint = import_checkpoint(saved, tmp_path / "plain").checkpoint
     for name in ("adapter.safetensors", ".hidden.json", "._README.md", "optimizer.pt", "x.bin"):
         shutil.copy(saved / WEIGHTS, saved / name)
     shutil.copy(sharded / INDEX, saved / INDEX)
@@ -90,8 +90,8 @@ def test_import_checkpoint__only_the_used_weights_are_copied(
     os.mkfifo(saved / "NOTICE")
     os.mkfifo(saved / "LICENSE.md")
     (saved / "LICENCE").symlink_to("nowhere")
-    assert import_checkpoint(saved, tmp_path / "out").checkpoint.files == plain.files
-    assert set(contents(tmp_path / "out")) == {f.name for f in plain.files}
+    assert import_checkpoint(saved, tmp_path / "out").checkpoint.files == checkpoint.files
+    assert set(contents(tmp_path / "out")) == {f.name for f in checkpoint.files}
     shutil.copy(sharded / CONFIG, sharded / "other.safetensors")
     import_checkpoint(sharded, tmp_path / "sharded-out")
     assert not (tmp_path / "sharded-out" / "other.safetensors").exists()
@@ -105,26 +105,26 @@ def test_import_checkpoint__follows_links_of_the_hub_cache(tmp_path: Path, saved
     for number, path in enumerate(saved.iterdir()):
         path.rename(blobs / str(number)).chmod(0o600)
         (snapshot / path.name).symlink_to(f"../../blobs/{number}")
-    done = import_checkpoint(snapshot, tmp_path / "out")
+    imported = import_checkpoint(snapshot, tmp_path / "out")
     for path in (tmp_path / "out").iterdir():
         assert not path.is_symlink()
         assert path.stat().st_mode & 0o777 == 0o644
         assert path.stat().st_nlink == 1
     shutil.rmtree(blobs.parent)
-    assert read_checkpoint(tmp_path / "out", model=str(tmp_path / "out")) == done.checkpoint
+    assert read_checkpoint(tmp_path / "out", model=str(tmp_path / "out")) == imported.checkpoint
     origin = read_json(tmp_path / "out" / CONFIG)["imported_from"]
     assert origin["folder"] == "facebook/dinov3-vitl16-sat493m@0f3a"
-    assert done.checkpoint.statistics_from == "sat493m, by the name of the folder"
+    assert imported.checkpoint.statistics_from == "sat493m, by the name of the folder"
 
 
 def test_import_checkpoint__a_second_import_keeps_the_first_origin(tmp_path: Path, state: State):
     torch.save(state, tmp_path / "dinov3_sat493m.pth")
-    first = import_checkpoint(tmp_path / "dinov3_sat493m.pth", tmp_path / "first")
-    second = import_checkpoint(tmp_path / "first", tmp_path / "second")
+    first_import = import_checkpoint(tmp_path / "dinov3_sat493m.pth", tmp_path / "first")
+    second_import = import_checkpoint(tmp_path / "first", tmp_path / "second")
     assert contents(tmp_path / "first") == contents(tmp_path / "second")
     assert (
-        second.checkpoint.statistics_from
-        == first.checkpoint.statistics_from
+        second_import.checkpoint.statistics_from
+        == first_import.checkpoint.statistics_from
         == "sat493m, by the name of the file"
     )
     origin = read_json(tmp_path / "second" / CONFIG)["imported_from"]
@@ -142,17 +142,17 @@ def test_import_checkpoint__folder_without_statistics(
 ):
     if processor is not None:
         change(saved / PREPROCESSOR, **processor)
-    named = saved.rename(tmp_path / "my-SAT493m")
-    done = import_checkpoint(named, tmp_path / "out")
-    assert (done.checkpoint.mean, done.checkpoint.std) == SAT
-    assert done.checkpoint.statistics_from == "sat493m, by the name of the folder"
+    renamed_folder = saved.rename(tmp_path / "my-SAT493m")
+    imported = import_checkpoint(renamed_folder, tmp_path / "out")
+    assert (imported.checkpoint.mean, imported.checkpoint.std) == SAT
+    assert imported.checkpoint.statistics_from == "sat493m, by the name of the folder"
     assert read_json(tmp_path / "out" / PREPROCESSOR).get("size") == (processor or {}).get("size")
 
 
 def test_import_checkpoint__folder_that_was_saved_from_a_named_model(tmp_path: Path, saved: Path):
     change(saved / CONFIG, _name_or_path="facebook/dinov3-vit7b16-pretrain-sat493m")
-    done = import_checkpoint(saved, tmp_path / "out")
-    assert (done.checkpoint.mean, done.checkpoint.statistics_from) == (
+    imported = import_checkpoint(saved, tmp_path / "out")
+    assert (imported.checkpoint.mean, imported.checkpoint.statistics_from) == (
         SAT[0], "sat493m, by the name of the model",
     )  # fmt: skip
 
@@ -160,9 +160,9 @@ def test_import_checkpoint__folder_that_was_saved_from_a_named_model(tmp_path: P
 def test_import_checkpoint__statistics_asked_for_a_folder(tmp_path: Path, saved: Path):
     for number, statistics in enumerate([{}, {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}]):
         change(saved / PREPROCESSOR, size=224, **statistics)
-        done = import_checkpoint(saved, tmp_path / f"out{number}", statistics="sat493m")
-        assert (done.checkpoint.mean, done.checkpoint.std) == SAT
-        assert done.checkpoint.statistics_from == "sat493m, as asked"
+        imported = import_checkpoint(saved, tmp_path / f"out{number}", statistics="sat493m")
+        assert (imported.checkpoint.mean, imported.checkpoint.std) == SAT
+        assert imported.checkpoint.statistics_from == "sat493m, as asked"
         assert read_json(tmp_path / f"out{number}" / PREPROCESSOR)["size"] == 224
 
 
@@ -179,11 +179,11 @@ def test_import_checkpoint__fetched_folder_names_its_repository(
     tmp_path: Path, fetched: tuple[Path, str]
 ):
     folder, origin = fetched
-    done = import_checkpoint(folder, tmp_path / "out")
-    sha256 = done.checkpoint.weights_sha256
-    assert done.checkpoint.imported_from == f"Hugging Face, {origin}, sha256 {sha256}"
-    assert (done.checkpoint.mean, done.checkpoint.std) == SAT
-    assert done.checkpoint.statistics_from == "sat493m, by the name of the repository"
+    imported = import_checkpoint(folder, tmp_path / "out")
+    sha256 = imported.checkpoint.weights_sha256
+    assert imported.checkpoint.imported_from == f"Hugging Face, {origin}, sha256 {sha256}"
+    assert (imported.checkpoint.mean, imported.checkpoint.std) == SAT
+    assert imported.checkpoint.statistics_from == "sat493m, by the name of the repository"
 
 
 def test_import_checkpoint__fetched_folder_under_a_name_that_misleads(
@@ -192,8 +192,8 @@ def test_import_checkpoint__fetched_folder_under_a_name_that_misleads(
     (saved / PREPROCESSOR).write_text("{}")
     hub.add("org/plain", {path.name: path for path in saved.iterdir()})
     fetch_checkpoint("org/plain", tmp_path / "beside-sat493m", root=tmp_path)
-    done = import_checkpoint(tmp_path / "beside-sat493m", tmp_path / "out")
-    assert done.checkpoint.statistics_from == "ImageNet (the checkpoint names none)"
+    imported = import_checkpoint(tmp_path / "beside-sat493m", tmp_path / "out")
+    assert imported.checkpoint.statistics_from == "ImageNet (the checkpoint names none)"
 
 
 @pytest.mark.parametrize("name", [WEIGHTS, PREPROCESSOR])
@@ -221,21 +221,24 @@ def test_import_checkpoint__pickled_folder(
 ):
     from transformers import AutoModel
 
-    done = import_checkpoint(pickled, tmp_path / "out", shard_bytes=shard_bytes)
-    assert done.format == "Hugging Face, pickled"
+    imported = import_checkpoint(pickled, tmp_path / "out", shard_bytes=shard_bytes)
+    assert imported.format == "Hugging Face, pickled"
     assert list_papers(tmp_path / "out") == ["LICENSE"]
-    assert done.checkpoint == read_checkpoint(tmp_path / "out", model=str(tmp_path / "out"))
+    assert imported.checkpoint == read_checkpoint(tmp_path / "out", model=str(tmp_path / "out"))
     assert not (tmp_path / "out" / "pytorch_model.bin").exists()
     origin = read_json(tmp_path / "out" / CONFIG)["imported_from"]
     assert origin == {
         "folder": "theirs", "file": "pytorch_model.bin",
         "sha256": hash_file(pickled / "pytorch_model.bin"),
-        "format": done.format,
+        "format": imported.format,
     }  # fmt: skip
-    loaded, report = AutoModel.from_pretrained(tmp_path / "out", output_loading_info=True)
+    loaded_model, report = AutoModel.from_pretrained(tmp_path / "out", output_loading_info=True)
     assert not any(report.values()), report
-    wanted = model.state_dict()
-    assert all(torch.equal(wanted[name], tensor) for name, tensor in loaded.state_dict().items())
+    model_tensors = model.state_dict()
+    assert all(
+        torch.equal(model_tensors[name], tensor)
+        for name, tensor in loaded_model.state_dict().items()
+    )
 
 
 def test_import_checkpoint__pickled_weights_are_ignored_beside_safetensors(

@@ -53,15 +53,15 @@ def count_bytes(folder: Path) -> int:
 def test_disk__too_small_fails_before_writing(small_disk: Path, tmp_path: Path, source: Path):
     import_checkpoint(source, tmp_path / "elsewhere")
     (small_disk / "others").write_bytes(bytes(600_000))
-    free = shutil.disk_usage(small_disk).free
-    needed = count_bytes(tmp_path / "elsewhere")
+    free_bytes = shutil.disk_usage(small_disk).free
+    needed_bytes = count_bytes(tmp_path / "elsewhere")
     with pytest.raises(DiskFullError) as caught:
         import_checkpoint(source, small_disk / "deep" / "out")
     assert str(caught.value) == (
-        f"importing '{source.name}' needs {needed:,} more bytes, and only {free:,} are free. Free "
+        f"importing '{source.name}' needs {needed_bytes:,} more bytes, and only {free_bytes:,} are free. Free "
         "some space, or give a folder on another disk."
     )
-    assert (caught.value.needed_bytes, caught.value.free_bytes) == (needed, free)
+    assert (caught.value.needed_bytes, caught.value.free_bytes) == (needed_bytes, free_bytes)
     assert [path.name for path in small_disk.iterdir()] == ["others"]
 
 
@@ -69,8 +69,8 @@ def test_disk__too_small_fails_before_writing(small_disk: Path, tmp_path: Path, 
 def test_disk__fills_up_during_the_import(
     small_disk: Path, tmp_path: Path, source: Path, is_there: bool
 ):
-    old = make_model("dinov3_vit", layers=1)
-    torch.save(as_meta_v3(old), tmp_path / "old.pth")
+    old_model = make_model("dinov3_vit", layers=1)
+    torch.save(as_meta_v3(old_model), tmp_path / "old.pth")
     if is_there:
         import_checkpoint(tmp_path / "old.pth", small_disk / "out")
     (small_disk / "others").touch()
@@ -95,10 +95,10 @@ def test_disk__fills_up_during_the_import(
 
 
 def test_disk__removes_remains_of_a_killed_import_first(small_disk: Path, source: Path):
-    left = small_disk / ".out.importing-x1"
-    left.mkdir()
-    (left / "lock").touch()
-    (left / "half").write_bytes(bytes(800_000))
+    leftover = small_disk / ".out.importing-x1"
+    leftover.mkdir()
+    (leftover / "lock").touch()
+    (leftover / "half").write_bytes(bytes(800_000))
     import_checkpoint(source, small_disk / "out")
     assert [path.name for path in small_disk.iterdir()] == ["out"]
 
@@ -183,22 +183,22 @@ def test_import_checkpoint__replaces_in_one_step(tmp_path: Path):
     pairs = {}
     for number in range(2):
         torch.save(as_meta_v3(make_model("dinov3_vit", seed=number)), tmp_path / f"{number}.pth")
-        done = import_checkpoint(tmp_path / f"{number}.pth", tmp_path / str(number))
-        pairs[hash_file(tmp_path / f"{number}.pth")] = done.checkpoint.weights_sha256
+        imported = import_checkpoint(tmp_path / f"{number}.pth", tmp_path / str(number))
+        pairs[hash_file(tmp_path / f"{number}.pth")] = imported.checkpoint.weights_sha256
     import_checkpoint(tmp_path / "0.pth", tmp_path / "out")
-    seen: list[tuple[str, str]] = []
+    observations: list[tuple[str, str]] = []
     failures: list[Exception] = []
     is_over = threading.Event()
 
     def watch() -> None:
         while not is_over.is_set():
             try:
-                seen_now = look(tmp_path / "out")
+                observation = look(tmp_path / "out")
             except (OSError, AssertionError, LookupError, ValueError) as err:
                 failures.append(err)
                 return
-            if seen_now:
-                seen.append(seen_now)
+            if observation:
+                observations.append(observation)
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -210,8 +210,8 @@ def test_import_checkpoint__replaces_in_one_step(tmp_path: Path):
         is_over.set()
         watcher.join()
     assert not failures, failures
-    assert dict(seen) == pairs
-    assert set(seen) == set(pairs.items())
+    assert dict(observations) == pairs
+    assert set(observations) == set(pairs.items())
 
 
 def test_import_checkpoint__replaced_folder_always_exists(
@@ -220,23 +220,23 @@ def test_import_checkpoint__replaced_folder_always_exists(
     """Deterministic: the folder exists before and after every call that may rename it."""
     torch.save(as_meta_v3(make_model("dinov3_vit")), tmp_path / "w.pth")
     import_checkpoint(tmp_path / "w.pth", tmp_path / "out")
-    real = Path.rename
+    real_rename = Path.rename
 
     def rename(self: Path, target: Path) -> Any:
         assert self != tmp_path / "out", "the folder was moved away"
-        return real(self, target)
+        return real_rename(self, target)
 
     monkeypatch.setattr(Path, "rename", rename)
-    finished: list[Path] = []
+    finished_folders: list[Path] = []
 
     def look(step: Step) -> None:
         if step == "publish":
-            finished.extend(tmp_path.glob(".out.importing-*/out"))  # on the same disk
+            finished_folders.extend(tmp_path.glob(".out.importing-*/out"))  # on the same disk
 
     before = (tmp_path / "out").stat().st_ino
     import_checkpoint(tmp_path / "w.pth", tmp_path / "out", replaces=True, on_step=look)
     assert (tmp_path / "out").stat().st_ino != before
-    assert len(finished) == 1
+    assert len(finished_folders) == 1
 
 
 def put(folder: Path, name: str) -> None:
@@ -266,11 +266,11 @@ def out(tmp_path: Path) -> Path:
     return tmp_path / "out"
 
 
-LOST = ["notes.txt", "head.pt", ".git/", "data/", "runs/", ".env", ".cache/", "dagster.yaml"]
+USERS_FILES = ["notes.txt", "head.pt", ".git/", "data/", "runs/", ".env", ".cache/", "dagster.yaml"]
 
 
 @pytest.mark.parametrize("is_recorded", [True, False])
-@pytest.mark.parametrize("name", LOST)
+@pytest.mark.parametrize("name", USERS_FILES)
 def test_import_checkpoint__replaces_nothing_that_would_be_lost(
     out: Path, name: str, is_recorded: bool
 ):
@@ -317,14 +317,14 @@ def test_import_checkpoint__replaces_what_was_fetched(out: Path, hub: HubServer)
 def test_import_checkpoint__refuses_the_current_folder(
     out: Path, monkeypatch: pytest.MonkeyPatch, at: str, is_replaced: bool
 ):
-    here = out if is_replaced else out.parent / "empty"
+    current_folder = out if is_replaced else out.parent / "empty"
     (out.parent / "empty").mkdir()
-    (here / at).mkdir(parents=True, exist_ok=True)
-    before = contents(here)
-    monkeypatch.chdir(here / at)
-    with raising(ConfigError, setting="folder", value=str(here), reason="project"):
-        import_checkpoint(out.parent / "w.pth", here, replaces=True)
-    assert contents(here) == before
+    (current_folder / at).mkdir(parents=True, exist_ok=True)
+    before = contents(current_folder)
+    monkeypatch.chdir(current_folder / at)
+    with raising(ConfigError, setting="folder", value=str(current_folder), reason="project"):
+        import_checkpoint(out.parent / "w.pth", current_folder, replaces=True)
+    assert contents(current_folder) == before
 
 
 def test_import_checkpoint__refuses_the_projects_folder(out: Path, monkeypatch: pytest.MonkeyPatch):
@@ -392,7 +392,7 @@ def test_import_checkpoint__links_in_circles(tmp_path: Path):
         import_checkpoint(tmp_path / "loop", tmp_path / "out")
 
 
-KILLED = """
+KILLED_SCRIPT = """
 import os, signal, sys
 from pathlib import Path
 import dino_assets.store.folders as folders
@@ -417,10 +417,10 @@ def test_import_checkpoint__killed_between_two_renames(tmp_path: Path):
     before = import_checkpoint(
         tmp_path / "w.pth", tmp_path / "out", statistics="sat493m"
     ).checkpoint
-    done = subprocess.run(
-        [sys.executable, "-c", KILLED, tmp_path / "w.pth", tmp_path / "out"], check=False
+    process = subprocess.run(
+        [sys.executable, "-c", KILLED_SCRIPT, tmp_path / "w.pth", tmp_path / "out"], check=False
     )
-    assert done.returncode == -9
+    assert process.returncode == -9
     assert not (tmp_path / "out").exists()
     with raising(ConfigError, setting="folder", value=str(tmp_path / "out")):
         import_checkpoint(tmp_path / "w.pth", tmp_path / "out")

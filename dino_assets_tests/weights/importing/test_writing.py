@@ -73,9 +73,9 @@ def test_import_checkpoint__outputs_equal_the_original(name: str, tmp_path: Path
     model = make_model(family, **options)
     original = upstream(model)
     suffix = "safetensors" if name.startswith("timm") else "pth"
-    done = import_checkpoint(write(tmp_path / f"w.{suffix}", original), tmp_path / "out")
+    imported = import_checkpoint(write(tmp_path / f"w.{suffix}", original), tmp_path / "out")
 
-    imported = AutoModel.from_pretrained(tmp_path / "out").eval()
+    network = AutoModel.from_pretrained(tmp_path / "out").eval()
     heads = model.config.num_attention_heads
     sides = [(64, 64), (48, 80)] if family == "dinov3_vit" else [(options.get("grid", 4) * 14,) * 2]
     run = run_v3 if family == "dinov3_vit" else run_v2
@@ -83,11 +83,11 @@ def test_import_checkpoint__outputs_equal_the_original(name: str, tmp_path: Path
         pixels = torch.randn((2, 3, height, width), generator=torch.Generator().manual_seed(1))
         with torch.no_grad():
             expected = run(original, pixels, heads=heads)
-            outputs = imported(pixels).last_hidden_state
+            outputs = network(pixels).last_hidden_state
         assert expected.std() > 0.1
         torch.testing.assert_close(outputs, expected, atol=1e-5, rtol=0)
 
-    checkpoint = done.checkpoint
+    checkpoint = imported.checkpoint
     assert checkpoint == read_checkpoint(tmp_path / "out", model=str(tmp_path / "out"))
     assert (checkpoint.family, checkpoint.dim, checkpoint.layers, checkpoint.heads) == (
         family, model.config.hidden_size, model.config.num_hidden_layers, heads,
@@ -105,33 +105,39 @@ def test_import_checkpoint__loads_without_missing_or_unused_tensors(name: str, t
 
     upstream, family, options = CASES[name]
     model = make_model(family, **options)
-    done = import_checkpoint(write(tmp_path / "w.pth", upstream(model)), tmp_path / "out")
+    imported = import_checkpoint(write(tmp_path / "w.pth", upstream(model)), tmp_path / "out")
     _, report = AutoModel.from_pretrained(tmp_path / "out", output_loading_info=True)
     assert not any(report.values()), report
-    side = options.get("grid", 4) * done.checkpoint.patch_px
-    source = NetworkSource(tmp_path / "out", done.checkpoint, side)
+    side = options.get("grid", 4) * imported.checkpoint.patch_px
+    source = NetworkSource(tmp_path / "out", imported.checkpoint, side)
     encoder = build_engine(source, EngineSpec("torch", "cpu", "fp32", 1))
     assert (
-        encoder.encode(np.zeros((1, side, side, 3), np.uint8)).cls.shape[1] == done.checkpoint.dim
+        encoder.encode(np.zeros((1, side, side, 3), np.uint8)).cls.shape[1]
+        == imported.checkpoint.dim
     )
 
     # transformers' own files have equal names and values.
     model.save_pretrained(tmp_path / "theirs")
-    original, converted = (load_file(tmp_path / place / WEIGHTS) for place in ("theirs", "out"))
-    assert {name: t.shape for name, t in converted.items()} == {
-        n: t.shape for n, t in original.items()
+    original_tensors, converted_tensors = (
+        load_file(tmp_path / place / WEIGHTS) for place in ("theirs", "out")
+    )
+    assert {name: t.shape for name, t in converted_tensors.items()} == {
+        n: t.shape for n, t in original_tensors.items()
     }
     if not name.startswith("timm"):
-        assert all(torch.equal(converted[name], original[name]) for name in converted)
-    wanted, config = (
+        assert all(
+            torch.equal(converted_tensors[name], original_tensors[name])
+            for name in converted_tensors
+        )
+    expected_config, config = (
         json.loads((tmp_path / place / CONFIG).read_text()) for place in ("theirs", "out")
     )
-    same = ["hidden_size", "num_hidden_layers", "num_attention_heads", "patch_size", "model_type"]
-    same += ["mlp_ratio", "use_swiglu_ffn", "intermediate_size", "use_gated_mlp", "hidden_act"]
-    same += ["num_register_tokens", "layer_norm_eps", "rope_theta", "architectures", "dtype"]
-    same += ["query_bias", "key_bias", "value_bias", "proj_bias", "mlp_bias", "qkv_bias"]
-    same += ["image_size", "num_channels", "use_mask_token"]
-    assert {key: config.get(key) for key in same} == {key: wanted.get(key) for key in same}
+    keys = ["hidden_size", "num_hidden_layers", "num_attention_heads", "patch_size", "model_type"]
+    keys += ["mlp_ratio", "use_swiglu_ffn", "intermediate_size", "use_gated_mlp", "hidden_act"]
+    keys += ["num_register_tokens", "layer_norm_eps", "rope_theta", "architectures", "dtype"]
+    keys += ["query_bias", "key_bias", "value_bias", "proj_bias", "mlp_bias", "qkv_bias"]
+    keys += ["image_size", "num_channels", "use_mask_token"]
+    assert {key: config.get(key) for key in keys} == {key: expected_config.get(key) for key in keys}
 
 
 def test_import_checkpoint__position_grid_sets_the_image_size(tmp_path: Path):
@@ -161,38 +167,38 @@ HEADS = {"dino_head.last_layer.weight": torch.ones(2), "ibot_head.mlp.0.bias": t
 def test_import_checkpoint__wrappers(
     tmp_path: Path, state: State, wrap: Callable[[State], Any], source: Path
 ):
-    plain = import_checkpoint(source, tmp_path / "plain")
-    other = import_checkpoint(write(tmp_path / "w.pth", wrap(state)), tmp_path / "other")
-    assert other.checkpoint.weights_sha256 == plain.checkpoint.weights_sha256
+    plain_import = import_checkpoint(source, tmp_path / "plain")
+    wrapped_import = import_checkpoint(write(tmp_path / "w.pth", wrap(state)), tmp_path / "other")
+    assert wrapped_import.checkpoint.weights_sha256 == plain_import.checkpoint.weights_sha256
 
 
 def test_import_checkpoint__blocks_in_chunks(tmp_path: Path, state: State, source: Path):
     """FSDP's names: the number of the group, then that of the block."""
     chunked = {name.replace("blocks.", "blocks.0."): tensor for name, tensor in state.items()}
-    plain = import_checkpoint(source, tmp_path / "plain")
-    other = import_checkpoint(write(tmp_path / "w.pth", chunked), tmp_path / "other")
-    assert other.checkpoint.weights_sha256 == plain.checkpoint.weights_sha256
+    plain_import = import_checkpoint(source, tmp_path / "plain")
+    chunked_import = import_checkpoint(write(tmp_path / "w.pth", chunked), tmp_path / "other")
+    assert chunked_import.checkpoint.weights_sha256 == plain_import.checkpoint.weights_sha256
 
 
 def test_import_checkpoint__old_pickles(tmp_path: Path, state: State, source: Path):
     torch.save(state, tmp_path / "w.PT", _use_new_zipfile_serialization=False)
-    other = import_checkpoint(tmp_path / "w.PT", tmp_path / "other")
-    plain = import_checkpoint(source, tmp_path / "plain")
-    assert other.checkpoint.weights_sha256 == plain.checkpoint.weights_sha256
+    pickled_import = import_checkpoint(tmp_path / "w.PT", tmp_path / "other")
+    plain_import = import_checkpoint(source, tmp_path / "plain")
+    assert pickled_import.checkpoint.weights_sha256 == plain_import.checkpoint.weights_sha256
 
 
 def test_import_checkpoint__leftovers_have_reasons(tmp_path: Path, state: State):
-    extra = {"local_cls_norm.weight": torch.ones(64), "local_cls_norm.bias": torch.ones(64)}
-    wrapped = {"teacher": prefixed(state | extra, "backbone.") | HEADS}
-    done = import_checkpoint(write(tmp_path / "w.pth", wrapped), tmp_path / "out")
-    assert set(done.leftovers) == {
-        "rope_embed.periods", *extra, *HEADS,
-        *(f"blocks.{i}.attn.qkv.{what}" for i in (0, 1) for what in ("bias", "bias_mask")),
+    extra_tensors = {"local_cls_norm.weight": torch.ones(64), "local_cls_norm.bias": torch.ones(64)}
+    wrapped = {"teacher": prefixed(state | extra_tensors, "backbone.") | HEADS}
+    imported = import_checkpoint(write(tmp_path / "w.pth", wrapped), tmp_path / "out")
+    assert set(imported.leftovers) == {
+        "rope_embed.periods", *extra_tensors, *HEADS,
+        *(f"blocks.{i}.attn.qkv.{suffix}" for i in (0, 1) for suffix in ("bias", "bias_mask")),
     }  # fmt: skip
-    assert "bias_mask sets to zero" in done.leftovers["blocks.0.attn.qkv.bias"]
-    assert "small crops of training" in done.leftovers["local_cls_norm.bias"]
-    assert "pre-training head" in done.leftovers["dino_head.last_layer.weight"]
-    assert "computes the rotary periods itself" in done.leftovers["rope_embed.periods"]
+    assert "bias_mask sets to zero" in imported.leftovers["blocks.0.attn.qkv.bias"]
+    assert "small crops of training" in imported.leftovers["local_cls_norm.bias"]
+    assert "pre-training head" in imported.leftovers["dino_head.last_layer.weight"]
+    assert "computes the rotary periods itself" in imported.leftovers["rope_embed.periods"]
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -200,42 +206,42 @@ def test_import_checkpoint__leftovers_have_reasons(tmp_path: Path, state: State)
 def test_import_checkpoint__keeps_half_precision(
     tmp_path: Path, state: State, dtype: torch.dtype, suffix: str
 ):
-    half = {name: tensor.to(dtype) for name, tensor in state.items()}
-    import_checkpoint(write(tmp_path / f"w.{suffix}", half), tmp_path / "out")
-    converted = load_file(tmp_path / "out" / WEIGHTS)
-    assert {tensor.dtype for tensor in converted.values()} == {dtype}
-    assert torch.equal(converted["norm.weight"], half["norm.weight"])
+    half_tensors = {name: tensor.to(dtype) for name, tensor in state.items()}
+    import_checkpoint(write(tmp_path / f"w.{suffix}", half_tensors), tmp_path / "out")
+    imported_tensors = load_file(tmp_path / "out" / WEIGHTS)
+    assert {tensor.dtype for tensor in imported_tensors.values()} == {dtype}
+    assert torch.equal(imported_tensors["norm.weight"], half_tensors["norm.weight"])
     assert json.loads((tmp_path / "out" / CONFIG).read_text())["dtype"] == str(dtype)[6:]
 
 
 def test_import_checkpoint__mixed_precision_has_the_wider_dtype(tmp_path: Path, state: State):
-    mixed = state | {"blocks.0.norm1.bias": state["blocks.0.norm1.bias"].to(torch.bfloat16)}
-    import_checkpoint(write(tmp_path / "w.pth", mixed), tmp_path / "out")
-    converted = load_file(tmp_path / "out" / WEIGHTS)
-    assert converted["layer.0.norm1.bias"].dtype == torch.bfloat16
-    assert torch.equal(converted["layer.0.norm1.weight"], state["blocks.0.norm1.weight"])
+    mixed_tensors = state | {"blocks.0.norm1.bias": state["blocks.0.norm1.bias"].to(torch.bfloat16)}
+    import_checkpoint(write(tmp_path / "w.pth", mixed_tensors), tmp_path / "out")
+    imported_tensors = load_file(tmp_path / "out" / WEIGHTS)
+    assert imported_tensors["layer.0.norm1.bias"].dtype == torch.bfloat16
+    assert torch.equal(imported_tensors["layer.0.norm1.weight"], state["blocks.0.norm1.weight"])
     assert json.loads((tmp_path / "out" / CONFIG).read_text())["dtype"] == "float32"
 
 
 def test_import_checkpoint__unused_tensors_do_not_set_the_dtype(tmp_path: Path, state: State):
-    half = {name: tensor.to(torch.bfloat16) for name, tensor in state.items()}
-    half["rope_embed.periods"] = state["rope_embed.periods"]
-    import_checkpoint(write(tmp_path / "w.pth", half), tmp_path / "out")
+    half_tensors = {name: tensor.to(torch.bfloat16) for name, tensor in state.items()}
+    half_tensors["rope_embed.periods"] = state["rope_embed.periods"]
+    import_checkpoint(write(tmp_path / "w.pth", half_tensors), tmp_path / "out")
     assert json.loads((tmp_path / "out" / CONFIG).read_text())["dtype"] == "bfloat16"
 
 
 def test_import_checkpoint__many_shards(tmp_path: Path, source: Path):
     from transformers import AutoModel
 
-    one = import_checkpoint(source, tmp_path / "one")
-    many = import_checkpoint(source, tmp_path / "many", shard_bytes=100_000)
+    single_import = import_checkpoint(source, tmp_path / "one")
+    sharded_import = import_checkpoint(source, tmp_path / "many", shard_bytes=100_000)
     names = sorted(path.name for path in (tmp_path / "many").glob("*.safetensors"))
     assert len(names) > 3
     assert names[0] == f"model-00001-of-{len(names):05}.safetensors"
     index = json.loads((tmp_path / "many" / INDEX).read_text())
     assert set(index["weight_map"].values()) == set(names)
-    assert index["metadata"]["total_size"] == 4 * many.checkpoint.parameters
-    assert many.checkpoint.parameters == one.checkpoint.parameters
+    assert index["metadata"]["total_size"] == 4 * sharded_import.checkpoint.parameters
+    assert sharded_import.checkpoint.parameters == single_import.checkpoint.parameters
     tensors: State = {}
     for name in names:
         shard = load_file(tmp_path / "many" / name)
@@ -249,9 +255,11 @@ def test_import_checkpoint__many_shards(tmp_path: Path, source: Path):
 
 
 def test_import_checkpoint__equal_sources_give_equal_bytes(tmp_path: Path, source: Path):
-    one, two = (import_checkpoint(source, tmp_path / name) for name in ("one", "two"))
-    assert one.checkpoint.files == two.checkpoint.files
-    assert one.checkpoint.revision == two.checkpoint.revision
+    first_import, second_import = (
+        import_checkpoint(source, tmp_path / name) for name in ("one", "two")
+    )
+    assert first_import.checkpoint.files == second_import.checkpoint.files
+    assert first_import.checkpoint.revision == second_import.checkpoint.revision
 
 
 def test_import_checkpoint__file_is_as_transformers_would_write_it(tmp_path: Path, source: Path):
@@ -261,11 +269,11 @@ def test_import_checkpoint__file_is_as_transformers_would_write_it(tmp_path: Pat
 
 
 def test_import_checkpoint__result_describes_the_import(tmp_path: Path, source: Path):
-    done = import_checkpoint(source, tmp_path / "out")
-    assert done.format == "Meta's DINOv3"
-    assert done.seconds > 0
+    imported = import_checkpoint(source, tmp_path / "out")
+    assert imported.format == "Meta's DINOv3"
+    assert imported.seconds > 0
     origin = json.loads((tmp_path / "out" / CONFIG).read_text())["imported_from"]
-    assert origin == {"file": "weights.pth", "sha256": hash_file(source), "format": done.format}
+    assert origin == {"file": "weights.pth", "sha256": hash_file(source), "format": imported.format}
 
 
 def test_import_checkpoint__detects_a_later_change(tmp_path: Path, source: Path):
@@ -284,30 +292,30 @@ def test_import_checkpoint__copies_the_licence(tmp_path: Path, source: Path):
     (source.parent / "README.md").write_text(card)
     for name in ("LICENSE.md", "LICENCE", "NOTICE.txt", "notes.md", "licenses.json"):
         (source.parent / name).write_text(name)
-    done = import_checkpoint(source, tmp_path / "out")
+    imported = import_checkpoint(source, tmp_path / "out")
     papers = ["LICENCE", "LICENSE.md", "NOTICE.txt", "README.md"]
     assert list_papers(tmp_path / "out") == papers
-    assert done.checkpoint.licence == "dinov3-license"
+    assert imported.checkpoint.licence == "dinov3-license"
     assert (tmp_path / "out" / "README.md").read_text() == card
     assert not (tmp_path / "out" / "notes.md").exists()
 
 
 def test_import_checkpoint__statistics_by_name(tmp_path: Path, state: State):
     source = write(tmp_path / "dinov3_vitl16_pretrain_sat493m.pth", state)
-    done = import_checkpoint(source, tmp_path / "out")
-    assert (done.checkpoint.mean, done.checkpoint.std) == SAT
+    imported = import_checkpoint(source, tmp_path / "out")
+    assert (imported.checkpoint.mean, imported.checkpoint.std) == SAT
     origin = json.loads((tmp_path / "out" / PREPROCESSOR).read_text())["statistics_from"]
-    assert origin == done.checkpoint.statistics_from == "sat493m, by the name of the file"
+    assert origin == imported.checkpoint.statistics_from == "sat493m, by the name of the file"
 
 
 def test_import_checkpoint__statistics_as_asked(tmp_path: Path, source: Path):
-    done = import_checkpoint(source, tmp_path / "out", statistics="sat493m")
-    assert (done.checkpoint.mean, done.checkpoint.std) == SAT
-    assert done.checkpoint.statistics_from == "sat493m, as asked"
+    imported = import_checkpoint(source, tmp_path / "out", statistics="sat493m")
+    assert (imported.checkpoint.mean, imported.checkpoint.std) == SAT
+    assert imported.checkpoint.statistics_from == "sat493m, as asked"
 
 
 def test_import_checkpoint__statistics_of_imagenet(tmp_path: Path, source: Path):
-    done = import_checkpoint(source, tmp_path / "out")
-    assert done.checkpoint.mean == (0.485, 0.456, 0.406)
-    assert done.checkpoint.std == (0.229, 0.224, 0.225)
-    assert done.checkpoint.statistics_from == "ImageNet (the checkpoint names none)"
+    imported = import_checkpoint(source, tmp_path / "out")
+    assert imported.checkpoint.mean == (0.485, 0.456, 0.406)
+    assert imported.checkpoint.std == (0.229, 0.224, 0.225)
+    assert imported.checkpoint.statistics_from == "ImageNet (the checkpoint names none)"

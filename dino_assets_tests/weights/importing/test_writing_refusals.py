@@ -126,14 +126,14 @@ def test_import_checkpoint__compressed_archive(source: Path, tmp_path: Path):
 
 
 def test_import_checkpoint__wrong_hash_in_the_name(tmp_path: Path, state: State):
-    wrong = write(tmp_path / "dinov3_vits16_pretrain_lvd1689m-08c60483.pth", state)
-    with raising(InvalidCheckpointError, file=wrong.name, reason="altered"):
-        import_checkpoint(wrong, tmp_path / "out")
+    misnamed_file = write(tmp_path / "dinov3_vits16_pretrain_lvd1689m-08c60483.pth", state)
+    with raising(InvalidCheckpointError, file=misnamed_file.name, reason="altered"):
+        import_checkpoint(misnamed_file, tmp_path / "out")
     import hashlib
 
-    right = hashlib.sha256(wrong.read_bytes()).hexdigest()[:8]
-    renamed = wrong.rename(tmp_path / f"dinov3_vits16_pretrain_lvd1689m-{right}.pth")
-    assert f"sha256 {right}" in str(import_checkpoint(renamed, tmp_path / "out").checkpoint)
+    digest = hashlib.sha256(misnamed_file.read_bytes()).hexdigest()[:8]
+    renamed_file = misnamed_file.rename(tmp_path / f"dinov3_vits16_pretrain_lvd1689m-{digest}.pth")
+    assert f"sha256 {digest}" in str(import_checkpoint(renamed_file, tmp_path / "out").checkpoint)
 
 
 @pytest.mark.parametrize(
@@ -168,16 +168,16 @@ def test_import_checkpoint__unknown_suffix(tmp_path: Path):
 
 
 def test_import_checkpoint__quantised(tmp_path: Path, state: State):
-    worse = state | {"norm.weight": torch.ones(64, dtype=torch.int8)}
+    quantised_state = state | {"norm.weight": torch.ones(64, dtype=torch.int8)}
     for suffix in ("pth", "safetensors"):
         with raising(InvalidCheckpointError, key="norm.weight", reason="unsupported"):
-            import_checkpoint(write(tmp_path / f"w.{suffix}", worse), tmp_path / "out")
+            import_checkpoint(write(tmp_path / f"w.{suffix}", quantised_state), tmp_path / "out")
 
 
 def test_import_checkpoint__blocks_numbered_twice(tmp_path: Path, state: State):
-    twice = state | {"blocks.0.1.norm1.bias": torch.ones(64)}
+    doubled_state = state | {"blocks.0.1.norm1.bias": torch.ones(64)}
     with raising(InvalidCheckpointError, file="w.pth", key="blocks", reason="mismatch"):
-        import_checkpoint(write(tmp_path / "w.pth", twice), tmp_path / "out")
+        import_checkpoint(write(tmp_path / "w.pth", doubled_state), tmp_path / "out")
 
 
 @pytest.mark.parametrize(
@@ -229,8 +229,8 @@ def test_import_checkpoint__replaces_when_asked(tmp_path: Path, source: Path):
     import_checkpoint(source, tmp_path / "out")
     with raising(ConfigError, reason="exists", match="exists already. Nothing was changed. Give a"):
         import_checkpoint(source, tmp_path / "out")
-    done = import_checkpoint(source, tmp_path / "out", statistics="sat493m", replaces=True)
-    assert done.checkpoint.mean == SAT[0]
+    imported = import_checkpoint(source, tmp_path / "out", statistics="sat493m", replaces=True)
+    assert imported.checkpoint.mean == SAT[0]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out"]
 
 
@@ -292,7 +292,7 @@ def test_import_checkpoint__last_rename_fails(tmp_path: Path, source: Path, smal
     assert not list(small_disk.parent.glob(f".{small_disk.name}.*"))
 
 
-KILLED = """
+KILLED_SCRIPT = """
 import os, signal, sys
 from pathlib import Path
 from dino_assets.weights.importing.writing import import_checkpoint
@@ -307,11 +307,11 @@ import_checkpoint(Path(sys.argv[1]), Path(sys.argv[2]), on_step=die)
 
 def test_import_checkpoint__removes_the_remains_of_a_killed_import(tmp_path: Path, source: Path):
     out = tmp_path / "out"
-    done = subprocess.run([sys.executable, "-c", KILLED, source, out], check=False)
-    assert done.returncode == -9
+    process = subprocess.run([sys.executable, "-c", KILLED_SCRIPT, source, out], check=False)
+    assert process.returncode == -9
     assert not out.exists()
-    (left,) = tmp_path.glob(".out.importing-*")
-    assert (left / "out" / WEIGHTS).is_file()
+    (leftover,) = tmp_path.glob(".out.importing-*")
+    assert (leftover / "out" / WEIGHTS).is_file()
     import_checkpoint(source, out)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out"]
 
@@ -335,20 +335,20 @@ def test_write_shard__holds_one_tensor_at_a_time(tmp_path: Path):
     import weakref
 
     path = write(tmp_path / "w.safetensors", as_timm_v3(make_model("dinov3_vit")))
-    alive: list[Any] = []
-    most = 0
+    tensor_refs: list[Any] = []
+    max_alive = 0
     with open_plan(path, asked=None, shard_bytes=SHARD_BYTES) as plan:
         assert plan.weights
         make = plan.weights.make
 
         def count(piece: Piece) -> torch.Tensor:
-            nonlocal most
-            most = max(most, sum(ref() is not None for ref in alive))
+            nonlocal max_alive
+            max_alive = max(max_alive, sum(ref() is not None for ref in tensor_refs))
             tensor = make(piece)
-            alive.append(weakref.ref(tensor))
+            tensor_refs.append(weakref.ref(tensor))
             return tensor
 
         for shard in plan.weights.shards:
             write_shard(tmp_path / shard.name, shard, count)
-    assert len(alive) > 20
-    assert most <= 1
+    assert len(tensor_refs) > 20
+    assert max_alive <= 1

@@ -27,10 +27,10 @@ from dino_assets_tests.worlds.versions import (
 @pytest.mark.parametrize("whose", ["ours", "theirs"])
 def test_target_folder__shares_nothing_with_a_cache(hub, folder, tmp_path, monkeypatch, whose):
     if whose == "ours":
-        cached = find_checkpoint(REPO, root=tmp_path)
+        cached_folder = find_checkpoint(REPO, root=tmp_path)
     else:
         cache = tmp_path / "hf" / "hub"
-        cached = Path(snapshot_download(REPO, cache_dir=cache, endpoint=hub.endpoint))
+        cached_folder = Path(snapshot_download(REPO, cache_dir=cache, endpoint=hub.endpoint))
     hub.asked.clear()
     fetch_into(folder)
     assert paths(hub) == [f"/api/models/{REPO}/revision/main"]  # no file: all were on this machine
@@ -39,9 +39,9 @@ def test_target_folder__shares_nothing_with_a_cache(hub, folder, tmp_path, monke
     for name in version(1):
         assert (folder / name).stat().st_nlink == 1
         assert not (folder / name).is_symlink()
-        assert not (folder / name).samefile(cached / name)
+        assert not (folder / name).samefile(cached_folder / name)
     (folder / NAME).write_bytes(b"edited")
-    assert (cached / NAME).read_bytes() == WEIGHTS
+    assert (cached_folder / NAME).read_bytes() == WEIGHTS
 
 
 def test_target_folder__offline_and_whole(hub, folder, monkeypatch):

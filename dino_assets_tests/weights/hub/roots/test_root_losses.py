@@ -45,7 +45,7 @@ def test_fill__keeps_files_that_appear_during_the_fetch(hub, folder, is_there):
         fetch_into(folder)
         hub.add(REPO, version(2))
 
-    def put(done: int, total: int) -> None:
+    def put(done_bytes: int, total: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "head.pt").write_text("a day's work")
 
@@ -60,11 +60,11 @@ def test_publish_folder__keeps_files_that_appear_before_the_exchange(tmp_path):
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / "a").touch()
     (tmp_path / "new").mkdir()
-    comes = ["mine"]
+    late_files = ["mine"]
 
     def exchange(new: Path, folder: Path) -> bool:
-        if comes:
-            (tmp_path / "old" / comes.pop()).touch()
+        if late_files:
+            (tmp_path / "old" / late_files.pop()).touch()
         return exchange_names(new, folder)
 
     def check_old(old: Path) -> None:
@@ -128,9 +128,9 @@ def test_locate_directory__added_weights(hub, folder):
 def test_restore__a_folder_left_between_two_renames(hub, folder, monkeypatch):
     """On a disk without atomic exchange."""
     fetch_into(folder)
-    aside = folder.with_name(f".{folder.name}.fetching") / "making" / f"{'a' * 40}.replaced"
-    aside.parent.mkdir(parents=True)
-    folder.rename(aside)
+    aside_folder = folder.with_name(f".{folder.name}.fetching") / "making" / f"{'a' * 40}.replaced"
+    aside_folder.parent.mkdir(parents=True)
+    folder.rename(aside_folder)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     fetch_into(folder)
     assert contents(folder) == version(1)

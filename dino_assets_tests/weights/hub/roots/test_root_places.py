@@ -113,12 +113,14 @@ def test_target_folder__partial_files_need_no_space_again(hub, folder, monkeypat
     hub.misbehave(NAME, "503")
     with raising(LocalEntryNotFoundError, file=NAME, problem="HTTP 503"):
         fetch_into(folder)
-    here = sum(path.stat().st_size for path in folder.parent.rglob("*.*") if path.is_file())
-    missing = sum(map(len, version(1).values())) - here
-    report_free(monkeypatch, folder.parent, missing - 1)
-    with raising(DiskFullError, needed_bytes=missing, free_bytes=missing - 1):
+    present_bytes = sum(
+        path.stat().st_size for path in folder.parent.rglob("*.*") if path.is_file()
+    )
+    missing_bytes = sum(map(len, version(1).values())) - present_bytes
+    report_free(monkeypatch, folder.parent, missing_bytes - 1)
+    with raising(DiskFullError, needed_bytes=missing_bytes, free_bytes=missing_bytes - 1):
         fetch_into(folder)
-    report_free(monkeypatch, folder.parent, missing)
+    report_free(monkeypatch, folder.parent, missing_bytes)
     fetch_into(folder)
     assert contents(folder) == version(1)
 
@@ -147,12 +149,12 @@ def test_target_folder__adopts_an_equal_checkpoint_of_unknown_origin(hub, folder
 
 def test_target_folder__keeps_a_different_checkpoint_of_unknown_origin(hub, folder):
     folder.mkdir(parents=True)
-    edited = version(1) | {NAME: WEIGHTS[::-1]}
-    for name, data in edited.items():
+    edited_files = version(1) | {NAME: WEIGHTS[::-1]}
+    for name, data in edited_files.items():
         (folder / name).write_bytes(data)
     with raising(ConfigError, setting="folder", value=NAME):
         fetch_into(folder)
-    assert contents(folder) == edited
+    assert contents(folder) == edited_files
     assert not (folder / RECORD).exists()
     assert leftovers(folder) == []
 

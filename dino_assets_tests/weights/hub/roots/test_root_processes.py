@@ -56,7 +56,9 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def storage(hub: HubServer) -> list[str | None]:
-    return [asked.range for asked in hub.bodies(NAME) if asked.host == "localhost"]
+    return [
+        hub_request.range for hub_request in hub.bodies(NAME) if hub_request.host == "localhost"
+    ]
 
 
 def is_valid(folder: Path) -> bool:
@@ -72,14 +74,14 @@ def test_target_folder__killed_in_a_second_fetch(hub, folder, at):
     assert contents(folder) == OLD
     assert is_valid(folder)
     parts = list((folder.parent / ".teacher.fetching" / "parts").glob("*.part"))
-    had = parts[0].stat().st_size if parts else 0
+    part_bytes = parts[0].stat().st_size if parts else 0
     hub.asked.clear()
     with fetching(folder) as process:
         assert process.communicate(timeout=60)[0].strip() == str(folder)
     assert contents(folder) == NEW
-    if 0 < had < BIG:
-        assert storage(hub) == [f"bytes={had}-"]
-    assert at in (0.0, 1.0) or had > 0
+    if 0 < part_bytes < BIG:
+        assert storage(hub) == [f"bytes={part_bytes}-"]
+    assert at in (0.0, 1.0) or part_bytes > 0
     assert not (folder.parent / ".teacher.fetching").exists()
 
 
@@ -93,7 +95,7 @@ def test_target_folder__killed_before_the_exchange(hub, folder):
     hub.asked.clear()
     find_checkpoint(REPO, root=folder.parent, into=folder)
     assert contents(folder) == NEW
-    assert [asked.path for asked in hub.asked] == [f"/api/models/{REPO}/revision/main"]
+    assert [hub_request.path for hub_request in hub.asked] == [f"/api/models/{REPO}/revision/main"]
 
 
 def test_target_folder__killed_after_the_exchange(hub, folder):
@@ -114,10 +116,10 @@ def test_target_folder__killed_while_replacing_a_damaged_checkpoint(hub, folder)
     hub.add(REPO, NEW)
     find_checkpoint(REPO, root=folder.parent, into=folder)
     damage(folder / NAME, "truncated")
-    rotten = contents(folder)
+    damaged_files = contents(folder)
     with fetching(folder, die_at=BIG // 2) as process:
         assert process.wait(60) == -signal.SIGKILL
-    assert contents(folder) == rotten  # never a part of the new one
+    assert contents(folder) == damaged_files  # never a part of the new one
     find_checkpoint(REPO, root=folder.parent, into=folder)
     assert contents(folder) == NEW
 
@@ -130,17 +132,17 @@ def test_target_folder__two_processes_fetch_once(hub, folder):
     workplace.mkdir()
     with (workplace / "lock").open("ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with fetching(folder) as first, fetching(folder) as second:
+        with fetching(folder) as first_process, fetching(folder) as second_process:
             deadline = time.monotonic() + 60
-            while sum("/revision/" in asked.path for asked in hub.asked) < 2:
+            while sum("/revision/" in hub_request.path for hub_request in hub.asked) < 2:
                 assert time.monotonic() < deadline
                 time.sleep(0.01)
             assert storage(hub) == []
             fcntl.flock(lock, fcntl.LOCK_UN)
-            for process in (first, second):
+            for process in (first_process, second_process):
                 assert process.communicate(timeout=60)[0].strip() == str(folder)
                 assert process.returncode == 0
     assert storage(hub) == [None]
-    assert sum(asked.sent for asked in hub.bodies(NAME)) == BIG
+    assert sum(hub_request.sent for hub_request in hub.bodies(NAME)) == BIG
     assert contents(folder) == NEW
     assert not workplace.exists()

@@ -62,10 +62,10 @@ def test_target_folder__by_commit_from_the_start(hub, folder):
 
 def test_target_folder__another_commit_replaces_the_old_one(hub, folder):
     fetch_into(folder)
-    new = WEIGHTS[::-1]
-    hub.add(REPO, version(2) | {NAME: new})
+    new_weights = WEIGHTS[::-1]
+    hub.add(REPO, version(2) | {NAME: new_weights})
     fetch_into(folder)
-    assert contents(folder) == version(2) | {NAME: new}  # and no file of version 1
+    assert contents(folder) == version(2) | {NAME: new_weights}  # and no file of version 1
     assert leftovers(folder) == []
 
 
@@ -89,8 +89,8 @@ def test_target_folder__another_repository_replaces_the_old_one(hub, folder):
 def test_target_folder__readers_see_the_old_or_the_new_checkpoint(hub, folder):
     fetch_into(folder)
     is_over = threading.Event()
-    wrong: list[str] = []
-    seen: set[bytes] = set()
+    failures: list[str] = []
+    cards: set[bytes] = set()
 
     def look() -> None:
         while not is_over.is_set():
@@ -100,11 +100,11 @@ def test_target_folder__readers_see_the_old_or_the_new_checkpoint(hub, folder):
                     for name in ("config.json", "README.md", "config.json")
                 )
             except OSError as err:
-                wrong.append(str(err))
+                failures.append(str(err))
                 continue
-            seen.add(card)
+            cards.add(card)
             if before == after and card.split()[-1] not in before:
-                wrong.append(f"{before!r} {card!r}")
+                failures.append(f"{before!r} {card!r}")
 
     reader = threading.Thread(target=look)
     reader.start()
@@ -115,16 +115,16 @@ def test_target_folder__readers_see_the_old_or_the_new_checkpoint(hub, folder):
     finally:
         is_over.set()
         reader.join()
-    assert wrong == []
-    assert len(seen) > 1
+    assert failures == []
+    assert len(cards) > 1
 
 
 def test_target_folder__removes_files_that_the_new_commit_lacks(hub, folder):
     fetch_into(folder)
-    fewer = {name: data for name, data in version(1).items() if name != "only-1.json"}
-    commit = hub.add(REPO, fewer)
+    fewer_files = {name: data for name, data in version(1).items() if name != "only-1.json"}
+    commit = hub.add(REPO, fewer_files)
     fetch_into(folder)
-    assert contents(folder) == fewer
+    assert contents(folder) == fewer_files
     assert read_record(folder / RECORD).listing.commit == commit
 
 
@@ -165,11 +165,11 @@ def test_target_folder__continues_an_interrupted_download(hub, folder):
         fetch_into(folder)
     assert not folder.exists()
     (part,) = (folder.parent / ".teacher.fetching" / "parts").iterdir()
-    had = part.stat().st_size
-    assert 0 < had < len(WEIGHTS)
+    part_bytes = part.stat().st_size
+    assert 0 < part_bytes < len(WEIGHTS)
     hub.asked.clear()
     fetch_into(folder)
-    assert [a.range for a in hub.bodies(NAME) if a.host == "localhost"] == [f"bytes={had}-"]
+    assert [a.range for a in hub.bodies(NAME) if a.host == "localhost"] == [f"bytes={part_bytes}-"]
     assert contents(folder) == version(1)
     assert leftovers(folder) == []
 
@@ -178,9 +178,9 @@ def test_target_folder__remains_of_a_killed_exchange_stay_outside(hub, folder):
     """After the exchange, the old folder lies in the workplace until it is removed."""
     commit = hub.repositories[REPO].branches["main"]
     fetch_into(folder)
-    making = folder.parent / ".teacher.fetching" / "making" / commit
-    making.mkdir(parents=True)
-    (making / "model-of-before.safetensors").write_bytes(b"old")
+    leftover = folder.parent / ".teacher.fetching" / "making" / commit
+    leftover.mkdir(parents=True)
+    (leftover / "model-of-before.safetensors").write_bytes(b"old")
     damage(folder / "config.json", "flipped")
     fetch_into(folder)
     assert contents(folder) == version(1)
