@@ -55,12 +55,12 @@ def test_list_arrivals__folders_only(inbox: Inbox, tmp_path: Path):
 
 
 def test_list_arrivals__source_equals_the_registered_one(inbox: Inbox):
-    odd = ["Flug 7", "süd", "caf\udce9", "plain", "100% #1", "a..b"]
-    for name in odd:
+    names = ["Flug 7", "süd", "caf\udce9", "plain", "100% #1", "a..b"]
+    for name in names:
         inbox.put(f"{name}/1.jpg")
-    found, refused = list_arrivals(inbox.url, root=inbox.root)
-    assert (sorted(odd), refused) == ([a.folder for a in found], {})
-    for arrival in found:
+    new_arrivals, refusals = list_arrivals(inbox.url, root=inbox.root)
+    assert (sorted(names), refusals) == ([a.folder for a in new_arrivals], {})
+    for arrival in new_arrivals:
         assert arrival.drop == make_drop_name(arrival.folder)
         drop, _ = register_drop(
             inbox.store, arrival.folder, source=f"inbox/{arrival.folder}", root=inbox.root
@@ -70,8 +70,8 @@ def test_list_arrivals__source_equals_the_registered_one(inbox: Inbox):
 
 def test_list_arrivals__a_registered_drop_keeps_its_name(inbox: Inbox):
     (inbox.root / "inbox" / "Süd").mkdir(parents=True)
-    then = f"S-d-{make_drop_name('Süd')[-8:]}"
-    for registered, name in (((), make_drop_name("Süd")), ((then,), then)):
+    old_name = f"S-d-{make_drop_name('Süd')[-8:]}"
+    for registered, name in (((), make_drop_name("Süd")), ((old_name,), old_name)):
         arrivals, _ = list_arrivals(inbox.url, root=inbox.root, registered=registered)
         assert [arrival.drop for arrival in arrivals] == [name]
 
@@ -79,10 +79,10 @@ def test_list_arrivals__a_registered_drop_keeps_its_name(inbox: Inbox):
 def test_list_arrivals__names_that_no_drop_can_have(inbox: Inbox):
     for name in ("good", "---", "\udcff"):
         inbox.put(f"{name}/1.jpg")
-    found, refused = list_arrivals(inbox.url, root=inbox.root)
-    assert [arrival.folder for arrival in found] == ["good"]
-    assert set(refused) == {"---", "\udcff"}
-    assert "it has no letter or digit" in refused["---"]
+    new_arrivals, refusals = list_arrivals(inbox.url, root=inbox.root)
+    assert [arrival.folder for arrival in new_arrivals] == ["good"]
+    assert set(refusals) == {"---", "\udcff"}
+    assert "it has no letter or digit" in refusals["---"]
 
 
 @pytest.mark.parametrize(
@@ -106,15 +106,15 @@ def test_list_arrivals__inbox_that_may_not_be_listed(inbox: Inbox, monkeypatch):
 
 
 def test_list_arrivals__bucket(inbox: Inbox, bucket: StorageSettings):
-    odd = ["a", "Flug 7", "süd", "x%20y", "h#1", "100%"]
+    names = ["a", "Flug 7", "süd", "x%20y", "h#1", "100%"]
     put_objects(bucket, "", "loose.jpg", ".hidden/1.jpg", "empty/", "a/deep/2.jpg")
-    put_objects(bucket, *(f"{name}/1.jpg" for name in odd))
+    put_objects(bucket, *(f"{name}/1.jpg" for name in names))
     inbox.url = f"{bucket.url}/"
-    found, _ = list_arrivals(inbox.url, root=inbox.root)
-    assert [a.folder for a in found] == sorted([*odd, "empty"])
-    for arrival in found:
-        look = read_folder_state(arrival.source, root=inbox.root)
-        assert look.photos == (0 if arrival.folder == "empty" else 1 + (arrival.folder == "a"))
+    new_arrivals, _ = list_arrivals(inbox.url, root=inbox.root)
+    assert [a.folder for a in new_arrivals] == sorted([*names, "empty"])
+    for arrival in new_arrivals:
+        state = read_folder_state(arrival.source, root=inbox.root)
+        assert state.photos == (0 if arrival.folder == "empty" else 1 + (arrival.folder == "a"))
         drop, _ = register_drop(inbox.store, arrival.folder, source=arrival.source, root=inbox.root)
         assert (drop.name, drop.source) == (arrival.drop, arrival.source)
 
@@ -197,17 +197,17 @@ def test_read_folder_state__counts_and_marker(inbox: Inbox):
         inbox.put(path)
     source = str(inbox.root / "inbox" / "a")
     (inbox.root / "inbox" / "a" / "linked.jpg").symlink_to("1.jpg")
-    before = read_folder_state(source, root=inbox.root)
-    assert (before.files, before.photos, before.has_marker) == (5, 2, False)
+    state = read_folder_state(source, root=inbox.root)
+    assert (state.files, state.photos, state.has_marker) == (5, 2, False)
     inbox.put(f"a/100MEDIA/{MARKER}", b"")  # not directly in the folder
     assert not read_folder_state(source, root=inbox.root).has_marker
     (inbox.root / "inbox" / "a" / "100MEDIA" / MARKER).unlink()
     inbox.put(f"a/{MARKER}", b"")
-    after = read_folder_state(source, root=inbox.root)
-    assert after == replace(before, has_marker=True, fingerprint=after.fingerprint)
-    assert after.fingerprint != before.fingerprint
+    marked_state = read_folder_state(source, root=inbox.root)
+    assert marked_state == replace(state, has_marker=True, fingerprint=marked_state.fingerprint)
+    assert marked_state.fingerprint != state.fingerprint
     inbox.put("a/1.jpg", b"other")
-    assert read_folder_state(source, root=inbox.root).content != before.content
+    assert read_folder_state(source, root=inbox.root).content != state.content
 
 
 def look(photos: int = 1, *, has_marker: bool = False, content: str = "c") -> FolderState:
@@ -229,38 +229,40 @@ def look(photos: int = 1, *, has_marker: bool = False, content: str = "c") -> Fo
 def test_explain_incomplete__complete_after_the_settle_time(
     seen: UnchangedSince | None, now_s: float, said: str | None
 ):
-    why = explain_incomplete(look(), seen, now_s=now_s)
-    assert (why is None) if said is None else (said in why and "3 files" in why)
+    reason = explain_incomplete(look(), seen, now_s=now_s)
+    assert (reason is None) if said is None else (said in reason and "3 files" in reason)
     assert explain_incomplete(look(has_marker=True), seen, now_s=now_s) is None
 
 
 def test_explain_incomplete__never_complete_without_a_photograph():
     for has_marker in (False, True):
-        why = explain_incomplete(look(0, has_marker=has_marker), UnchangedSince("c", 0), now_s=1e9)
-        assert why == "no photograph yet (3 files)"
+        reason = explain_incomplete(
+            look(0, has_marker=has_marker), UnchangedSince("c", 0), now_s=1e9
+        )
+        assert reason == "no photograph yet (3 files)"
 
 
 def test_explain_hold__after_three_attempts():
     assert explain_hold(PastRuns()) is explain_hold(PastRuns(ended=2)) is None
-    why = explain_hold(PastRuns(ended=3, last="0123456789"))
-    assert why.startswith("a person must look: 3 runs did not finish it, the last is 01234567.")
-    why = explain_hold(PastRuns(ended=1, last="0123456789", blocked="0 of 3 files are usable"))
-    assert why.startswith(
+    reason = explain_hold(PastRuns(ended=3, last="0123456789"))
+    assert reason.startswith("a person must look: 3 runs did not finish it, the last is 01234567.")
+    reason = explain_hold(PastRuns(ended=1, last="0123456789", blocked="0 of 3 files are usable"))
+    assert reason.startswith(
         "a person must look: a check stopped run 01234567: 0 of 3 files are usable."
     )
-    why = explain_hold(PastRuns(ended=5, last="9876543210", cancelled="0123456789"))
-    assert why.startswith("run 01234567 was cancelled, so no new run is started")
+    reason = explain_hold(PastRuns(ended=5, last="9876543210", cancelled="0123456789"))
+    assert reason.startswith("run 01234567 was cancelled, so no new run is started")
 
 
 @pytest.mark.parametrize(
     ("unstarted", "wait_s"), [(0, 0), (1, 30), (2, 60), (5, 480), (6, 900), (10**9, 900)]
 )
 def test_explain_wait__growing_waits(unstarted: int, wait_s: float):
-    past = PastRuns(unstarted=unstarted, unstarted_s=1000)
-    assert explain_wait(past, now_s=1000 + wait_s) is None
-    assert explain_wait(past, now_s=900) is None  # a clock was wrong
+    runs = PastRuns(unstarted=unstarted, unstarted_s=1000)
+    assert explain_wait(runs, now_s=1000 + wait_s) is None
+    assert explain_wait(runs, now_s=900) is None  # a clock was wrong
     if unstarted:
-        assert f"in {wait_s - 10:.0f} s" in explain_wait(past, now_s=1010)
+        assert f"in {wait_s - 10:.0f} s" in explain_wait(runs, now_s=1010)
 
 
 def test_plan_launch__attempts_are_runs_that_started():

@@ -114,12 +114,12 @@ def test_find_changes__new_times_only(store: ObjectStore, drop: Drop, card: Path
 
 
 def test_find_changes__a_list_that_grew(store: ObjectStore, card: Path, write_photo):
-    listed = card / "list.csv"
-    listed.write_text("image_path\nDJI_0001.JPG\n")
+    list_file = card / "list.csv"
+    list_file.write_text("image_path\nDJI_0001.JPG\n")
     drop = read(store, card, "card/list.csv")
     write_photo(card / "DJI_0003.JPG", seed=3)
     assert look(store, drop) is None
-    listed.write_text("image_path\nDJI_0001.JPG\nDJI_0003.JPG\nDJI_0004.JPG\n")
+    list_file.write_text("image_path\nDJI_0001.JPG\nDJI_0003.JPG\nDJI_0004.JPG\n")
     changes = look(store, drop)
     assert changes is not None
     assert changes.came == ("DJI_0003.JPG",)  # the last one is not there

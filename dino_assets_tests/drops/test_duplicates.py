@@ -54,8 +54,8 @@ def list_index(store) -> list[str]:
 
 def test_find_duplicates__reads_no_other_drop(twins):
     keys: list[str] = []
-    watched = WatchedStore(twins, before=lambda verb, key: keys.append(key))
-    assert find_duplicates(watched, read_drop(twins, "second")) == ["first"]
+    watched_store = WatchedStore(twins, before=lambda verb, key: keys.append(key))
+    assert find_duplicates(watched_store, read_drop(twins, "second")) == ["first"]
     assert {key for key in keys if "other" in key} == set()
     assert "drops" not in keys
 
@@ -88,7 +88,7 @@ def test_register_drop__killed_before_its_record(twins, tmp_path, write_photo):
 
     with pytest.raises(KeyboardInterrupt):
         register_drop(WatchedStore(twins, before=kill), "late", source="card-2", root=tmp_path)
-    again, _ = register_drop(twins, "again", source="card-2", root=tmp_path)
-    assert find_duplicates(twins, again) == []
+    drop, _ = register_drop(twins, "again", source="card-2", root=tmp_path)
+    assert find_duplicates(twins, drop) == []
     register_drop(twins, "late", source="card-2", root=tmp_path)
-    assert find_duplicates(twins, again) == ["late"]
+    assert find_duplicates(twins, drop) == ["late"]

@@ -40,8 +40,8 @@ def test_examine_drops__all_files_exist(store: ObjectStore, tmp_path: Path, writ
     assert examine_drops(store, root=tmp_path).sound == 0
     add(store, tmp_path, "a", write_photo)
     add(store, tmp_path, "b", write_photo, is_read=False)
-    seen = examine_drops(store, root=tmp_path)
-    assert (seen.sound, seen.retired, seen.unseen, seen.verdicts) == (2, 0, 0, ())
+    report = examine_drops(store, root=tmp_path)
+    assert (report.sound, report.retired, report.unseen, report.verdicts) == (2, 0, 0, ())
 
 
 def test_examine_drops__one_verdict_per_problem(store: ObjectStore, tmp_path: Path, write_photo):
@@ -52,25 +52,25 @@ def test_examine_drops__one_verdict_per_problem(store: ObjectStore, tmp_path: Pa
     for path in folders["d"].iterdir():
         path.unlink()
     store.put("drops/e.json", b"no record")
-    seen = examine_drops(store, root=tmp_path)
-    assert [verdict.subject for verdict in seen.verdicts] == ["a", "b", "c", "d", "e"]
-    a, b, c, d, e = (verdict.sentence for verdict in seen.verdicts)
+    report = examine_drops(store, root=tmp_path)
+    assert [verdict.subject for verdict in report.verdicts] == ["a", "b", "c", "d", "e"]
+    a, b, c, d, e = (verdict.sentence for verdict in report.verdicts)
     assert "mounted" in a
     assert "1 of its 2 photographs is gone, the first is 'DJI_0002.JPG'" in b
     assert "1 photograph came since the drop was read, the first is 'DJI_0003.JPG'" in c
     assert c.endswith("`dino-assets drops register c`, then `dino-assets run c`")
     assert "no file at" in d
     assert "is not a valid record" in e
-    assert [(v.passed, v.warns) for v in seen.verdicts] == [
+    assert [(v.passed, v.warns) for v in report.verdicts] == [
         (False, False), (True, True), (True, True), (False, False), (False, False),
     ]  # fmt: skip
     # Of an embedded drop only rounds need the pictures.
     store.put("manifests/embeddings/space/a.json", b"")
-    (first, *_) = examine_drops(store, root=tmp_path).verdicts
-    assert (first.subject, first.passed, first.warns) == ("a", True, True)
+    (first_verdict, *_) = examine_drops(store, root=tmp_path).verdicts
+    assert (first_verdict.subject, first_verdict.passed, first_verdict.warns) == ("a", True, True)
     set_retired(store, "a", True)
-    seen = examine_drops(store, root=tmp_path)
-    assert (seen.retired, [verdict.subject for verdict in seen.verdicts]) == (1, list("bcde"))
+    report = examine_drops(store, root=tmp_path)
+    assert (report.retired, [verdict.subject for verdict in report.verdicts]) == (1, list("bcde"))
 
 
 def test_examine_drops__new_times_and_files_that_are_never_read(
@@ -87,21 +87,21 @@ def test_examine_drops__new_times_and_files_that_are_never_read(
 def test_find_late__last_names_first_within_the_budget(
     store: ObjectStore, tmp_path: Path, write_photo
 ):
-    made = {}
+    manifests = {}
     for name in ("2026-05-01", "2026-05-02", "gone", "whole"):
         folder = add(store, tmp_path, name, write_photo)
-        made[read_drop(store, name)] = read_manifest(store, OutputId("images", name))
+        manifests[read_drop(store, name)] = read_manifest(store, OutputId("images", name))
         if name < "gone":
             write_photo(folder / "DJI_0003.JPG", seed=3)
     (tmp_path / "gone").rename(tmp_path / "elsewhere")
-    late, unseen = find_late(store, made, root=tmp_path)
+    late, unseen = find_late(store, manifests, root=tmp_path)
     assert {name: changes.came for name, changes in late.items()} == {
         "2026-05-01": ("DJI_0003.JPG",),
         "2026-05-02": ("DJI_0003.JPG",),
     }
     assert unseen == 0
     times = iter([0.0, 0.0, 0.0, 0.0, 9.0])
-    late, unseen = find_late(store, made, root=tmp_path, clock=lambda: next(times))
+    late, unseen = find_late(store, manifests, root=tmp_path, clock=lambda: next(times))
     assert (list(late), unseen) == (["2026-05-02"], 1)
 
 
@@ -116,9 +116,9 @@ def hold_nothing(store: ObjectStore, folder: Path, name: str) -> Drop:
 def test_examine_drops__source_without_photographs(store: ObjectStore, tmp_path: Path, write_photo):
     hold_nothing(store, tmp_path, "notes")
     add(store, tmp_path, "a", write_photo, is_read=False)
-    seen = examine_drops(store, root=tmp_path)
-    (verdict,) = seen.verdicts
-    assert (seen.sound, verdict.subject, verdict.passed) == (1, "notes", False)
+    report = examine_drops(store, root=tmp_path)
+    (verdict,) = report.verdicts
+    assert (report.sound, verdict.subject, verdict.passed) == (1, "notes", False)
     assert "only 2 other files. Check" in verdict.sentence
     # Pictures that were there, and notes that are there still.
     for path in add(store, tmp_path, "b", write_photo).iterdir():
@@ -129,16 +129,16 @@ def test_examine_drops__source_without_photographs(store: ObjectStore, tmp_path:
 def test_find_empty__sources_that_can_be_listed(store: ObjectStore, tmp_path: Path, write_photo):
     notes = hold_nothing(store, tmp_path, "notes")
     add(store, tmp_path, "a", write_photo, is_read=False)
-    full, gone = (
+    full_drop, gone_drop = (
         read_drop(store, "a"),
         replace(notes, name="gone", source=str(tmp_path / "nowhere")),
     )
     (tmp_path / "mount").mkdir()
-    bare = replace(notes, name="bare", source=str(tmp_path / "mount"))
+    empty_drop = replace(notes, name="bare", source=str(tmp_path / "mount"))
     (tmp_path / "link").mkdir()
     (tmp_path / "link" / "a.txt").symlink_to("nowhere")
     link = replace(notes, name="link", source=str(tmp_path / "link"))
-    drops = [notes, full, gone, bare, link]
+    drops = [notes, full_drop, gone_drop, empty_drop, link]
     assert find_empty(drops, root=tmp_path) == {"notes", "bare"}
     assert find_empty(drops, root=tmp_path, budget_s=0) == set()
 
@@ -163,8 +163,8 @@ def test_examine_drops__stops_after_the_budget(store: ObjectStore, tmp_path: Pat
     for name in "abc":
         add(store, tmp_path, name, write_photo)
     times = iter([0.0, 1.0, 5.0, 5.0])
-    seen = examine_drops(store, root=tmp_path, clock=lambda: next(times), budget_s=5)
-    assert (seen.sound, seen.unseen) == (1, 2)
+    report = examine_drops(store, root=tmp_path, clock=lambda: next(times), budget_s=5)
+    assert (report.sound, report.unseen) == (1, 2)
 
 
 def test_examine_drops__store_is_missing(tmp_path: Path):
@@ -172,7 +172,7 @@ def test_examine_drops__store_is_missing(tmp_path: Path):
         def list(self, *_, **__):
             raise StoreError("gone", store=self.url)
 
-    gone = ObjectStore.in_memory()
-    gone.__class__ = Gone
-    with raising(StoreError, store=gone.url):
-        examine_drops(gone, root=tmp_path)
+    gone_store = ObjectStore.in_memory()
+    gone_store.__class__ = Gone
+    with raising(StoreError, store=gone_store.url):
+        examine_drops(gone_store, root=tmp_path)

@@ -48,8 +48,8 @@ def test_survey_inbox__late_files_after_registering_again(made: Inbox):
 
 def test_survey_inbox__reports_replaced_files(made: Inbox):
     made.put("a/1.jpg", photo_bytes(640, 480))
-    (what,) = made.survey().late
-    assert (what.drop, what.changes.changed) == ("a", ("1.jpg",))
+    (late_drop,) = made.survey().late
+    assert (late_drop.drop, late_drop.changes.changed) == ("a", ("1.jpg",))
 
 
 @pytest.mark.parametrize("name", [MARKER, "notes.txt", "._2.jpg"])
@@ -92,7 +92,7 @@ def test_survey_inbox__skips_a_folder_that_cannot_be_listed(made: Inbox):
     folder.rename(made.root / "away")
     folder.mkdir(mode=0)
     try:
-        assert [what.drop for what in made.survey().late] == ["b"]
+        assert [late_drop.drop for late_drop in made.survey().late] == ["b"]
     finally:
         folder.chmod(0o700)
 
@@ -119,20 +119,20 @@ def test_late_watch__lists_drops_in_turn_within_the_budget(inbox: Inbox):
         inbox.now_s += 10 * (verb == "get" and key.startswith("manifests/images"))
 
     inbox.store = WatchedStore(inbox.store, before=take_long)
-    assert [what.drop for what in inbox.survey().late] == ["a"]
+    assert [late_drop.drop for late_drop in inbox.survey().late] == ["a"]
     # It took ten seconds, so it rests; what it saw stands.
-    assert [what.drop for what in inbox.survey().late] == ["a"]
+    assert [late_drop.drop for late_drop in inbox.survey().late] == ["a"]
     rest_s = 10 / MAX_SHARE
-    assert [what.drop for what in inbox.survey(after_s=rest_s).late] == ["a", "b"]
+    assert [late_drop.drop for late_drop in inbox.survey(after_s=rest_s).late] == ["a", "b"]
     # A clock that was set back is no reason to rest.
-    assert [what.drop for what in inbox.survey(after_s=-1e6).late] == ["a", "b", "c"]
+    assert [late_drop.drop for late_drop in inbox.survey(after_s=-1e6).late] == ["a", "b", "c"]
 
 
 def test_late_watch__new_process_reports_again(made: Inbox):
     made.put("a/2.jpg")
     made.survey()
     made.late_watch = LateWatch()
-    assert [what.drop for what in made.survey().late] == ["a"]
+    assert [late_drop.drop for late_drop in made.survey().late] == ["a"]
 
 
 def test_survey_inbox__late_files_in_a_bucket(inbox: Inbox, bucket: StorageSettings):
@@ -141,5 +141,5 @@ def test_survey_inbox__late_files_in_a_bucket(inbox: Inbox, bucket: StorageSetti
     inbox.make("a", source=f"{bucket.url}/a")
     assert inbox.survey().late == ()
     put_objects(bucket, "a/2.jpg", data=photo_bytes())
-    (what,) = inbox.survey().late
-    assert what.changes.came == ("2.jpg",)
+    (late_drop,) = inbox.survey().late
+    assert late_drop.changes.came == ("2.jpg",)

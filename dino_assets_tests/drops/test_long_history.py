@@ -25,7 +25,7 @@ from dino_assets_tests.worlds.store_doubles import WatchedStore
 
 DROPS = 40
 NAMES = [name_drop(number) for number in range(DROPS)]
-ONE = name_drop(7)
+ONE_NAME = name_drop(7)
 
 
 @pytest.fixture
@@ -54,52 +54,52 @@ def find_finished(store: ObjectStore, tmp_path: Path) -> set[str]:
 
 
 def test_readers__read_digests_only(long: ObjectStore, tmp_path: Path):
-    read: list[str] = []
-    watched = WatchedStore(
-        long, before=lambda verb, key: read.append(key) if verb == "get" else None
+    keys: list[str] = []
+    watched_store = WatchedStore(
+        long, before=lambda verb, key: keys.append(key) if verb == "get" else None
     )
-    assert list(find_drops(watched)) == NAMES
-    describe = describe_drops(watched)
-    states = [str(state) for state in describe(read_drop(long, ONE))]
+    assert list(find_drops(watched_store)) == NAMES
+    describe = describe_drops(watched_store)
+    states = [str(state) for state in describe(read_drop(long, ONE_NAME))]
     assert states == ["images 1", "tiles 1", "embeddings 1"]
-    assert find_finished(watched, tmp_path) == set(NAMES)
-    pool = choose_pool(open_table(watched, "embeddings", space=SPACE))
+    assert find_finished(watched_store, tmp_path) == set(NAMES)
+    pool = choose_pool(open_table(watched_store, "embeddings", space=SPACE))
     assert pool.drops == tuple(NAMES)
-    assert {key.split("/")[0] for key in read} == {"digests", "manifests"}
-    assert [key for key in read if key.startswith("manifests")] == ["manifests/weights/_/_.json"]
+    assert {key.split("/")[0] for key in keys} == {"digests", "manifests"}
+    assert [key for key in keys if key.startswith("manifests")] == ["manifests/weights/_/_.json"]
 
 
 def test_find_drops__same_result_as_read_drop(long: ObjectStore):
-    tag_drop(long, ONE, ["woods", "meadow"])
+    tag_drop(long, ONE_NAME, ["woods", "meadow"])
     set_retired(long, name_drop(8), True)
     for _ in range(2):
         assert find_drops(long) == {name: read_drop(long, name) for name in NAMES}
 
 
 def retire(store: ObjectStore) -> None:
-    set_retired(store, ONE, True)
+    set_retired(store, ONE_NAME, True)
 
 
 def move(store: ObjectStore) -> None:
-    record = json.loads(store.get(f"drops/{ONE}.json"))
-    store.put(f"drops/{ONE}.json", json.dumps(record | {"source": "/elsewhere"}).encode())
+    record = json.loads(store.get(f"drops/{ONE_NAME}.json"))
+    store.put(f"drops/{ONE_NAME}.json", json.dumps(record | {"source": "/elsewhere"}).encode())
 
 
 def look_new(store: ObjectStore) -> None:
-    record = json.loads(store.get(f"drops/{ONE}.json"))
-    store.put(f"drops/{ONE}.json", json.dumps(record | {"fingerprint": "beef" * 16}).encode())
+    record = json.loads(store.get(f"drops/{ONE_NAME}.json"))
+    store.put(f"drops/{ONE_NAME}.json", json.dumps(record | {"fingerprint": "beef" * 16}).encode())
 
 
 def rot_record(store: ObjectStore) -> None:
-    store.put(f"drops/{ONE}.json", b"rot")
+    store.put(f"drops/{ONE_NAME}.json", b"rot")
 
 
 def rot_manifest(store: ObjectStore) -> None:
-    store.put(manifest_key(OutputId("tiles", ONE)), b"rot")
+    store.put(manifest_key(OutputId("tiles", ONE_NAME)), b"rot")
 
 
 def lose_manifest(store: ObjectStore) -> None:
-    store.delete(manifest_key(OutputId("images", ONE)))
+    store.delete(manifest_key(OutputId("images", ONE_NAME)))
 
 
 @pytest.mark.parametrize(
@@ -109,16 +109,16 @@ def test_find_done_drops__notices_changes(
     long: ObjectStore, tmp_path: Path, change: Callable[[ObjectStore], None]
 ):
     change(long)
-    assert find_finished(long, tmp_path) == set(NAMES) - {ONE}
-    settled = find_done_drops(long, list_stamps(long), sources(tmp_path), remembered={})
-    assert settled.retired == ({ONE} if change is retire else set())
+    assert find_finished(long, tmp_path) == set(NAMES) - {ONE_NAME}
+    done_drops = find_done_drops(long, list_stamps(long), sources(tmp_path), remembered={})
+    assert done_drops.retired == ({ONE_NAME} if change is retire else set())
 
 
 def test_choose_pool__retired_and_restored_among_many(long: ObjectStore):
     for is_retired in (True, False):
-        set_retired(long, ONE, is_retired)
+        set_retired(long, ONE_NAME, is_retired)
         pool = choose_pool(open_table(long, "embeddings", space=SPACE))
-        assert (ONE in pool.drops) != is_retired
+        assert (ONE_NAME in pool.drops) != is_retired
         assert len(pool.drops) == DROPS - is_retired
 
 
@@ -126,30 +126,32 @@ def test_find_drops__one_damaged_record_among_many(long: ObjectStore):
     rot_record(long)
     for _ in range(2):
         drops = find_drops(long)
-        assert isinstance(drops[ONE], CorruptObjectError)
+        assert isinstance(drops[ONE_NAME], CorruptObjectError)
         assert sum(isinstance(drop, Drop) for drop in drops.values()) == DROPS - 1
 
 
 def test_find_drops__deleted_since_it_was_listed(long: ObjectStore):
     """Another process deletes it now; its facts may remain."""
-    tag_drop(long, ONE, ["woods"])
+    tag_drop(long, ONE_NAME, ["woods"])
 
     def delete(verb: str, key: str) -> None:
-        if verb == "get" and key == f"drops/{ONE}.json":
+        if verb == "get" and key == f"drops/{ONE_NAME}.json":
             long.delete(key)
 
-    assert list(find_drops(WatchedStore(long, before=delete))) == [n for n in NAMES if n != ONE]
-    assert list(find_drops(long)) == [n for n in NAMES if n != ONE]
+    assert list(find_drops(WatchedStore(long, before=delete))) == [
+        n for n in NAMES if n != ONE_NAME
+    ]
+    assert list(find_drops(long)) == [n for n in NAMES if n != ONE_NAME]
 
 
 def test_drop_reader__same_result_as_read_drop(long: ObjectStore):
     rot_record(long)
-    read = DropReader(long)
-    assert read(NAMES[0]) == read_drop(long, NAMES[0])
+    reader = DropReader(long)
+    assert reader(NAMES[0]) == read_drop(long, NAMES[0])
     with pytest.raises(CorruptObjectError):
-        read(ONE)
+        reader(ONE_NAME)
     with pytest.raises(UnknownDropError):
-        read("nobody")
+        reader("nobody")
 
 
 def test_survey_inbox__a_new_folder_beside_many_finished_ones(

@@ -40,13 +40,13 @@ def chosen(store, *drops, tags=(), made=()):
 
 
 def test_set_retired__restored_record_is_the_same(memory):
-    before = memory.get("drops/a.json")
+    record = memory.get("drops/a.json")
     drop, has_changed = set_retired(memory, "a", True)
     assert (drop.is_retired, has_changed) == (True, True)
     assert read_drop(memory, "a") == drop
     assert set_retired(memory, "a", True) == (drop, False)
     assert set_retired(memory, "a", False)[1]
-    assert memory.get("drops/a.json") == before
+    assert memory.get("drops/a.json") == record
     with raising(UnknownDropError, drop="none"):
         set_retired(memory, "none", True)
 
@@ -68,12 +68,12 @@ def test_read_drop__one_flipped_bit_is_noticed(memory):
     write_drop(memory, drop)
     keys = [f"drops/a{end}.json" for end in ("", "/tags", "/retired", "/observed")]
     for key in keys:
-        whole = memory.get(key)
-        for at, bit in itertools.product(range(len(whole)), (1, 4, 32)):
-            memory.put(key, whole[:at] + bytes([whole[at] ^ bit]) + whole[at + 1 :])
+        data = memory.get(key)
+        for offset, bit in itertools.product(range(len(data)), (1, 4, 32)):
+            memory.put(key, data[:offset] + bytes([data[offset] ^ bit]) + data[offset + 1 :])
             with raising(CorruptObjectError, store=memory.url):
                 read_drop(memory, "a")
-        memory.put(key, whole)
+        memory.put(key, data)
     assert read_drop(memory, "a") == drop
 
 
@@ -125,12 +125,12 @@ def test_marks__concurrent_marks_and_observations_all_succeed(memory, local_stor
             act(store, "r", *arguments)
 
         with ThreadPoolExecutor(3) as pool:
-            acts = [
+            futures = [
                 pool.submit(at_once, record_observed, f"v{number}"),
                 pool.submit(at_once, set_retired, number % 2 == 0),
                 pool.submit(at_once, tag_drop, [f"t{number}"]),
             ]
-        assert [act.exception() for act in acts] == [None] * 3
+        assert [future.exception() for future in futures] == [None] * 3
         drop = read_drop(store, "r")
         assert (drop.observed, drop.is_retired) == (f"v{number}", number % 2 == 0)
         assert len(drop.tags) == number + 1
@@ -147,8 +147,8 @@ def test_register_drop__keeps_concurrent_marks(memory, tmp_path, write_photo):
                 set_retired(memory, "b", True)
             super().put(key, data, **options)
 
-    slow = Slow(memory._requests.backend, url=memory.url)
-    register_drop(slow, "b", source=str(tmp_path / "card"), root=tmp_path, may_replace=True)
+    slow_store = Slow(memory._requests.backend, url=memory.url)
+    register_drop(slow_store, "b", source=str(tmp_path / "card"), root=tmp_path, may_replace=True)
     assert read_drop(memory, "b").is_retired
     assert read_drop(memory, "b").tags == ("2026", "fire")
 
@@ -169,8 +169,8 @@ def test_tag_drop__one_word(memory, tag):
     "text", [b'{"tags": "fire", %s}', b'{"tags": [1], %s}', b'{"is_retired": "no", %s}']
 )
 def test_read_drop__facts_of_wrong_types(memory, text):
-    rest = b'"name": "a", "source": "s", "fingerprint": "f", "original_name": "a"'
-    memory.put("drops/a.json", text % rest)
+    fields = b'"name": "a", "source": "s", "fingerprint": "f", "original_name": "a"'
+    memory.put("drops/a.json", text % fields)
     with raising(CorruptObjectError, key="drops/a.json"):
         read_drop(memory, "a")
 

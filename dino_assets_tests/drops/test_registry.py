@@ -149,8 +149,8 @@ def test_register_drop__again_changes_nothing(memory: ObjectStore, tmp_path: Pat
     first, _ = register_drop(memory, "flight-1", source=str(folder), root=tmp_path)
     record = memory.get("drops/flight-1.json")
     for source in (str(folder), "flight-1", "./x/../flight-1", f"{folder}/"):
-        again, has_changed = register_drop(memory, "flight-1", source=source, root=tmp_path)
-        assert (again, has_changed) == (first, False)
+        second, has_changed = register_drop(memory, "flight-1", source=source, root=tmp_path)
+        assert (second, has_changed) == (first, False)
     assert memory.get("drops/flight-1.json") == record
 
 
@@ -158,42 +158,46 @@ def test_register_drop__more_pictures_are_the_same_drop(memory: ObjectStore, tmp
     folder = make_flight(tmp_path, "flight-1")
     first, _ = register_drop(memory, "flight-1", source=str(folder), root=tmp_path)
     (folder / "b.jpg").write_bytes(b"y")
-    again, has_changed = register_drop(memory, "flight-1", source=str(folder), root=tmp_path)
+    second, has_changed = register_drop(memory, "flight-1", source=str(folder), root=tmp_path)
     assert has_changed
-    assert again.fingerprint != first.fingerprint
-    assert read_drop(memory, "flight-1") == again
+    assert second.fingerprint != first.fingerprint
+    assert read_drop(memory, "flight-1") == second
 
 
 def test_register_drop__another_source_is_a_conflict(memory: ObjectStore, tmp_path: Path):
-    one, two = make_flight(tmp_path, "one"), make_flight(tmp_path, "two")
-    drop, _ = register_drop(memory, "flight", source=str(one), root=tmp_path)
-    sentence = f"'flight' is registered from '{one}', not '{two}'. .* pass --replace"
+    folder, other_folder = make_flight(tmp_path, "one"), make_flight(tmp_path, "two")
+    drop, _ = register_drop(memory, "flight", source=str(folder), root=tmp_path)
+    sentence = f"'flight' is registered from '{folder}', not '{other_folder}'. .* pass --replace"
     with raising(DropConflictError, drop="flight", match=sentence):
-        register_drop(memory, "flight", source=str(two), root=tmp_path)
+        register_drop(memory, "flight", source=str(other_folder), root=tmp_path)
     assert read_drop(memory, "flight") == drop
 
 
 def test_register_drop__replace(memory: ObjectStore, tmp_path: Path):
-    one, two = make_flight(tmp_path, "one"), make_flight(tmp_path, "two")
-    register_drop(memory, "flight", source=str(one), root=tmp_path)
+    folder, other_folder = make_flight(tmp_path, "one"), make_flight(tmp_path, "two")
+    register_drop(memory, "flight", source=str(folder), root=tmp_path)
     drop, has_changed = register_drop(
-        memory, "flight", source=str(two), root=tmp_path, may_replace=True
+        memory, "flight", source=str(other_folder), root=tmp_path, may_replace=True
     )
-    assert (has_changed, drop.source) == (True, str(two))
+    assert (has_changed, drop.source) == (True, str(other_folder))
     assert read_drop(memory, "flight") == drop
 
 
 def test_register_drop__replace_refuses_other_pictures(memory: ObjectStore, tmp_path: Path):
-    one, moved, other = (make_flight(tmp_path, name) for name in ("one", "moved", "other"))
-    (moved / "b.jpg").write_bytes(b"one more")
-    (other / "a.jpg").write_bytes(b"of this name, and another picture")
-    drop, _ = register_drop(memory, "flight", source=str(one), root=tmp_path)
-    commit(memory, draft_images(drop, FolderSource(one, shown="one"), threads=1))
+    folder, moved_folder, other_folder = (
+        make_flight(tmp_path, name) for name in ("one", "moved", "other")
+    )
+    (moved_folder / "b.jpg").write_bytes(b"one more")
+    (other_folder / "a.jpg").write_bytes(b"of this name, and another picture")
+    drop, _ = register_drop(memory, "flight", source=str(folder), root=tmp_path)
+    commit(memory, draft_images(drop, FolderSource(folder, shown="one"), threads=1))
     with raising(DropConflictError, drop="flight", reason="other-pictures"):
-        register_drop(memory, "flight", source=str(other), root=tmp_path, may_replace=True)
+        register_drop(memory, "flight", source=str(other_folder), root=tmp_path, may_replace=True)
     assert read_drop(memory, "flight") == drop
-    now, _ = register_drop(memory, "flight", source=str(moved), root=tmp_path, may_replace=True)
-    assert now.source == str(moved)
+    moved_drop, _ = register_drop(
+        memory, "flight", source=str(moved_folder), root=tmp_path, may_replace=True
+    )
+    assert moved_drop.source == str(moved_folder)
 
 
 def test_register_drop__original_folder_name_is_stored(memory: ObjectStore, tmp_path: Path):
@@ -207,19 +211,23 @@ def test_register_drop__original_folder_name_is_stored(memory: ObjectStore, tmp_
 def register_from_inbox(
     store: ObjectStore, name: str, root: Path, *, may_replace: bool = False
 ) -> tuple[Drop, bool]:
-    called, listing = list_from_inbox(store, name, inbox="inbox", root=root)
-    return register_listing(store, called, listing, may_replace=may_replace)
+    drop_name, listing = list_from_inbox(store, name, inbox="inbox", root=root)
+    return register_listing(store, drop_name, listing, may_replace=may_replace)
 
 
 def test_list_from_inbox__registered_drop_outside_the_inbox(memory: ObjectStore, tmp_path: Path):
     folder = make_flight(tmp_path / "card", "Flug 3")
     drop, _ = register_drop(memory, "Flug 3", source=str(folder), root=tmp_path)
     (folder / "b.jpg").write_bytes(b"x")
-    for called, is_new in ((drop.name, True), ("Flug 3", False)):
-        now, has_changed = register_from_inbox(memory, called, tmp_path)
+    for name, is_new in ((drop.name, True), ("Flug 3", False)):
+        second, has_changed = register_from_inbox(memory, name, tmp_path)
         assert has_changed == is_new
-        assert (now.name, now.source, now.original_name) == (drop.name, drop.source, "Flug 3")
-        assert now.fingerprint != drop.fingerprint
+        assert (second.name, second.source, second.original_name) == (
+            drop.name,
+            drop.source,
+            "Flug 3",
+        )
+        assert second.fingerprint != drop.fingerprint
     with raising(SourceError, reason="missing"):
         register_from_inbox(memory, "unknown", tmp_path)
     shutil.rmtree(folder)
@@ -230,11 +238,11 @@ def test_list_from_inbox__registered_drop_outside_the_inbox(memory: ObjectStore,
 def test_list_from_inbox__inbox_folder_comes_first(memory: ObjectStore, tmp_path: Path):
     card = make_flight(tmp_path / "card", "a")
     register_drop(memory, "a", source=str(card), root=tmp_path)
-    here = make_flight(tmp_path / "inbox", "a")
+    folder = make_flight(tmp_path / "inbox", "a")
     with raising(DropConflictError, drop="a"):
         register_from_inbox(memory, "a", tmp_path)
-    moved, _ = register_from_inbox(memory, "a", tmp_path, may_replace=True)
-    assert moved.source == str(here)
+    drop, _ = register_from_inbox(memory, "a", tmp_path, may_replace=True)
+    assert drop.source == str(folder)
 
 
 @pytest.mark.parametrize("called", ["Überflug Süd", "U\u0308berflug Su\u0308d"])
@@ -252,23 +260,23 @@ def test_find_drop__by_its_original_name(memory: ObjectStore, tmp_path: Path, ca
 
 def test_register_drop__keeps_the_name_that_an_earlier_slug_gave(memory, tmp_path: Path):
     folder = make_flight(tmp_path, "Überflug Süd")
-    now = make_drop_name("Überflug Süd")
-    then = f"berflug-S-d-{now[-8:]}"
+    new_name = make_drop_name("Überflug Süd")
+    old_name = f"berflug-S-d-{new_name[-8:]}"
     drop, _ = register_drop(memory, "Überflug Süd", source=str(folder), root=tmp_path)
-    memory.delete(f"drops/{now}.json")
-    write_drop(memory, replace(drop, name=then))
-    again, has_changed = register_drop(memory, "Überflug Süd", source=str(folder), root=tmp_path)
-    assert (again.name, has_changed) == (then, False)
-    assert pick_name("Überflug Süd", [then]) == then
-    assert pick_name("Überflug Süd", ["other"]) == now
+    memory.delete(f"drops/{new_name}.json")
+    write_drop(memory, replace(drop, name=old_name))
+    second, has_changed = register_drop(memory, "Überflug Süd", source=str(folder), root=tmp_path)
+    assert (second.name, has_changed) == (old_name, False)
+    assert pick_name("Überflug Süd", [old_name]) == old_name
+    assert pick_name("Überflug Süd", ["other"]) == new_name
 
 
 def test_register_drop__undecodable_folder_name(memory: ObjectStore, tmp_path: Path):
     folder = make_flight(tmp_path, "caf\udce9")
     drop, _ = register_drop(memory, folder.name, source=str(folder), root=tmp_path)
     assert drop.original_name == "caf\\xe9"
-    again, has_changed = register_drop(memory, folder.name, source=str(folder), root=tmp_path)
-    assert (again, has_changed) == (drop, False)
+    second, has_changed = register_drop(memory, folder.name, source=str(folder), root=tmp_path)
+    assert (second, has_changed) == (drop, False)
     assert os.fsencode(read_drop(memory, drop.name).source) == os.fsencode(folder)
 
 

@@ -49,9 +49,9 @@ def test_survey_inbox__a_marker_triggers_at_once(inbox: Inbox):
 def test_survey_inbox__marker_does_not_change_the_run_key(inbox: Inbox):
     inbox.put("a/1.jpg")
     assert [inbox.launched(), inbox.launched()] == [[], []]
-    (settled,) = inbox.survey(after_s=60).launches
+    (launch,) = inbox.survey(after_s=60).launches
     inbox.put(f"a/{MARKER}", b"")
-    assert inbox.survey().launches == (settled,)
+    assert inbox.survey().launches == (launch,)
 
 
 def test_survey_inbox__complete_after_two_surveys_and_a_minute(inbox: Inbox):
@@ -98,14 +98,14 @@ def test_survey_inbox__outcomes_of_earlier_runs(inbox: Inbox):
     assert inbox.note("a") == "Dagster is about to start its crashed run again"
     inbox.runs.ended["a"] = PastRuns(ended=2)
     assert [launch.attempt for launch in inbox.survey().launches] == [3]
-    for past, said in (
+    for runs, reason in (
         (PastRuns(ended=3), "a person must look"),
         (PastRuns(cancelled="0123456789"), "was cancelled"),
     ):
-        inbox.runs.ended["a"] = past
+        inbox.runs.ended["a"] = runs
         survey = inbox.survey()
         assert survey.launches == ()
-        assert [(n.needs_person, said in n.sentence) for n in survey.notes] == [(True, True)]
+        assert [(n.needs_person, reason in n.sentence) for n in survey.notes] == [(True, True)]
 
 
 def test_survey_inbox__unfit_files_are_reported_once_per_run(inbox: Inbox):
@@ -226,15 +226,15 @@ def test_survey_inbox__finished_from_another_source_is_not_this_folder(inbox: In
     survey = inbox.survey()
     assert [launch.drop for launch in survey.launches] == ["b"]
     assert survey.finished == set()
-    said = {note.folder: note.sentence for note in survey.notes}["a"]
-    assert f"drop 'a' is registered from '{source}', not" in said
+    sentence = {note.folder: note.sentence for note in survey.notes}["a"]
+    assert f"drop 'a' is registered from '{source}', not" in sentence
     assert read_drop(inbox.store, "a").source == source
 
 
 def test_survey_inbox__existing_outputs_need_only_a_record(inbox: Inbox):
     """The marker came while the run listed: the record is old, what is made is not."""
     inbox.put("a/1.jpg")
-    first, _ = register_drop(inbox.store, "a", source="inbox/a", root=inbox.root)
+    drop, _ = register_drop(inbox.store, "a", source="inbox/a", root=inbox.root)
     inbox.put(f"a/{MARKER}", b"")
     record = inbox.store.get("drops/a.json")
     inbox.make("a")
@@ -242,7 +242,7 @@ def test_survey_inbox__existing_outputs_need_only_a_record(inbox: Inbox):
     inbox.runs.ended["a"] = PastRuns(ended=3)  # whatever became of the runs
     survey = inbox.survey()
     assert (survey.launches, survey.finished, survey.memory.unchanged) == ((), {"a"}, {})
-    assert read_drop(inbox.store, "a").fingerprint != first.fingerprint
+    assert read_drop(inbox.store, "a").fingerprint != drop.fingerprint
     assert inbox.survey().describe() == "1 drop, 1 finished."
 
 
@@ -317,11 +317,11 @@ def test_survey_inbox__bucket(inbox: Inbox, bucket: StorageSettings):
     survey = inbox.survey()
     assert [x.drop for x in survey.launches] == ["a"]
     assert read_drop(inbox.store, "a").source == f"{bucket.url}/a"
-    said = {note.folder: note.sentence for note in survey.notes}
-    assert "1 file, new or changed" in said["b"]
-    assert "contains credentials or a query" in said["q?1"]
-    assert "contains credentials or a query" in said["me@x"]
-    assert "cannot be listed because of the key" in said["z"]
+    sentences = {note.folder: note.sentence for note in survey.notes}
+    assert "1 file, new or changed" in sentences["b"]
+    assert "contains credentials or a query" in sentences["q?1"]
+    assert "contains credentials or a query" in sentences["me@x"]
+    assert "cannot be listed because of the key" in sentences["z"]
     inbox.survey()
     put_objects(bucket, "b/100MEDIA/1.jpg", data=b"another")
     assert inbox.launched() == ["a"]
@@ -333,9 +333,9 @@ def test_survey_inbox__folder_removed_during_the_survey(inbox: Inbox, monkeypatc
     inbox.put(f"a/{MARKER}", b"")
 
     def look_and_lose(source: str, *, root: Path) -> FolderState:
-        found = read_folder_state(source, root=root)
+        state = read_folder_state(source, root=root)
         shutil.rmtree(source)
-        return found
+        return state
 
     inbox.read_state = look_and_lose
     assert "there is no folder" in inbox.note("a")
@@ -360,9 +360,9 @@ def test_survey_inbox__changed_between_looking_and_registering(inbox: Inbox, mon
     inbox.put(f"a/{MARKER}", b"")
 
     def look_and_change(source: str, *, root: Path) -> FolderState:
-        found = read_folder_state(source, root=root)
+        state = read_folder_state(source, root=root)
         inbox.put("a/2.jpg")
-        return found
+        return state
 
     inbox.read_state = look_and_change
     assert inbox.note("a") == "still arriving (changed while it was being registered)"
@@ -374,23 +374,23 @@ def test_survey_inbox__a_store_that_is_down_is_raised(inbox: Inbox):
     for name in ("a", "b"):
         inbox.put(f"{name}/1.jpg")
         inbox.put(f"{name}/{MARKER}", b"")
-    whole = inbox.store
+    sound_store = inbox.store
 
     def fail_at(verb: str, key: str) -> None:
         if (verb, key) == ("put", "drops/b.json"):
             fail(verb, key)
 
-    inbox.store = WatchedStore(whole, before=fail)
+    inbox.store = WatchedStore(sound_store, before=fail)
     with pytest.raises(StoreUnavailableError):
         inbox.survey()
-    inbox.store = WatchedStore(whole, before=fail_at)
+    inbox.store = WatchedStore(sound_store, before=fail_at)
     with pytest.raises(StoreUnavailableError):
         inbox.survey()
     # "a" is registered, which is no harm: nothing says that it was started.
-    assert read_drop(whole, "a")
+    assert read_drop(sound_store, "a")
     with pytest.raises(ObjectNotFoundError):
-        whole.get("drops/b.json")
-    inbox.store = whole
+        sound_store.get("drops/b.json")
+    inbox.store = sound_store
     assert inbox.launched() == ["a", "b"]
 
 

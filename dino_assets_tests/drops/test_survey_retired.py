@@ -12,13 +12,13 @@ def test_survey_inbox__a_retired_drop_is_left_alone(inbox: Inbox, until: str):
     inbox.put("a/DJI_0001.JPG")
     inbox.put("a/_SUCCESS", b"")
     inbox.make("a", until=until)
-    retired, _ = set_retired(inbox.store, "a", True)
+    drop, _ = set_retired(inbox.store, "a", True)
     inbox.put("a/DJI_0002.JPG")
     for _ in range(3):
         survey = inbox.survey()
         assert (survey.launches, survey.finished, survey.retired) == ((), set(), {"a"})
         assert survey.describe() == "1 drop, 0 finished, 1 retired."
-    assert read_drop(inbox.store, "a") == retired
+    assert read_drop(inbox.store, "a") == drop
     set_retired(inbox.store, "a", False)
     assert inbox.launched() == ([] if until == "embeddings" else ["a"])
     assert inbox.survey().retired == frozenset()

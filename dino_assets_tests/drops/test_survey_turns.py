@@ -42,21 +42,21 @@ def test_survey_inbox__ten_launches_and_all_folders_in_turn(inbox: Inbox):
 def test_survey_inbox__continues_after_the_time_budget(inbox: Inbox, monkeypatch):
     for name in "abcd":
         inbox.put(f"{name}/1.txt")
-    looked: list[str] = []
+    names: list[str] = []
 
     def look_slowly(source: str, *, root: Path) -> FolderState:
         inbox.now_s += slow_s
-        looked.append(source[-1])
+        names.append(source[-1])
         return read_folder_state(source, root=root)
 
     inbox.read_state = look_slowly
     slow_s = 15
     assert inbox.survey().left == 1
-    assert looked == ["a", "b", "c"]
+    assert names == ["a", "b", "c"]
     slow_s = 1000  # one is always looked at, or nothing would ever move
     for _ in range(5):
         assert inbox.survey().left == 3
-    assert looked[3:] == ["d", "a", "b", "c", "d"]
+    assert names[3:] == ["d", "a", "b", "c", "d"]
 
 
 def test_survey_inbox__a_slow_store_leaves_time_for_one(inbox: Inbox):
@@ -75,10 +75,10 @@ def test_survey_inbox__remembers_folders_not_listed(inbox: Inbox, monkeypatch):
     for name in "ab":
         inbox.put(f"{name}/1.jpg")
     inbox.survey()
-    before = inbox.memory.unchanged
+    unchanged = inbox.memory.unchanged
     inbox.max_launches = 0
-    assert inbox.survey().memory.unchanged == before
-    assert set(before) == {"a", "b"}
+    assert inbox.survey().memory.unchanged == unchanged
+    assert set(unchanged) == {"a", "b"}
 
 
 def test_memory__drops_folders_that_are_gone(inbox: Inbox):

@@ -9,9 +9,9 @@ WORDS = ("utc_offset", "edited_by", "make", "model", "lens", "image_source", "fo
 
 
 def test_schema__capture_columns():
-    names = [each.name for each in fields(Capture)]
-    first = SCHEMA.get_field_index("taken")
-    assert SCHEMA.names[first : first + len(names)] == names
+    names = [field.name for field in fields(Capture)]
+    start = SCHEMA.get_field_index("taken")
+    assert SCHEMA.names[start : start + len(names)] == names
     types = {name: str(SCHEMA.field(name).type) for name in names}
     expected = dict.fromkeys(names, "double") | dict.fromkeys(WORDS, "string")
     assert types == expected | {"taken": "timestamp[ms]", "satellite_date": "date32[day]"}
@@ -19,7 +19,7 @@ def test_schema__capture_columns():
 
 
 def test_schema__every_file_has_a_path_and_a_size():
-    assert [each.name for each in SCHEMA if not each.nullable] == [
+    assert [field.name for field in SCHEMA if not field.nullable] == [
         "drop", "path", "bytes", "is_usable",
     ]  # fmt: skip
 

@@ -215,18 +215,18 @@ def test_decode_image__truncated_jpeg_has_its_own_reason(share: float, is_progre
 def test_decode_image__refuses_what_pillow_refuses(options: dict[str, object]):
     data = encode(smooth(256, 200), "JPEG", quality=90, **options)
     for end in range(len(data) - 300, len(data) + 1, 7):
-        cut = data[:end]
+        truncated = data[:end]
         try:
-            with Image.open(io.BytesIO(cut)) as image:
+            with Image.open(io.BytesIO(truncated)) as image:
                 image.load()
             is_whole = True
         except OSError:
             is_whole = False
         if is_whole:
-            inspect_image(cut)
-            decode_image(cut)
+            inspect_image(truncated)
+            decode_image(truncated)
         else:
-            refusal(cut)
+            refusal(truncated)
 
 
 def test_inspect_image__decompression_bomb_is_refused_by_its_header():
@@ -274,10 +274,10 @@ for data in ({damaged!r}, {large!r}):
     except UnusableImageError as error:
         print(error.reason)
 """
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
-    assert (done.stdout, done.stderr) == ("50\ntruncated\n", "")
+    assert (process.stdout, process.stderr) == ("50\ntruncated\n", "")
 
 
 # --- fuzz -----------------------------------------------------------------------------------
@@ -302,11 +302,11 @@ def outcome(data: bytes) -> str:
 
 
 def check(data: bytes) -> None:
-    found = outcome(data)
-    assert found.startswith("ImageFacts(") or found.partition(":")[0] in REASONS
-    assert len(found) < 500
+    text = outcome(data)
+    assert text.startswith("ImageFacts(") or text.partition(":")[0] in REASONS
+    assert len(text) < 500
     # It goes into a committed row, so it must be the same every time.
-    assert found == outcome(data)
+    assert text == outcome(data)
 
 
 @FUZZ
@@ -336,9 +336,9 @@ def test_inspect_image__damaged_files_never_raise_anything_else(
 def test_inspect_image__in_many_threads():
     files = [photo_bytes(40 + n, 30, seed=n, kind=FORMATS[n % 5]) for n in range(60)]
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(inspect_image, files))
-    assert [facts.width for facts in found] == [40 + n for n in range(60)]
-    assert [facts.image_id for facts in found] == [hashlib.sha256(f).hexdigest() for f in files]
+        all_facts = list(pool.map(inspect_image, files))
+    assert [facts.width for facts in all_facts] == [40 + n for n in range(60)]
+    assert [facts.image_id for facts in all_facts] == [hashlib.sha256(f).hexdigest() for f in files]
 
 
 # --- verdicts -------------------------------------------------------------------------------

@@ -30,15 +30,15 @@ def nothing_verified(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Which files were hashed."""
-    hashed: list[str] = []
-    real = stage.hash_file
+    paths: list[str] = []
+    original = stage.hash_file
 
     def count(path: Path) -> str:
-        hashed.append(str(path))
-        return real(path)
+        paths.append(str(path))
+        return original(path)
 
     monkeypatch.setattr(stage, "hash_file", count)
-    return hashed
+    return paths
 
 
 def write_mosaic(path: Path, *, value: int = 7, dtype: str = "uint8", size: int = 64) -> str:
@@ -111,17 +111,17 @@ def test_open_pixels__a_small_file_is_hashed_each_time(tmp_path, counted, monkey
 def test_open_pixels__a_time_stamp_set_back_hides_no_change(tmp_path, counted):
     path = tmp_path / "a.tif"
     image_id = write_mosaic(path)
-    before = path.stat()
+    old_stat = path.stat()
     with open_pixels(folder(tmp_path), "a.tif", image_id, is_mosaic=True):
         pass
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     with path.open("r+b") as file:
         file.write(data)
-    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-    after = path.stat()
-    assert (after.st_size, after.st_mtime_ns, after.st_ino) == (
-        before.st_size, before.st_mtime_ns, before.st_ino,
+    os.utime(path, ns=(old_stat.st_atime_ns, old_stat.st_mtime_ns))
+    new_stat = path.stat()
+    assert (new_stat.st_size, new_stat.st_mtime_ns, new_stat.st_ino) == (
+        old_stat.st_size, old_stat.st_mtime_ns, old_stat.st_ino,
     )  # fmt: skip
     with (
         pytest.raises(SourceError, match="its bytes changed"),
@@ -138,10 +138,10 @@ def change(path: Path) -> None:
 
 def test_open_pixels__changed_while_it_was_hashed(tmp_path, monkeypatch):
     image_id = write_mosaic(tmp_path / "a.tif")
-    real = stage.hash_file
+    original = stage.hash_file
 
     def hash_and_change(path: Path) -> str:
-        digest = real(path)
+        digest = original(path)
         change(tmp_path / "a.tif")
         return digest
 
@@ -168,11 +168,11 @@ def test_open_pixels__error_after_a_change_reports_the_change(tmp_path):
     opening = open_pixels(folder(tmp_path), "a.tif", image_id, is_mosaic=True)
     pixels = opening.__enter__()
     os.truncate(tmp_path / "a.tif", 4000)
-    with pytest.raises(UnusableImageError) as broken:
+    with pytest.raises(UnusableImageError) as cause:
         pixels[60:64, 60:64]
     with pytest.raises(SourceError, match="its bytes changed") as caught:
-        opening.__exit__(broken.type, broken.value, None)
-    assert caught.value.__context__ is broken.value
+        opening.__exit__(cause.type, cause.value, None)
+    assert caught.value.__context__ is cause.value
 
 
 def test_open_pixels__other_errors_are_unchanged(tmp_path):

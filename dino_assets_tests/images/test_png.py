@@ -20,9 +20,9 @@ from dino_assets_tests.worlds.camera_photographs import (
 )
 from dino_assets_tests.worlds.encoded_pictures import encode, picture
 
-PLAIN = encode(picture(40, 20), "PNG")
-TURNED = make_exif(main={BASE.Orientation: 6, BASE.Make: "DJI"}, gps=gps_of(46.5, -91.25))
-BLOCK = TURNED.tobytes()
+PNG = encode(picture(40, 20), "PNG")
+TURNED_EXIF = make_exif(main={BASE.Orientation: 6, BASE.Make: "DJI"}, gps=gps_of(46.5, -91.25))
+BLOCK = TURNED_EXIF.tobytes()
 assert BLOCK.startswith(b"Exif\0\0")
 
 
@@ -30,16 +30,16 @@ def chunk(kind: bytes, body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
-def with_chunk(kind: bytes, body: bytes, *, is_late: bool = False, data: bytes = PLAIN) -> bytes:
+def with_chunk(kind: bytes, body: bytes, *, is_late: bool = False, data: bytes = PNG) -> bytes:
     """Add a chunk to the picture, after its header or after its pixels."""
-    at = data.index(b"IEND") - 4 if is_late else 8 + 12 + 13
-    return data[:at] + chunk(kind, body) + data[at:]
+    offset = data.index(b"IEND") - 4 if is_late else 8 + 12 + 13
+    return data[:offset] + chunk(kind, body) + data[offset:]
 
 
 def profile(block: bytes, *, name: str = "exif") -> bytes:
     """Write a raw profile like ImageMagick: 72 digits a line."""
     digits = block.hex()
-    lines = [digits[at : at + 72] for at in range(0, len(digits), 72)]
+    lines = [digits[start : start + 72] for start in range(0, len(digits), 72)]
     return "\n".join(["", name, f"{len(block):8d}", *lines, ""]).encode()
 
 
@@ -64,18 +64,18 @@ def text_chunk(kind: bytes, name: bytes, text: bytes) -> tuple[bytes, bytes]:
 )
 def test_read_capture__exif_in_a_raw_profile(name, block, kind, is_late):
     data = with_chunk(*text_chunk(kind, name, profile(block)), is_late=is_late)
-    found = read_capture(data)
-    assert found.make == "DJI"
-    assert (found.latitude, found.longitude) == pytest.approx((46.5, -91.25))
+    capture = read_capture(data)
+    assert capture.make == "DJI"
+    assert (capture.latitude, capture.longitude) == pytest.approx((46.5, -91.25))
     assert read_header(data).orientation == 6
-    np.testing.assert_array_equal(decode_image(data), np.rot90(decode_image(PLAIN), -1))
+    np.testing.assert_array_equal(decode_image(data), np.rot90(decode_image(PNG), -1))
 
 
 @pytest.mark.parametrize("is_late", [False, True])
 def test_read_capture__exif_in_its_own_chunk_before_a_raw_profile(is_late):
-    other = make_exif(main={BASE.Make: "Autel"})
+    exif = make_exif(main={BASE.Make: "Autel"})
     data = with_chunk(*text_chunk(b"zTXt", b"Raw profile type exif", profile(BLOCK)))
-    data = with_chunk(b"eXIf", other.tobytes()[6:], is_late=is_late, data=data)
+    data = with_chunk(b"eXIf", exif.tobytes()[6:], is_late=is_late, data=data)
     assert read_capture(data).make == "Autel"
     assert read_header(data).orientation == 1
 
@@ -122,27 +122,27 @@ def test_read_png_exif__too_long_text_is_left_out():
 
 
 def test_read_capture__png_without_metadata():
-    assert read_capture(photo_of(kind="PNG")) == read_capture(PLAIN)
+    assert read_capture(photo_of(kind="PNG")) == read_capture(PNG)
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "P"])
 def test_decode_image__png_whose_pixels_do_not_agree_with_their_checksum(mode):
     """Pillow passes over the checksum, and over the one of what is packed where all rows came out."""
     data = encode(picture(40, 20).convert(mode), "PNG")
-    at = data.index(b"IDAT")
-    body = data[at + 4 : at + 4 + int.from_bytes(data[at - 4 : at], "big")]
+    offset = data.index(b"IDAT")
+    body = data[offset + 4 : offset + 4 + int.from_bytes(data[offset - 4 : offset], "big")]
     pixels = bytearray(zlib.decompress(body))
     pixels[len(pixels) // 2] ^= 0x10
-    other = zlib.compress(bytes(pixels))
-    damaged = chunk(b"IDAT", other[:-4])[:-4] + bytes(4)
+    stream = zlib.compress(bytes(pixels))
+    damaged = chunk(b"IDAT", stream[:-4])[:-4] + bytes(4)
     with pytest.raises(UnusableImageError) as caught:
-        decode_image(data[: at - 4] + damaged + chunk(b"IEND", b""))
+        decode_image(data[: offset - 4] + damaged + chunk(b"IEND", b""))
     assert caught.value.reason == "undecodable"
     assert "IDAT" in caught.value.detail
 
 
 def test_decode_image__png_with_a_damaged_text():
     """What no pixel depends on may be damaged."""
-    noted = with_chunk(b"tEXt", b"Comment\0hello", is_late=True)
-    damaged = noted.replace(b"hello", b"jello")
-    assert np.array_equal(decode_image(damaged), decode_image(PLAIN))
+    data = with_chunk(b"tEXt", b"Comment\0hello", is_late=True)
+    damaged = data.replace(b"hello", b"jello")
+    assert np.array_equal(decode_image(damaged), decode_image(PNG))

@@ -69,9 +69,9 @@ def test_images__a_fixed_ground_height(memory: ObjectStore, tmp_path: Path):
     drop, source = make_drop("d", folder), open_source(str(folder), root=folder)
     draft = draft_images(drop, source, threads=1, reading=ReadingOptions(ground_m=500))
     assert not commit(memory, draft).was_reused  # part of the recipe
-    (lower,) = open_table(memory, "images").read("d").to_pylist()
-    assert (by_takeoff["height_m"], lower["height_m"]) == (50, 100)
-    assert lower["gsd_m"] == pytest.approx(2 * by_takeoff["gsd_m"])
+    (by_ground,) = open_table(memory, "images").read("d").to_pylist()
+    assert (by_takeoff["height_m"], by_ground["height_m"]) == (50, 100)
+    assert by_ground["gsd_m"] == pytest.approx(2 * by_takeoff["gsd_m"])
 
 
 def test_images__without_a_height_there_is_no_place(memory: ObjectStore, tmp_path: Path):
@@ -121,10 +121,10 @@ def test_images__label_and_metadata_of_a_list(memory: ObjectStore, tmp_path: Pat
     assert (rows["a.jpg"]["label"], rows["b.jpg"]["label"]) == ("lemur", None)
     assert json.loads(rows["a.jpg"]["metadata"]) == {"site": "north", "observer": "Rabe"}
     assert json.loads(rows["b.jpg"]["metadata"]) == {"site": "south"}
-    before = open_table(memory, "images").manifest("d").recipe
+    recipe = open_table(memory, "images").manifest("d").recipe
     table.write_text("image_path,label,site,observer\na.jpg,macaque,north,Rabe\nb.jpg,,south,\n")
     assert rows_of(memory, table)["a.jpg"]["label"] == "macaque"
-    assert open_table(memory, "images").manifest("d").recipe != before
+    assert open_table(memory, "images").manifest("d").recipe != recipe
 
 
 def test_images__a_raw_twin_counts_once(memory: ObjectStore, tmp_path: Path):
@@ -144,9 +144,9 @@ def test_images__same_bytes_in_two_drops_are_one_image(memory: ObjectStore, tmp_
     for name, path in (("d1", "a/x.jpg"), ("d2", "b/y.jpg")):
         commit_images(memory, name, fill_bytes(tmp_path / name, {path: photo_bytes()}))
     table = open_table(memory, "images")
-    (one,), (two,) = (table.read(name).to_pylist() for name in ("d1", "d2"))
-    assert one["image_id"] == two["image_id"]
-    assert (one["drop"], one["path"], two["drop"], two["path"]) == (
+    (first_row,), (second_row,) = (table.read(name).to_pylist() for name in ("d1", "d2"))
+    assert first_row["image_id"] == second_row["image_id"]
+    assert (first_row["drop"], first_row["path"], second_row["drop"], second_row["path"]) == (
         "d1",
         "a/x.jpg",
         "d2",

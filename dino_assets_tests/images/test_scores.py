@@ -34,8 +34,8 @@ def expose(pixels: Pixels, stops: float) -> Pixels:
     value = np.arange(256) / 255
     linear = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
     linear = np.clip(linear * 2**stops, 0, 1)
-    shown = np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055)
-    return np.rint(shown * 255).astype(np.uint8)[pixels]
+    srgb = np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055)
+    return np.rint(srgb * 255).astype(np.uint8)[pixels]
 
 
 def encode(pixels: Pixels, quality: int) -> Pixels:
@@ -48,13 +48,13 @@ def texture(
     width: int = 700, height: int = 500, *, seed: int = 0, grain: float = 5, coarse_px: int = 6
 ) -> Pixels:
     rng = np.random.default_rng(seed)
-    out = np.zeros((height, width, 3))
+    total = np.zeros((height, width, 3))
     for size in (coarse_px * 16, coarse_px * 4, coarse_px):
         cells = rng.normal(0, 18, (height // size + 2, width // size + 2)).astype(np.float32)
         layer = Image.fromarray(cells).resize((width, height), Image.Resampling.BICUBIC)
-        out += np.asarray(layer)[..., None]
-    noise = rng.normal(0, grain, out.shape) if grain else 0
-    return np.clip(110 + out + noise, 0, 255).astype(np.uint8)
+        total += np.asarray(layer)[..., None]
+    noise = rng.normal(0, grain, total.shape) if grain else 0
+    return np.clip(110 + total + noise, 0, 255).astype(np.uint8)
 
 
 @pytest.fixture(scope="module")
@@ -98,17 +98,17 @@ def test_score_pixels__sharpness_falls_with_blur_in_a_flight(flight: list[Pixels
 
 def test_score_pixels__finds_the_blurred_picture_of_a_flight(flight: list[Pixels]):
     sharp = [score_pixels(pixels).sharpness for pixels in flight]
-    usual = float(np.median(sharp))
+    median = float(np.median(sharp))
     for sigma in (2, 4):
         for pixels in flight:
-            assert score_pixels(blur(pixels, sigma)).sharpness < 0.2 * usual
+            assert score_pixels(blur(pixels, sigma)).sharpness < 0.2 * median
 
 
 @pytest.mark.parametrize("stops", [-2, -1, -0.5, 0.5, 1])
 def test_score_pixels__sharpness_is_independent_of_exposure(stops: float):
-    before = score_pixels(PICTURES["grainy"]).sharpness
+    sharpness = score_pixels(PICTURES["grainy"]).sharpness
     assert score_pixels(expose(PICTURES["grainy"], stops)).sharpness == pytest.approx(
-        before, rel=0.25
+        sharpness, rel=0.25
     )
 
 
@@ -180,9 +180,9 @@ def test_measure_exposure__by_hand():
 
 @pytest.mark.parametrize("name", PICTURES)
 def test_score_pixels__exposure_rises_with_light(name: str):
-    found = [score_pixels(expose(PICTURES[name], s)).exposure_ev for s in (-2, -1, 0, 1, 2)]
-    assert found == sorted(set(found))
-    assert found[1] - found[0] == pytest.approx(1, abs=0.1)
+    exposures = [score_pixels(expose(PICTURES[name], s)).exposure_ev for s in (-2, -1, 0, 1, 2)]
+    assert exposures == sorted(set(exposures))
+    assert exposures[1] - exposures[0] == pytest.approx(1, abs=0.1)
 
 
 def test_score_pixels__shares_by_hand():
@@ -217,11 +217,11 @@ def test_score_pixels__look_by_hand():
 def test_score_pixels__same_picture_is_a_near_duplicate(flight: list[Pixels]):
     for pixels in (*flight[:3], PICTURES["coarse"]):
         height, width = pixels.shape[:2]
-        half = np.asarray(Image.fromarray(pixels).resize((width // 2, height // 2)))
-        variants = [encode(pixels, 60), encode(pixels, 95), half, expose(pixels, 0.5)]
+        halved = np.asarray(Image.fromarray(pixels).resize((width // 2, height // 2)))
+        variants = [encode(pixels, 60), encode(pixels, 95), halved, expose(pixels, 0.5)]
         variants += [expose(pixels, -0.5)]
-        for other in variants:
-            assert distance(pixels, other) <= LOOK_MAX_BITS // 2
+        for variant in variants:
+            assert distance(pixels, variant) <= LOOK_MAX_BITS // 2
 
 
 def test_score_pixels__neighbours_are_not_near_duplicates(flight: list[Pixels]):
@@ -260,20 +260,22 @@ def test_find_near_duplicates__none_to_compare(count: int):
 
 
 def test_find_near_duplicates__no_pairs_without_structure():
-    few = np.zeros(256, np.uint8)
-    few[:23] = 1
+    bits = np.zeros(256, np.uint8)
+    bits[:23] = 1
     looks = np.concatenate([np.zeros((2, 32), np.uint8), np.full((2, 32), 255, np.uint8)])
-    looks = np.concatenate([looks, np.packbits([few, few, 1 - few, 1 - few], axis=1)])
+    looks = np.concatenate([looks, np.packbits([bits, bits, 1 - bits, 1 - bits], axis=1)])
     assert find_near_duplicates(looks) == []
-    few[23] = 1
-    assert find_near_duplicates(np.packbits([few, few], axis=1)) == [(0, 1)]
+    bits[23] = 1
+    assert find_near_duplicates(np.packbits([bits, bits], axis=1)) == [(0, 1)]
 
 
 def test_score_pixels__skies_have_no_structure():
     rng = np.random.default_rng(0)
     # Darker towards both edges, as every lens makes it: the same steps in every such picture.
-    fade = 160 - np.abs(np.linspace(-10, 10, 600))[None, :, None] + np.zeros((400, 1, 1))
-    skies = [np.clip(fade + rng.normal(0, 3, (400, 600, 3)), 0, 255).astype(np.uint8) for _ in "ab"]
+    gradient = 160 - np.abs(np.linspace(-10, 10, 600))[None, :, None] + np.zeros((400, 1, 1))
+    skies = [
+        np.clip(gradient + rng.normal(0, 3, (400, 600, 3)), 0, 255).astype(np.uint8) for _ in "ab"
+    ]
     looks = np.stack([np.frombuffer(score_pixels(sky).look, np.uint8) for sky in skies])
     assert find_near_duplicates(looks) == []
 
@@ -291,25 +293,25 @@ def test_find_near_duplicates__equals_the_naive_definition(seed: int, count: int
     places[rng.random(count) < 0.2] = np.nan
 
     def alike(i: int, j: int) -> bool:
-        enough = all(24 <= bits[n].sum() <= 232 for n in (i, j))
-        return enough and (bits[i] != bits[j]).sum() <= max_bits
+        are_structured = all(24 <= bits[n].sum() <= 232 for n in (i, j))
+        return are_structured and (bits[i] != bits[j]).sum() <= max_bits
 
     def share_ground(i: int, j: int) -> bool:
-        unknown = [bool(np.isnan(places[n, 0])) for n in (i, j)]
-        if any(unknown):
-            return all(unknown)
-        near, far = sorted((reach[i], reach[j]))
-        return bool(np.hypot(*(places[i] - places[j])) <= near >= 0.8 * far)
+        are_unknown = [bool(np.isnan(places[n, 0])) for n in (i, j)]
+        if any(are_unknown):
+            return all(are_unknown)
+        shorter, longer = sorted((reach[i], reach[j]))
+        return bool(np.hypot(*(places[i] - places[j])) <= shorter >= 0.8 * longer)
 
     def first_of(j: int, *, is_placed: bool) -> list[tuple[int, int]]:
-        like = (i for i in range(j) if alike(i, j) and (not is_placed or share_ground(i, j)))
-        return [(i, j) for i in itertools.islice(like, 1)]
+        matches = (i for i in range(j) if alike(i, j) and (not is_placed or share_ground(i, j)))
+        return [(i, j) for i in itertools.islice(matches, 1)]
 
     expected = [pair for j in range(count) for pair in first_of(j, is_placed=False)]
     assert find_near_duplicates(looks, max_bits=max_bits) == expected
     expected = [pair for j in range(count) for pair in first_of(j, is_placed=True)]
-    placed = find_near_duplicates(looks, max_bits=max_bits, places_m=places, reach_m=reach)
-    assert placed == expected
+    pairs = find_near_duplicates(looks, max_bits=max_bits, places_m=places, reach_m=reach)
+    assert pairs == expected
 
 
 def test_find_near_duplicates__series_is_paired_with_its_first():
@@ -317,8 +319,8 @@ def test_find_near_duplicates__series_is_paired_with_its_first():
     looks = np.repeat(hashes_with(0), 5000, axis=0)
     assert find_near_duplicates(looks) == [(0, j) for j in range(1, 5000)]
     places = np.repeat([[0.0, 0.0], [9.0, 0.0]], 2500, axis=0)
-    split = find_near_duplicates(looks, places_m=places, reach_m=np.ones(5000))
-    assert split == [(0, j) for j in range(1, 2500)] + [(2500, j) for j in range(2501, 5000)]
+    pairs = find_near_duplicates(looks, places_m=places, reach_m=np.ones(5000))
+    assert pairs == [(0, j) for j in range(1, 2500)] + [(2500, j) for j in range(2501, 5000)]
 
 
 def test_find_near_duplicates__memory_is_limited():
@@ -338,8 +340,8 @@ def test_find_near_duplicates__of_the_same_ground():
     looks = np.repeat(hashes_with(0), 6, axis=0)
     places = np.array([[0, 0], [10, 0], [0, 1], [10, 1.1], [np.nan, 0], [np.nan, np.nan]])
     reach = np.array([1, 1, 1.25, 1, np.nan, 5])
-    found = find_near_duplicates(looks, places_m=places, reach_m=reach)
-    assert found == [(0, 2), (4, 5)]
+    pairs = find_near_duplicates(looks, places_m=places, reach_m=reach)
+    assert pairs == [(0, 2), (4, 5)]
     reach[2] = 1.26  # from so much higher it is another picture
     assert find_near_duplicates(looks, places_m=places, reach_m=reach) == [(4, 5)]
     assert len(find_near_duplicates(looks)) == 5
@@ -392,11 +394,11 @@ def test_score_pixels__thumb():
     scores = score_pixels(texture(3000, 2000))
     with Image.open(io.BytesIO(scores.thumb)) as thumb:
         assert thumb.size == (128, 85)
-        shown = np.asarray(thumb.convert("RGB")).astype(int)
+        thumb_pixels = np.asarray(thumb.convert("RGB")).astype(int)
     expected = np.asarray(
         Image.fromarray(texture(3000, 2000)).resize((128, 85), Image.Resampling.BOX)
     )
-    assert np.abs(shown - expected).mean() < 8
+    assert np.abs(thumb_pixels - expected).mean() < 8
     assert len(scores.thumb) < 8000
 
 
@@ -404,8 +406,8 @@ def test_score_pixels__is_deterministic_and_keeps_the_pixels():
     pixels = texture()
     pixels.flags.writeable = False
     assert score_pixels(pixels) == score_pixels(pixels.copy())
-    turned = np.ascontiguousarray(pixels.transpose(1, 0, 2)).transpose(1, 0, 2)
-    assert score_pixels(turned) == score_pixels(pixels)
+    transposed = np.ascontiguousarray(pixels.transpose(1, 0, 2)).transpose(1, 0, 2)
+    assert score_pixels(transposed) == score_pixels(pixels)
 
 
 def test_score_pixels__blocks_are_end_to_end_or_spread():

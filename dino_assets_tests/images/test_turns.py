@@ -79,37 +79,37 @@ def tile_centers(store: ObjectStore) -> dict[str, np.ndarray]:
     centers = {}
     for row in open_table(store, "tiles").read("d").to_pylist():
         grid = centers.setdefault(row["path"][4:8], np.zeros((3, 4, 2)))
-        at = row["center_longitude"] - 11, row["center_latitude"] - 47
-        grid[row["y"] // 100, row["x"] // 100] = np.array(at) * M_PER_DEG
+        position = row["center_longitude"] - 11, row["center_latitude"] - 47
+        grid[row["y"] // 100, row["x"] // 100] = np.array(position) * M_PER_DEG
     return centers
 
 
 def test_images__turned_picture_is_placed_by_its_neighbours(memory: ObjectStore, tmp_path: Path):
-    straight, turned = ObjectStore.in_memory(), memory
-    before = rows_of(straight, tmp_path / "a", fly({}))
-    rows = rows_of(turned, tmp_path / "b", fly({3: 180}))
+    straight_store, turned_store = ObjectStore.in_memory(), memory
+    straight_rows = rows_of(straight_store, tmp_path / "a", fly({}))
+    rows = rows_of(turned_store, tmp_path / "b", fly({3: 180}))
     assert {name: row["turned_deg"] for name, row in rows.items()} == {
         "0001": None, "0002": None, "0003": 180, "0004": None, "0005": None,
     }  # fmt: skip
     assert {row["place_quality"] for row in rows.values()} == {"gps-nadir"}
     # What the file says stays what the file says.
     for column in ("gimbal_yaw_deg", "gimbal_roll_deg", "latitude", "longitude", "orientation"):
-        assert rows["0003"][column] == before["0003"][column]
-    one, other = tile_centers(straight), tile_centers(turned)
-    assert np.abs(one["0003"][::-1, ::-1] - other["0003"]).max() < 0.01
-    assert np.abs(one["0003"] - other["0003"]).max() > 40  # what was stored before
-    assert np.abs(one["0002"] - other["0002"]).max() == 0
+        assert rows["0003"][column] == straight_rows["0003"][column]
+    centers, turned_centers = tile_centers(straight_store), tile_centers(turned_store)
+    assert np.abs(centers["0003"][::-1, ::-1] - turned_centers["0003"]).max() < 0.01
+    assert np.abs(centers["0003"] - turned_centers["0003"]).max() > 40  # what was stored before
+    assert np.abs(centers["0002"] - turned_centers["0002"]).max() == 0
 
 
 @pytest.mark.parametrize("turned_deg", [90, 270])
 def test_images__a_quarter_of_a_turn(memory: ObjectStore, tmp_path: Path, turned_deg: int):
-    before = rows_of(ObjectStore.in_memory(), tmp_path / "a", fly({}))["0003"]
+    straight_row = rows_of(ObjectStore.in_memory(), tmp_path / "a", fly({}))["0003"]
     row = rows_of(memory, tmp_path / "b", fly({3: turned_deg}))["0003"]
     assert (row["width"], row["height"], row["turned_deg"]) == (300, 400, turned_deg)
-    rings = [np.array(decode_wkb(each["geometry"])[0][:4]) for each in (before, row)]
-    one, other = (ring[np.lexsort(ring.T)] for ring in rings)
-    assert np.abs(one - other).max() * M_PER_DEG < 0.01
-    assert row["gsd_m"] == pytest.approx(before["gsd_m"])
+    rings = [np.array(decode_wkb(each["geometry"])[0][:4]) for each in (straight_row, row)]
+    straight_ring, turned_ring = (ring[np.lexsort(ring.T)] for ring in rings)
+    assert np.abs(straight_ring - turned_ring).max() * M_PER_DEG < 0.01
+    assert row["gsd_m"] == pytest.approx(straight_row["gsd_m"])
 
 
 @pytest.mark.parametrize("orientation", [3, 6, 8])
@@ -118,13 +118,13 @@ def test_images__turned_by_its_orientation_alone(
 ):
     """The pixels are stored as the camera wrote them, so they lie where its angles say."""
     files = fly({})
-    before = rows_of(ObjectStore.in_memory(), tmp_path / "a", files)["0003"]
+    straight_row = rows_of(ObjectStore.in_memory(), tmp_path / "a", files)["0003"]
     files["DJI_0003.JPG"] = turn_in_viewer(files["DJI_0003.JPG"], 0, orientation=orientation)
     row = rows_of(memory, tmp_path / "b", files)["0003"]
     assert (row["orientation"], row["turned_deg"]) == (orientation, 0)
-    rings = [np.array(decode_wkb(each["geometry"])[0][:4]) for each in (before, row)]
-    one, other = (ring[np.lexsort(ring.T)] for ring in rings)
-    assert np.abs(one - other).max() * M_PER_DEG < 0.01
+    rings = [np.array(decode_wkb(each["geometry"])[0][:4]) for each in (straight_row, row)]
+    straight_ring, turned_ring = (ring[np.lexsort(ring.T)] for ring in rings)
+    assert np.abs(straight_ring - turned_ring).max() * M_PER_DEG < 0.01
 
 
 def test_images__edited_and_not_turned(memory: ObjectStore, tmp_path: Path):
@@ -156,13 +156,13 @@ def test_outputs__edited_picture_has_its_own_place_quality(
     for asset in ("images", "tiles"):
         table = open_table(local_store, asset)
         rows = table.read("d").to_pylist()
-        edited = [row["path"] for row in rows if row["place_quality"] == "edited-nadir"]
-        assert set(edited) == {"DJI_0003.JPG"}
+        edited_paths = [row["path"] for row in rows if row["place_quality"] == "edited-nadir"]
+        assert set(edited_paths) == {"DJI_0003.JPG"}
         assert sum(row["place_quality"] == "gps-nadir" for row in rows) == 4
         for name in ("out.geojson", "out.gpkg"):
             write_footprints(table, "d", path=tmp_path / name)
             frame = geopandas.read_file(tmp_path / name)
-            assert frame[frame.place_quality == "edited-nadir"].path.tolist() == edited
+            assert frame[frame.place_quality == "edited-nadir"].path.tolist() == edited_paths
 
 
 def test_images__oblique_pictures_stay_edited(memory: ObjectStore, tmp_path: Path):
@@ -183,8 +183,10 @@ def test_draft_tiles__edited_picture_keeps_its_scale(
     pitch = b'drone-dji:GimbalPitchDegree="-'
     data = fly({1: 180}, count=1)["DJI_0001.JPG"]
     data = data.replace(pitch + b"90", pitch + b"%d" % pitch_deg)
-    other = {"other.jpg": drone_photo(size=(400, 300), seed=3)}
-    images = commit_images(memory, "d", fill_bytes(tmp_path / "f", {"DJI_0001.JPG": data} | other))
+    other_file = {"other.jpg": drone_photo(size=(400, 300), seed=3)}
+    images = commit_images(
+        memory, "d", fill_bytes(tmp_path / "f", {"DJI_0001.JPG": data} | other_file)
+    )
     grid = TileGrid(64, 0.0, 0, 1, side_m=20.0)
     commit(memory, draft_tiles(images, "d", grid))
     tiles = open_table(memory, "tiles")
@@ -202,17 +204,17 @@ def test_images__reads_only_neighbours_of_edited_pictures_again(
     assert sorted(source.was_read) == [f"DJI_{n:04d}.JPG" for n in range(1, 6)]
     source = CountingSource(fill_bytes(tmp_path / "b", fly({1: 180}, count=12)))
     commit_images(memory, "e", source.folder.folder, source=source)
-    twice = {path for path, count in Counter(source.was_read).items() if count == 2}
-    assert set(source.was_read) - twice == {f"DJI_{n:04d}.JPG" for n in (1, *range(4, 13))}
+    repeated_paths = {path for path, count in Counter(source.was_read).items() if count == 2}
+    assert set(source.was_read) - repeated_paths == {f"DJI_{n:04d}.JPG" for n in (1, *range(4, 13))}
 
 
 def test_images__a_picture_that_changes_before_it_is_compared(memory: ObjectStore, tmp_path: Path):
     folder = fill_bytes(tmp_path / "f", fly({3: 180}))
-    seen = []
+    paths = []
 
     def change(path: str) -> None:
-        seen.append(path)
-        if len(seen) == 5:
+        paths.append(path)
+        if len(paths) == 5:
             (folder / "DJI_0002.JPG").write_bytes(fly({2: 90})["DJI_0002.JPG"])
 
     drop, source = make_drop("d", folder), CountingSource(folder, on_read=change)
@@ -224,12 +226,12 @@ def test_images__a_picture_that_changes_before_it_is_compared(memory: ObjectStor
 def test_report__names_turned_pictures_and_their_proofs(memory: ObjectStore, tmp_path: Path):
     rows_of(memory, tmp_path / "f", fly({3: 180, 5: 0}))
     images = open_table(memory, "images")
-    found = {
+    findings = {
         finding.kind: (finding.path, finding.other)
         for finding in read_findings(images, "d")
         if VIEWER in finding.detail
     }
-    assert found == {
+    assert findings == {
         "turned": ("DJI_0003.JPG", "DJI_0002.JPG"),
         "edited": ("DJI_0005.JPG", "DJI_0004.JPG"),
     }
@@ -251,15 +253,15 @@ def test_correct_turns__keeps_order_and_files(memory: ObjectStore, tmp_path: Pat
 def test_draft_tiles__images_of_an_earlier_version(memory: ObjectStore, tmp_path: Path):
     """They know of no turns; their tiles are cut all the same."""
     images = commit_images(memory, "d", fill_bytes(tmp_path / "f", fly({})))
-    older = images.read("d").drop_columns(["turned_deg"])
+    old_table = images.read("d").drop_columns(["turned_deg"])
     manifest = images.manifest("d")
     recipe = replace(manifest.recipe, code_version="5")
 
     def produce(out: OutputWriter) -> None:
-        out.rows(older.combine_chunks().to_batches()[0])
+        out.rows(old_table.combine_chunks().to_batches()[0])
         out.facts(dict(manifest.facts))
 
-    commit(memory, Draft(recipe, produce, older.schema))
+    commit(memory, Draft(recipe, produce, old_table.schema))
     images = open_table(memory, "images")
     commit(memory, draft_tiles(images, "d", make_grid(512)))
     rows = open_table(memory, "tiles").read("d").to_pylist()
@@ -281,14 +283,14 @@ def test_images__turned_pictures_of_drawn_flights(
     assert {row["place_quality"] for row in rows.values()} == {"gps-nadir"}
     truth = json.loads((drawn / "truth.geojson").read_text())["features"]
     for feature in truth:
-        about = feature["properties"]
-        if about["drop"] != drop or about["class"] != "image":
+        properties = feature["properties"]
+        if properties["drop"] != drop or properties["class"] != "image":
             continue
-        row = rows[about["file"][-8:-4]]
+        row = rows[properties["file"][-8:-4]]
         expected = np.array(feature["geometry"]["coordinates"][0][:4])
-        placed = np.array(decode_wkb(row["geometry"])[0][:4])
-        apart = np.abs(placed[:, None] - expected[None]).max(-1).min(1)
-        assert apart.max() * M_PER_DEG < 0.1
+        corners = np.array(decode_wkb(row["geometry"])[0][:4])
+        distances = np.abs(corners[:, None] - expected[None]).max(-1).min(1)
+        assert distances.max() * M_PER_DEG < 0.1
 
 
 def test_images__two_real_photographs_were_turned(memory: ObjectStore):

@@ -28,8 +28,8 @@ def blobs(count: int) -> tuple[np.ndarray, np.ndarray]:
 
 def agreement(coordinates: np.ndarray, labels: np.ndarray) -> float:
     """Share of a tile's ten nearest on the map that are of its own group."""
-    near = find_neighbours(coordinates, 10, metric="euclidean").indices
-    return float((labels[near] == labels[:, None]).mean())
+    neighbours = find_neighbours(coordinates, 10, metric="euclidean").indices
+    return float((labels[neighbours] == labels[:, None]).mean())
 
 
 # --- linear ---------------------------------------------------------------------------------
@@ -79,8 +79,8 @@ def test_fit_projection__linear_on_request_gives_no_reason():
 
 def test_fit_projection__cosine_ignores_lengths():
     points = cloud(30)
-    longer = points * np.random.default_rng(1).uniform(1, 9, (30, 1))
-    one, two = (fit_projection(p, method="linear").coordinates for p in (points, longer))
+    scaled_points = points * np.random.default_rng(1).uniform(1, 9, (30, 1))
+    one, two = (fit_projection(p, method="linear").coordinates for p in (points, scaled_points))
     np.testing.assert_allclose(one, two, atol=1e-5)
 
 
@@ -122,20 +122,20 @@ def test_build_graph__equals_umap_learns_graph(metric: Metric):
         .UMAP(12, metric=metric, random_state=1, n_jobs=1, transform_mode="graph")
         .fit(vectors)
     )
-    ours = _build_graph(vectors, 12, metric, 1)
-    np.testing.assert_allclose(ours.toarray(), peer.graph_.toarray(), atol=1e-4)
+    graph = _build_graph(vectors, 12, metric, 1)
+    np.testing.assert_allclose(graph.toarray(), peer.graph_.toarray(), atol=1e-4)
 
 
 def test_fit_projection__umap_keeps_groups_and_is_reproducible():
     vectors, labels = blobs(60)
-    first = fit_projection(vectors)
-    assert (first.method, first.why, first.n_neighbors) == ("umap", "", 15)
-    assert first.coordinates.shape == (180, 2)
-    assert first.coordinates.dtype == np.float32
-    assert agreement(first.coordinates, labels) == 1
-    assert fit_projection(vectors).coordinates.tobytes() == first.coordinates.tobytes()
-    other = fit_projection(vectors, seed=43)
-    assert other.coordinates.tobytes() != first.coordinates.tobytes()
+    projection = fit_projection(vectors)
+    assert (projection.method, projection.why, projection.n_neighbors) == ("umap", "", 15)
+    assert projection.coordinates.shape == (180, 2)
+    assert projection.coordinates.dtype == np.float32
+    assert agreement(projection.coordinates, labels) == 1
+    assert fit_projection(vectors).coordinates.tobytes() == projection.coordinates.tobytes()
+    other_projection = fit_projection(vectors, seed=43)
+    assert other_projection.coordinates.tobytes() != projection.coordinates.tobytes()
 
 
 def test_fit_projection__umap_shows_what_a_linear_map_cannot():
@@ -216,8 +216,8 @@ for function in (
     print(sum(function.stats.cache_hits.values()), sum(function.stats.cache_misses.values()))
 """
     for _ in range(2):
-        ran = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-W", "error", "-c", script], capture_output=True, text=True
         )
-        assert ran.returncode == 0, ran.stderr
-    assert ran.stdout.split("\n")[:3] == ["1 0"] * 3
+        assert process.returncode == 0, process.stderr
+    assert process.stdout.split("\n")[:3] == ["1 0"] * 3

@@ -26,23 +26,23 @@ def test_weigh_neighbours__by_hand():
 
 
 def test_place_points__a_landmark_gets_its_own_place(landmarks: Landmarks):
-    placed = place_points(landmarks, landmarks.vectors)
-    np.testing.assert_array_equal(placed, landmarks.coordinates.astype(np.float32))
+    places = place_points(landmarks, landmarks.vectors)
+    np.testing.assert_array_equal(places, landmarks.coordinates.astype(np.float32))
 
 
 def test_place_points__a_place_does_not_depend_on_other_vectors(landmarks: Landmarks):
-    new = RNG.normal(size=(50, 12)).astype(np.float32)
-    whole = place_points(landmarks, new)
-    one_by_one = np.concatenate([place_points(landmarks, row[None]) for row in new])
-    np.testing.assert_array_equal(whole, one_by_one)
-    np.testing.assert_array_equal(place_points(landmarks, new[::-1])[::-1], whole)
+    vectors = RNG.normal(size=(50, 12)).astype(np.float32)
+    places = place_points(landmarks, vectors)
+    one_by_one = np.concatenate([place_points(landmarks, row[None]) for row in vectors])
+    np.testing.assert_array_equal(places, one_by_one)
+    np.testing.assert_array_equal(place_points(landmarks, vectors[::-1])[::-1], places)
 
 
 def test_place_points__never_jumps(landmarks: Landmarks):
     start, end = RNG.normal(size=(2, 12))
     steps = np.linspace(0, 1, 4001)[:, None]
-    placed = place_points(landmarks, start + steps * (end - start))
-    largest = np.abs(np.diff(placed, axis=0)).max()
+    places = place_points(landmarks, start + steps * (end - start))
+    largest = np.abs(np.diff(places, axis=0)).max()
     assert largest < 0.05 * np.ptp(landmarks.coordinates)
 
 
@@ -50,17 +50,19 @@ def test_place_points__near_similar_points_on_a_fitted_map():
     centres = RNG.normal(size=(4, 16)) * 3
     kinds = np.repeat(np.arange(4), 60)
     vectors = centres[kinds] + RNG.normal(size=(240, 16))
-    fitted = fit_projection(vectors[::2], n_neighbors=10)
-    placed = place_points(Landmarks(vectors[::2], fitted.coordinates, 10), vectors[1::2])
-    middles = np.stack([fitted.coordinates[kinds[::2] == kind].mean(axis=0) for kind in range(4)])
-    nearest = np.linalg.norm(placed[:, None] - middles, axis=2).argmin(axis=1)
+    projection = fit_projection(vectors[::2], n_neighbors=10)
+    places = place_points(Landmarks(vectors[::2], projection.coordinates, 10), vectors[1::2])
+    middles = np.stack(
+        [projection.coordinates[kinds[::2] == kind].mean(axis=0) for kind in range(4)]
+    )
+    nearest = np.linalg.norm(places[:, None] - middles, axis=2).argmin(axis=1)
     assert (nearest == kinds[1::2]).mean() > 0.97
 
 
 def test_place_points__few_landmarks_and_wrong_ones():
     vectors, places = np.eye(2), np.array([[0.0, 0], [1, 1]])
-    middle = place_points(Landmarks(vectors, places), np.array([[1.0, 1], [2, 0]]))
-    assert middle.tolist() == [[0.5, 0.5], [0, 0]]
+    coordinates = place_points(Landmarks(vectors, places), np.array([[1.0, 1], [2, 0]]))
+    assert coordinates.tolist() == [[0.5, 0.5], [0, 0]]
     assert place_points(Landmarks(vectors, places), np.empty((0, 2))).shape == (0, 2)
     with raising(ConfigError, setting="landmarks"):
         place_points(Landmarks(vectors[:1], places[:1]), vectors)

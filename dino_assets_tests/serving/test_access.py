@@ -19,7 +19,6 @@ READ, ADMIN, OTHER = "r" * 20, "a" * 20, "o" * 20
 KEYS = parse_keys(f"reader:{READ}:read,admin:{ADMIN}:embed+read+delete,camera:{OTHER}", setting="K")
 LOCKED = ServingSettings(keys=KEYS)
 PLAIN, OPEN = ServingSettings(), ServingSettings(is_open=True)
-LOCAL_HEADERS = {"host": "127.0.0.1:8000"}
 PHOTO = photo_bytes(16, 16, kind="PNG")
 
 

@@ -24,7 +24,7 @@ from dino_assets.tiles.grid import (
 )
 
 GRID = make_grid(518, patch_px=14)
-MANY = settings(max_examples=150, deadline=None)
+MANY_EXAMPLES = settings(max_examples=150, deadline=None)
 grids = st.builds(
     make_grid,
     st.sampled_from([14, 64, 224, 512, 518, 1036, 2048]),
@@ -120,7 +120,7 @@ def test_is_padded__only_the_short_side():
 # --- properties -----------------------------------------------------------------------------
 
 
-@MANY
+@MANY_EXAMPLES
 @given(width=sides, height=sides, grid=grids)
 @example(width=1025, height=1, grid=GRID)
 def test_cut_windows__covers_every_pixel(width: int, height: int, grid: TileGrid):
@@ -128,7 +128,7 @@ def test_cut_windows__covers_every_pixel(width: int, height: int, grid: TileGrid
     assert count_uncovered(width, height, cut_windows(width, height, grid)) == 0
 
 
-@MANY
+@MANY_EXAMPLES
 @given(width=large, height=large, grid=grids)
 @example(width=30_000, height=200, grid=GRID)
 @example(width=MAX_IMAGE_SIDE_PX, height=MAX_IMAGE_SIDE_PX, grid=make_grid(2048))
@@ -153,7 +153,7 @@ def test_cut_windows__covers_stays_inside_and_matches_the_formula(
         assert (is_padded(windows, grid, whole=False) == is_short).all()
 
 
-@MANY
+@MANY_EXAMPLES
 @given(width=large, height=large, grid=grids)
 def test_cut_windows__neighbours_overlap_as_configured(width: int, height: int, grid: TileGrid):
     assume(is_small_enough(width, height, grid))
@@ -163,15 +163,15 @@ def test_cut_windows__neighbours_overlap_as_configured(width: int, height: int, 
         assert (np.diff(starts)[-1:] <= step_px(grid)).all()
 
 
-@MANY
+@MANY_EXAMPLES
 @given(width=large, height=large, grid=grids)
 def test_cut_windows__rotated_image_has_the_rotated_grid(width: int, height: int, grid: TileGrid):
     assume(is_small_enough(width, height, grid))
-    turned = cut_windows(height, width, grid)[:, [1, 0, 3, 2]]
-    assert sorted(turned.tolist()) == cut_windows(width, height, grid).tolist()
+    windows = cut_windows(height, width, grid)[:, [1, 0, 3, 2]]
+    assert sorted(windows.tolist()) == cut_windows(width, height, grid).tolist()
 
 
-@MANY
+@MANY_EXAMPLES
 @given(width=large, height=large, grid=grids)
 @example(width=MAX_IMAGE_SIDE_PX, height=1, grid=make_grid(99_999))
 @example(width=MAX_IMAGE_SIDE_PX, height=1, grid=make_grid(2048))
@@ -180,8 +180,8 @@ def test_name_tiles__sorted_unique_file_names(width: int, height: int, grid: Til
     windows = cut_windows(width, height, grid)
     names = name_tiles("0123456789abcdef" * 4, windows, grid)
     assert names == sorted(set(names))
-    safe = re.compile(r"0123456789abcdef-x\d{5}y\d{5}w\d{5}h\d{5}-g1")
-    assert all(safe.fullmatch(name) for name in names)
+    pattern = re.compile(r"0123456789abcdef-x\d{5}y\d{5}w\d{5}h\d{5}-g1")
+    assert all(pattern.fullmatch(name) for name in names)
 
 
 def test_name_tiles__small_example():
@@ -197,7 +197,7 @@ def test_name_tiles__depends_on_the_grid_version():
 # --- uncovered_px ---------------------------------------------------------------------------
 
 
-@MANY
+@MANY_EXAMPLES
 @given(
     width=st.integers(1, 40),
     height=st.integers(1, 40),
@@ -210,7 +210,7 @@ def test_uncovered_px__equals_counting_pixels(
     assert uncovered_px(width, height, array) == count_uncovered(width, height, array)
 
 
-@MANY
+@MANY_EXAMPLES
 @given(width=sides, height=sides, which=st.integers(0, 10_000), shift=st.sampled_from([-1, 1]))
 def test_uncovered_px__detects_one_wrong_window(width: int, height: int, which: int, shift: int):
     grid = make_grid(512, overlap=0.0)
@@ -221,10 +221,10 @@ def test_uncovered_px__detects_one_wrong_window(width: int, height: int, which: 
 
 def test_uncovered_px__independent_of_the_order():
     windows = cut_windows(4000, 2250, GRID)[:-1]
-    left = uncovered_px(4000, 2250, windows)
-    assert left > 0
+    uncovered = uncovered_px(4000, 2250, windows)
+    assert uncovered > 0
     shuffled = np.random.default_rng(0).permutation(windows)
-    assert uncovered_px(4000, 2250, shuffled) == left
+    assert uncovered_px(4000, 2250, shuffled) == uncovered
 
 
 def test_uncovered_px__more_pixels_than_fit_int32():
@@ -233,7 +233,7 @@ def test_uncovered_px__more_pixels_than_fit_int32():
     assert uncovered_px(99_999, 99_999, windows[:0]) == 99_999**2
 
 
-@MANY
+@MANY_EXAMPLES
 @given(
     width=st.integers(1, 150),
     height=st.integers(1, 150),
@@ -245,11 +245,11 @@ def test_uncovered_px__valid_cells_equal_counting_pixels(
 ):
     rows, columns = -(-height // CELL_PX), -(-width // CELL_PX)
     valid = np.random.default_rng(seed).random((rows, columns)) < 0.5
-    wanted = np.kron(valid, np.ones((CELL_PX, CELL_PX), bool))[:height, :width].copy()
+    is_uncovered = np.kron(valid, np.ones((CELL_PX, CELL_PX), bool))[:height, :width].copy()
     for x, y, w, h in windows:
-        wanted[y : y + h, x : x + w] = False
+        is_uncovered[y : y + h, x : x + w] = False
     array = np.array(windows, np.int32).reshape(-1, 4)
-    assert uncovered_px(width, height, array, valid=valid) == wanted.sum()
+    assert uncovered_px(width, height, array, valid=valid) == is_uncovered.sum()
 
 
 # --- tiles by metres of ground --------------------------------------------------------------
@@ -265,10 +265,10 @@ def test_fit_grid__small_example():
 def test_fit_grid__flights_at_30_and_120_m_show_the_same_ground():
     grid = make_grid(512, side_m=15)
     for gsd_m in (0.0082, 0.0328):
-        fitted = fit_grid(grid, 5472, 3648, gsd_m=gsd_m)
-        windows = cut_windows(5472, 3648, fitted)
+        fitted_grid = fit_grid(grid, 5472, 3648, gsd_m=gsd_m)
+        windows = cut_windows(5472, 3648, fitted_grid)
         assert np.allclose(windows[:, 2:] * gsd_m, 15, atol=gsd_m)
-        assert np.allclose(step_px(fitted) * gsd_m, 7.5, atol=gsd_m)
+        assert np.allclose(step_px(fitted_grid) * gsd_m, 7.5, atol=gsd_m)
 
 
 @pytest.mark.parametrize("gsd_m", [None, float("nan"), 0.0, -1.0])
@@ -281,10 +281,10 @@ def test_fit_grid__scale_is_ignored_without_metres():
 
 
 def test_fit_grid__image_smaller_than_a_tile_is_one_square():
-    fitted = fit_grid(make_grid(518, side_m=100), 4000, 3000, gsd_m=0.001)
-    assert fitted.side_px == 4000
-    assert cut_windows(4000, 3000, fitted).tolist() == [[0, 0, 4000, 3000]]
-    assert is_padded(cut_windows(4000, 3000, fitted), fitted, whole=False).all()
+    fitted_grid = fit_grid(make_grid(518, side_m=100), 4000, 3000, gsd_m=0.001)
+    assert fitted_grid.side_px == 4000
+    assert cut_windows(4000, 3000, fitted_grid).tolist() == [[0, 0, 4000, 3000]]
+    assert is_padded(cut_windows(4000, 3000, fitted_grid), fitted_grid, whole=False).all()
 
 
 def test_fit_grid__refuses_tiles_of_a_few_pixels():
@@ -301,7 +301,7 @@ def test_make_grid__impossible_metres(side_m: float):
     assert (caught.value.setting, caught.value.value) == ("tile_m", side_m)
 
 
-@MANY
+@MANY_EXAMPLES
 @given(
     width=large,
     height=large,
@@ -324,10 +324,10 @@ def test_fit_grid__covers_stays_inside_and_matches_the_formula(
 
 def test_name_tiles__padded_tile_and_whole_image_differ():
     by_px = cut_windows(800, 600, GRID)
-    fitted = fit_grid(make_grid(518, side_m=100), 800, 600, gsd_m=0.01)
-    by_m = cut_windows(800, 600, fitted)
+    fitted_grid = fit_grid(make_grid(518, side_m=100), 800, 600, gsd_m=0.01)
+    by_m = cut_windows(800, 600, fitted_grid)
     assert by_px.tolist() == by_m.tolist()
-    assert name_tiles("a" * 64, by_px, GRID) != name_tiles("a" * 64, by_m, fitted)
+    assert name_tiles("a" * 64, by_px, GRID) != name_tiles("a" * 64, by_m, fitted_grid)
 
 
 # --- cut_tiles ------------------------------------------------------------------------------
@@ -384,8 +384,8 @@ def test_make_grid__names_the_nearest_valid_sides(side_px: int, patch_px: int, a
         ConfigError, match=f"tile_px={side_px} is not a positive multiple.*{patch_px} px.*{advice}$"
     ):
         make_grid(side_px, patch_px=patch_px)
-    for named in map(int, re.findall(r"\d+", advice)):
-        assert make_grid(named, patch_px=patch_px).side_px == named
+    for side in map(int, re.findall(r"\d+", advice)):
+        assert make_grid(side, patch_px=patch_px).side_px == side
 
 
 def test_make_grid__side_larger_than_any_image():

@@ -39,25 +39,25 @@ def test_preview_tiles__small_and_thin(tmp_path: Path, size: tuple[int, int]):
 
 def test_preview_tiles__refuses_unreadable_files(tmp_path: Path):
     (tmp_path / "a.jpg").write_bytes(b"no picture")
-    with pytest.raises(UnusableImageError) as unusable:
+    with pytest.raises(UnusableImageError) as image_error:
         preview_tiles(tmp_path / "a.jpg", side_px=518)
-    assert unusable.value.reason == "not-an-image"
+    assert image_error.value.reason == "not-an-image"
     with raising(SourceError, reason="unreadable", path="gone.jpg"):
         preview_tiles(tmp_path / "gone.jpg", side_px=518)
-    with pytest.raises(SourceError) as missing:
+    with pytest.raises(SourceError) as source_error:
         preview_tiles(tmp_path / "nowhere" / "gone.jpg", side_px=518)
-    assert missing.value.path == str(tmp_path / "nowhere")
-    with pytest.raises(ConfigError) as refused:
+    assert source_error.value.path == str(tmp_path / "nowhere")
+    with pytest.raises(ConfigError) as config_error:
         preview_tiles(tmp_path / "a.jpg", side_px=518, overlap=1)
-    assert (refused.value.setting, refused.value.value) == ("overlap", 1)
+    assert (config_error.value.setting, config_error.value.value) == ("overlap", 1)
 
 
 def test_preview_tiles__refuses_the_same_grids_as_the_asset(tmp_path: Path):
     (tmp_path / "a.jpg").write_bytes(photo_bytes(2000, 1100))
-    with pytest.raises(ConfigError) as refused:
+    with pytest.raises(ConfigError) as config_error:
         preview_tiles(tmp_path / "a.jpg", side_px=500, patch_px=14)
-    assert (refused.value.setting, refused.value.value) == ("tile_px", 500)
+    assert (config_error.value.setting, config_error.value.value) == ("tile_px", 500)
     write_mosaic(tmp_path / "ortho.tif")
-    with pytest.raises(ConfigError) as refused:
+    with pytest.raises(ConfigError) as config_error:
         preview_tiles(tmp_path / "ortho.tif", side_px=518)
-    assert (refused.value.setting, refused.value.value) == ("image", "ortho.tif")
+    assert (config_error.value.setting, config_error.value.value) == ("image", "ortho.tif")

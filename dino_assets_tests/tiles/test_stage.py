@@ -73,10 +73,10 @@ def test_draft_tiles__real_pictures(store: ObjectStore, tmp_path: Path):
     images = commit_images(store, "d", fill(tmp_path / "f", sizes))
     rows = tile_rows(store, images)
     by_path = {path: [r for r in rows if r["path"] == path] for path in sizes}
-    (whole,) = by_path["small.jpg"]
-    assert [whole[name] for name in ("x", "y", "w", "h", "side_px")] == [0, 0, 640, 480, 512]
-    assert (whole["is_whole"], whole["is_padded"], whole["span_px"]) == (True, False, 0)
-    assert whole["tile_id"] == f"{whole['image_id'][:16]}-x00000y00000w00640h00480-g1"
+    (row,) = by_path["small.jpg"]
+    assert [row[name] for name in ("x", "y", "w", "h", "side_px")] == [0, 0, 640, 480, 512]
+    assert (row["is_whole"], row["is_padded"], row["span_px"]) == (True, False, 0)
+    assert row["tile_id"] == f"{row['image_id'][:16]}-x00000y00000w00640h00480-g1"
     # 1100: 0 256 512 588; 600: 0 88
     assert [(r["x"], r["y"]) for r in by_path["wide.jpg"]] == [
         (x, y) for x in (0, 256, 512, 588) for y in (0, 88)
@@ -166,11 +166,11 @@ def test_draft_tiles__refuses_a_count_that_differs_from_the_formula(
     memory: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ):
     images = fake_images(memory, [(1100, 600)])
-    right = tiling.cut_windows
-    monkeypatch.setattr(tiling, "cut_windows", lambda w, h, grid: right(w, h, grid)[:-1])
-    with pytest.raises(CommitRefusedError) as refused:
+    original = tiling.cut_windows
+    monkeypatch.setattr(tiling, "cut_windows", lambda w, h, grid: original(w, h, grid)[:-1])
+    with pytest.raises(CommitRefusedError) as caught:
         commit(memory, draft_tiles(images, "d", GRID))
-    assert refused.value.first == "0.jpg"
+    assert caught.value.first == "0.jpg"
     assert not memory.exists(manifest_key(OutputId("tiles", "d")))
 
 
@@ -184,24 +184,24 @@ def test_draft_tiles__reuse(store: ObjectStore, tmp_path: Path):
     assert commit(store, draft_tiles(open_table(store, "images"), "d", GRID)).was_reused
     for field, value in (("side_px", 518), ("overlap", 0.25), ("whole_max_px", 9), ("version", 2)):
         commit(store, draft_tiles(images, "d", GRID))
-        other = replace(GRID, **{field: value})
-        assert not commit(store, draft_tiles(images, "d", other)).was_reused
+        other_grid = replace(GRID, **{field: value})
+        assert not commit(store, draft_tiles(images, "d", other_grid)).was_reused
 
 
 def test_draft_tiles__new_time_stamps_reuse_the_tiles(memory: ObjectStore, tmp_path: Path):
     import os
 
     folder = fill(tmp_path / "f", {"a.jpg": (1100, 600)})
-    before = commit_images(memory, "d", folder)
-    commit(memory, draft_tiles(before, "d", GRID))
+    images = commit_images(memory, "d", folder)
+    commit(memory, draft_tiles(images, "d", GRID))
     os.utime(folder / "a.jpg", ns=(1, 1))
-    after = commit_images(memory, "d", folder)
-    assert after.manifest("d").recipe != before.manifest("d").recipe
-    assert content_hash(after.manifest("d")) == content_hash(before.manifest("d"))
-    assert commit(memory, draft_tiles(after, "d", GRID)).was_reused
+    touched_images = commit_images(memory, "d", folder)
+    assert touched_images.manifest("d").recipe != images.manifest("d").recipe
+    assert content_hash(touched_images.manifest("d")) == content_hash(images.manifest("d"))
+    assert commit(memory, draft_tiles(touched_images, "d", GRID)).was_reused
     (folder / "b.jpg").write_bytes(photo_bytes(seed=7))
-    changed = commit_images(memory, "d", folder)
-    assert not commit(memory, draft_tiles(changed, "d", GRID)).was_reused
+    changed_images = commit_images(memory, "d", folder)
+    assert not commit(memory, draft_tiles(changed_images, "d", GRID)).was_reused
 
 
 # --- judge_tiles ----------------------------------------------------------------------------
@@ -232,29 +232,35 @@ def judge(
     return verdict.passed, verdict.sentence
 
 
-GOOD = [(0, 0, 0, 4, 3), (0, 2, 0, 4, 3), (1, 0, 0, 5, 5)]
+GOOD_WINDOWS = [(0, 0, 0, 4, 3), (0, 2, 0, 4, 3), (1, 0, 0, 5, 5)]
 
 
 def test_judge_tiles__valid_table():
-    assert judge([(6, 3), (5, 5)], GOOD) == (True, "3 tiles cover 2 images")
-    assert judge([(6, 3), (5, 5)], GOOD[::-1]) == (True, "3 tiles cover 2 images")
+    assert judge([(6, 3), (5, 5)], GOOD_WINDOWS) == (True, "3 tiles cover 2 images")
+    assert judge([(6, 3), (5, 5)], GOOD_WINDOWS[::-1]) == (True, "3 tiles cover 2 images")
 
 
 @pytest.mark.parametrize(
     ("windows", "sentence"),
     [
-        ([*GOOD, GOOD[0]], "1 tile ids occur twice"),
-        (GOOD[1:], "image 0000000000000000: 6 pixels have no tile"),
-        (GOOD[:2], "image 0000000000000001: 25 pixels have no tile"),
+        ([*GOOD_WINDOWS, GOOD_WINDOWS[0]], "1 tile ids occur twice"),
+        (GOOD_WINDOWS[1:], "image 0000000000000000: 6 pixels have no tile"),
+        (GOOD_WINDOWS[:2], "image 0000000000000001: 25 pixels have no tile"),
         ([], "image 0000000000000000: 18 pixels have no tile"),
         (
-            [(0, 0, 0, 4, 3), (0, 3, 0, 4, 3), GOOD[2]],
+            [(0, 0, 0, 4, 3), (0, 3, 0, 4, 3), GOOD_WINDOWS[2]],
             "image 0000000000000000: a tile is outside its 6×3 pixels",
         ),
-        ([*GOOD[:2], (1, 0, 0, 5, 6)], "image 0000000000000001: a tile is outside its 5×5 pixels"),
-        ([*GOOD[:2], (1, -1, 0, 6, 5)], "image 0000000000000001: a tile is outside its 5×5 pixels"),
-        ([(0, 0, 0, 4, 3), (0, 2, 0, 4, 2), GOOD[2]], "2 pixels have no tile"),
-        ([*GOOD, (2, 0, 0, 1, 1)], "1 images have tiles but are not usable in `images`"),
+        (
+            [*GOOD_WINDOWS[:2], (1, 0, 0, 5, 6)],
+            "image 0000000000000001: a tile is outside its 5×5 pixels",
+        ),
+        (
+            [*GOOD_WINDOWS[:2], (1, -1, 0, 6, 5)],
+            "image 0000000000000001: a tile is outside its 5×5 pixels",
+        ),
+        ([(0, 0, 0, 4, 3), (0, 2, 0, 4, 2), GOOD_WINDOWS[2]], "2 pixels have no tile"),
+        ([*GOOD_WINDOWS, (2, 0, 0, 1, 1)], "1 images have tiles but are not usable in `images`"),
     ],
 )
 def test_judge_tiles__planted_fault(windows: list[tuple[int, int, int, int, int]], sentence: str):
@@ -349,7 +355,10 @@ def test_draft_tiles__tiles_above_the_horizon_have_no_place(memory: ObjectStore,
 def test_draft_tiles__places_of_a_rotated_picture(memory: ObjectStore, tmp_path: Path):
     """The stored picture is rotated: its lower left tile is the upper left one of the upright frame."""
     files = {
-        f"{way}.jpg": drone_photo(size=(1536, 1024), orientation=way, seed=way) for way in (1, 6)
+        f"{orientation}.jpg": drone_photo(
+            size=(1536, 1024), orientation=orientation, seed=orientation
+        )
+        for orientation in (1, 6)
     }
     images = commit_images(memory, "d", fill_bytes(tmp_path / "f", files))
     rows = tile_rows(memory, images, make_grid(512, overlap=0.0))
@@ -363,9 +372,9 @@ def test_draft_tiles__places_of_a_rotated_picture(memory: ObjectStore, tmp_path:
 def test_draft_tiles__refuses_metres_of_a_few_pixels(memory: ObjectStore, tmp_path: Path):
     files = {"a.jpg": drone_photo(size=(1600, 1200), altitude_m=120)}
     images = commit_images(memory, "d", fill_bytes(tmp_path / "f", files))
-    with pytest.raises(ConfigError) as refused:
+    with pytest.raises(ConfigError) as caught:
         commit(memory, draft_tiles(images, "d", make_grid(512, side_m=0.5)))
-    assert (refused.value.setting, refused.value.value) == ("tile_m", 0.5)
+    assert (caught.value.setting, caught.value.value) == ("tile_m", 0.5)
 
 
 def test_draft_tiles__one_wrong_height_does_not_stop_the_drop(memory: ObjectStore, tmp_path: Path):
@@ -383,9 +392,9 @@ def test_draft_tiles__one_wrong_height_does_not_stop_the_drop(memory: ObjectStor
 def test_draft_tiles__refuses_too_large_tiles_of_a_mosaic(memory: ObjectStore, tmp_path: Path):
     write_mosaic(tmp_path / "f" / "ortho.tif", side_px=9000, nodata_from=600)
     images = commit_images(memory, "d", tmp_path / "f")
-    with pytest.raises(ConfigError, match=r"a mosaic.*at most tile_m=41") as refused:
+    with pytest.raises(ConfigError, match=r"a mosaic.*at most tile_m=41") as caught:
         commit(memory, draft_tiles(images, "d", make_grid(512, side_m=449)))
-    assert (refused.value.setting, refused.value.value) == ("tile_m", 449)
+    assert (caught.value.setting, caught.value.value) == ("tile_m", 449)
 
 
 def test_draft_tiles__leaves_out_tiles_without_data_of_a_mosaic(

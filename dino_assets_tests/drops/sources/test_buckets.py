@@ -95,11 +95,11 @@ def test_bucket__invalid_key_is_named(bucket, key: str):
 def test_bucket__fingerprint_follows_the_content(bucket):
     upload, source = bucket
     upload("a.jpg", body=b"one")
-    before = fingerprint(source.entries())
+    first_fingerprint = fingerprint(source.entries())
     upload("a.jpg", body=b"one")
-    assert fingerprint(source.entries()) == before  # the ETag is the content's
+    assert fingerprint(source.entries()) == first_fingerprint  # the ETag is the content's
     upload("a.jpg", body=b"two")
-    assert fingerprint(source.entries()) != before
+    assert fingerprint(source.entries()) != first_fingerprint
 
 
 def test_bucket__no_such_bucket(s3_endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -115,12 +115,12 @@ def test_bucket__labels_and_open_file(bucket, tmp_path: Path):
     assert {e.path: e.label for e in source.entries()} == {"wheat/a.jpg": "wheat", "b.jpg": None}
     source.scratch = tmp_path / "scratch"
     source.scratch.mkdir()
-    opened = count_open_files()
+    open_files = count_open_files()
     with source.open_file("wheat/a.jpg") as file:
         assert file.read_bytes() == b"wheat/a.jpg"
         assert file.stat().st_size == 11
         assert list(source.scratch.iterdir()) == []  # nothing to be left behind
-    assert count_open_files() <= opened + 1  # a pooled connection
+    assert count_open_files() <= open_files + 1  # a pooled connection
     with (
         raising(SourceError, reason="missing", path="gone.jpg"),
         source.open_file("gone.jpg"),
@@ -160,18 +160,18 @@ class Unread(ObjectStore):
 
 def test_bucket__open_file_on_a_full_disk(small_disk: Path):
     size = 3 * 2**20
-    unread = Unread.in_memory()
-    unread.put("a.tif", bytes(size))
+    unread_store = Unread.in_memory()
+    unread_store.put("a.tif", bytes(size))
     with (
         raising(DiskFullError, needed_bytes=size, free_bytes=shutil.disk_usage(small_disk).free),
-        BucketSource(unread, scratch=small_disk).open_file("a.tif"),
+        BucketSource(unread_store, scratch=small_disk).open_file("a.tif"),
     ):
         pass
     # Somebody else takes the room meanwhile.
     store = ObjectStore.in_memory()
     store.put("a.tif", bytes(size))
     source = BucketSource(store, scratch=small_disk, measure_free=lambda folder: 10**12)
-    opened = count_open_files()
+    open_files = count_open_files()
     with raising(DiskFullError, needed_bytes=size, match="set TMPDIR"), source.open_file("a.tif"):
         pass
-    assert count_open_files() == opened
+    assert count_open_files() == open_files

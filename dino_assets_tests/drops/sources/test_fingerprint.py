@@ -12,7 +12,7 @@ from dino_assets_tests.worlds.cards import put
 
 def test_fingerprint__every_field_counts():
     entry = SourceEntry("a", 1, "2")
-    others = [
+    other_entries = [
         [],
         [SourceEntry("b", 1, "2")],
         [SourceEntry("a", 2, "2")],
@@ -22,22 +22,22 @@ def test_fingerprint__every_field_counts():
         [SourceEntry("a", 12, "")],
         [SourceEntry("a\n", 1, "2")],
     ]
-    found = {fingerprint(entries) for entries in [[entry], *others]}
-    assert len(found) == 1 + len(others)
+    fingerprints = {fingerprint(entries) for entries in [[entry], *other_entries]}
+    assert len(fingerprints) == 1 + len(other_entries)
     assert fingerprint(iter([entry])) == fingerprint([entry])
 
 
 def test_fingerprint__changes_when_anything_changes(card: Path):
     put(card, "a.jpg", "sub/b.jpg")
     source = FolderSource(card, shown="card")
-    seen = {fingerprint(source.entries())}
-    assert fingerprint(source.entries()) in seen
+    fingerprints = {fingerprint(source.entries())}
+    assert fingerprint(source.entries()) in fingerprints
 
     def is_new() -> bool:
-        found = fingerprint(source.entries())
-        if found in seen:
+        latest = fingerprint(source.entries())
+        if latest in fingerprints:
             return False
-        seen.add(found)
+        fingerprints.add(latest)
         return True
 
     put(card, "c.jpg")
@@ -60,12 +60,12 @@ def test_fingerprint__changes_when_anything_changes(card: Path):
 
 def test_fingerprint__independent_of_the_folder(card: Path, tmp_path: Path):
     put(card, "a.jpg", "sub/b.jpg")
-    before = fingerprint(FolderSource(card, shown="card").entries())
+    expected = fingerprint(FolderSource(card, shown="card").entries())
     card.rename(tmp_path / "moved")
-    assert fingerprint(FolderSource(tmp_path / "moved", shown="x").entries()) == before
+    assert fingerprint(FolderSource(tmp_path / "moved", shown="x").entries()) == expected
 
 
 def test_fingerprint__unchanged_by_labels_of_folders():
-    before = hashlib.sha256(b"wheat/a.jpg\x001\x002\x00\n").hexdigest()
-    assert fingerprint([SourceEntry("wheat/a.jpg", 1, "2")]) == before
-    assert fingerprint([SourceEntry("wheat/a.jpg", 1, "2", label="wheat")]) == before
+    expected = hashlib.sha256(b"wheat/a.jpg\x001\x002\x00\n").hexdigest()
+    assert fingerprint([SourceEntry("wheat/a.jpg", 1, "2")]) == expected
+    assert fingerprint([SourceEntry("wheat/a.jpg", 1, "2", label="wheat")]) == expected

@@ -78,13 +78,13 @@ def test_folder__special_files_are_listed_and_not_opened(card: Path):
 
 def test_folder__undecodable_names(card: Path):
     put(card, "caf\udce9/a.jpg", "\udcff.jpg")
-    found = FolderSource(card, shown="card").entries()
-    assert [(e.path, e.refusal) for e in found] == [
+    entries = FolderSource(card, shown="card").entries()
+    assert [(e.path, e.refusal) for e in entries] == [
         ("\\xff.jpg", "undecodable-name"),
         ("caf\\xe9/a.jpg", "undecodable-name"),
     ]
-    assert found[0].refusal_detail == "the name is not UTF-8; rename the file"
-    assert fingerprint(found) != fingerprint(found[:1])
+    assert entries[0].refusal_detail == "the name is not UTF-8; rename the file"
+    assert fingerprint(entries) != fingerprint(entries[:1])
 
 
 def test_folder__deeper_than_python_recurses(card: Path):
@@ -98,37 +98,37 @@ def test_folder__deeper_than_python_recurses(card: Path):
 def test_folder__unreadable_folder_is_a_row(as_nobody: Path):
     put(as_nobody, "a.jpg", "closed/b.jpg")
     (as_nobody / "closed").chmod(0)
-    found = FolderSource(as_nobody, shown="card").entries()
+    entries = FolderSource(as_nobody, shown="card").entries()
     (as_nobody / "closed").chmod(0o700)
-    assert [(e.path, e.refusal, e.refusal_detail) for e in found] == [
+    assert [(e.path, e.refusal, e.refusal_detail) for e in entries] == [
         ("a.jpg", None, ""),
         ("closed/", "unreadable", "folder: Permission denied"),
     ]
 
 
 def test_folder__ignores_closed_folders_of_an_operating_system(as_nobody: Path):
-    closed = [".Trashes", ".Spotlight-V100", "lost+found", "DCIM/System Volume Information"]
-    put(as_nobody, "a.jpg", *(f"{folder}/b.jpg" for folder in closed), "lost.dir/c.jpg")
-    for folder in closed:
+    closed_folders = [".Trashes", ".Spotlight-V100", "lost+found", "DCIM/System Volume Information"]
+    put(as_nobody, "a.jpg", *(f"{folder}/b.jpg" for folder in closed_folders), "lost.dir/c.jpg")
+    for folder in closed_folders:
         (as_nobody / folder).chmod(0)
     (as_nobody / "lost.dir").chmod(0o400)
-    found = listing(FolderSource(as_nobody, shown="card"))
-    for folder in (*closed, "lost.dir"):
+    refusals = listing(FolderSource(as_nobody, shown="card"))
+    for folder in (*closed_folders, "lost.dir"):
         (as_nobody / folder).chmod(0o700)
-    assert found == {"a.jpg": None}
+    assert refusals == {"a.jpg": None}
 
 
 def test_folder__a_folder_that_may_be_listed_but_not_entered(as_nobody: Path):
     put(as_nobody, "a.jpg", "bad/b.jpg", "bad/\udcff.jpg", "bad/sub/c.jpg")
     (as_nobody / "bad").chmod(0o400)
-    found = FolderSource(as_nobody, shown="card").entries()
+    entries = FolderSource(as_nobody, shown="card").entries()
     (as_nobody / "bad").chmod(0o700)
-    why = "Permission denied"
-    assert [(e.path, e.refusal, e.refusal_detail, e.label) for e in found] == [
+    reason = "Permission denied"
+    assert [(e.path, e.refusal, e.refusal_detail, e.label) for e in entries] == [
         ("a.jpg", None, "", None),
-        ("bad/\\xff.jpg", "unreadable", f"file: {why}", "bad"),
-        ("bad/b.jpg", "unreadable", f"file: {why}", "bad"),
-        ("bad/sub/", "unreadable", f"folder: {why}", None),
+        ("bad/\\xff.jpg", "unreadable", f"file: {reason}", "bad"),
+        ("bad/b.jpg", "unreadable", f"file: {reason}", "bad"),
+        ("bad/sub/", "unreadable", f"folder: {reason}", None),
     ]
 
 
@@ -149,8 +149,8 @@ def test_folder__a_bad_sector_is_a_row(card: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(
         os, "scandir", lambda handle: contextlib.nullcontext(map(Item, scandir(handle)))
     )
-    found = FolderSource(card, shown="card").entries()
-    assert [(e.path, e.refusal, e.refusal_detail) for e in found] == [
+    entries = FolderSource(card, shown="card").entries()
+    assert [(e.path, e.refusal, e.refusal_detail) for e in entries] == [
         ("a.jpg", None, ""), ("b.jpg", "unreadable", "file: Input/output error"), ("d.jpg", None, ""),
     ]  # fmt: skip
 
@@ -184,12 +184,12 @@ NAMES = st.lists(
 @given(NAMES)
 def test_show_name__different_names_stay_different(raw: bytes):
     name = os.fsdecode(raw)
-    shown = show_name(name)
-    shown.encode()
-    assert find_name(shown) == name  # so that no other name is shown like this one
+    text = show_name(name)
+    text.encode()
+    assert find_name(text) == name  # so that no other name is shown like this one
     if b"\\x" not in raw and is_decodable(name):
-        assert shown == name
-    assert "/".join(map(show_name, name.split("/"))) == shown
+        assert text == name
+    assert "/".join(map(show_name, name.split("/"))) == text
 
 
 @given(st.sets(NAMES, max_size=8))
@@ -253,14 +253,14 @@ def remove(path: Path) -> None:
 def test_folder__replaced_between_listing_and_reading(card: Path, change: Callable[[Path], None]):
     put(card, "100MEDIA/a.jpg")
     source = FolderSource(card, shown="card")
-    before = source.entries()
-    assert [e.refusal for e in before] == [None]
+    entries = source.entries()
+    assert [e.refusal for e in entries] == [None]
     change(card / "100MEDIA" / "a.jpg")
-    opened = count_open_files()
+    open_files = count_open_files()
     with raising(SourceError, path="100MEDIA/a.jpg", hides=str(card)):
         source.read("100MEDIA/a.jpg")
-    assert count_open_files() == opened
-    assert fingerprint(source.entries()) != fingerprint(before)
+    assert count_open_files() == open_files
+    assert fingerprint(source.entries()) != fingerprint(entries)
 
 
 @pytest.mark.parametrize(
@@ -285,11 +285,11 @@ def test_folder__labels_are_the_top_folders(card: Path):
 def test_folder__open_file(card: Path):
     put(card, "100MEDIA/a.jpg")
     source = FolderSource(card, shown="card")
-    opened = count_open_files()
+    open_files = count_open_files()
     with source.open_file("100MEDIA/a.jpg") as file:
         (card / "100MEDIA" / "a.jpg").unlink()  # what was opened stays
         assert file.read_bytes() == file.read_bytes() == b"100MEDIA/a.jpg"
-    assert count_open_files() == opened
+    assert count_open_files() == open_files
 
 
 @pytest.mark.parametrize(
@@ -299,13 +299,13 @@ def test_folder__open_file(card: Path):
 def test_folder__open_file_after_replacement(card: Path, change: Callable[[Path], None]):
     put(card, "100MEDIA/a.jpg")
     change(card / "100MEDIA" / "a.jpg")
-    opened = count_open_files()
+    open_files = count_open_files()
     with (
         raising(SourceError, path="100MEDIA/a.jpg"),
         FolderSource(card, shown="card").open_file("100MEDIA/a.jpg"),
     ):
         pass
-    assert count_open_files() == opened
+    assert count_open_files() == open_files
 
 
 def test_folder__read_is_bounded(card: Path):
@@ -336,9 +336,9 @@ def test_folder__a_folder_replaced_by_a_link_while_it_is_listed(card: Path):
                 (card / "sub").symlink_to(card.parent / "outside")
             return super().open_folder(folder)
 
-    opened = count_open_files()
+    open_files = count_open_files()
     assert listing(Swapping(card, shown="card")) == {"sub/": "unreadable", "z.jpg": None}
-    assert count_open_files() == opened
+    assert count_open_files() == open_files
 
 
 def test_folder__a_device_is_listed_and_not_opened(card: Path):

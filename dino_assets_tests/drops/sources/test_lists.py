@@ -230,8 +230,8 @@ def test_list__the_same_file_twice(card: Path):
         "image_path,label,x\nlink.jpg,a,\nlink.jpg,b,\na.jpg,ripe,1\n./a.jpg,ripe,1\nb.jpg,ripe,1\nb.jpg,green,1\n"
         "c.jpg,,1\nc.jpg,ripe,\nd.jpg,ripe,2\nd.jpg,ripe,1\ngone.jpg,a,\ngone.jpg,b,\n"
     )
-    found = write_list(card, text).entries()
-    assert {e.path: (e.label, e.metadata, e.refusal) for e in found} == {
+    entries = write_list(card, text).entries()
+    assert {e.path: (e.label, e.metadata, e.refusal) for e in entries} == {
         "a.jpg": ("ripe", '{"x": "1"}', None),
         "b.jpg": (None, '{"x": "1"}', "conflicting-labels"),
         "c.jpg": ("ripe", '{"x": "1"}', None),
@@ -239,7 +239,7 @@ def test_list__the_same_file_twice(card: Path):
         "gone.jpg": ("a", None, "missing"),
         "link.jpg": ("a", None, "link"),
     }
-    assert found[1].refusal_detail == "the list calls it 'green' and 'ripe'; keep one"
+    assert entries[1].refusal_detail == "the list calls it 'green' and 'ripe'; keep one"
 
 
 def test_list__a_text_list_has_no_comments(card: Path):
@@ -302,9 +302,9 @@ def test_list__a_root_under_a_linked_name(card: Path, archive: Path):
 
 def test_list__missing_root_is_an_error_only_if_needed(card: Path):
     put(card, "a.jpg")
-    gone = card.parent / "unmounted"
+    unmounted = card.parent / "unmounted"
     (card / "l.txt").write_text("a.jpg\n../other/x.jpg\n")
-    source = open_source("card/l.txt", root=card.parent, image_roots=[gone])
+    source = open_source("card/l.txt", root=card.parent, image_roots=[unmounted])
     assert listing(source) == {"a.jpg": None, "../other/x.jpg": "outside"}
     (card / "l.txt").write_text("a.jpg\n../unmounted/x.jpg\n")
     with raising(ConfigError, reason="unmounted"):
@@ -321,9 +321,9 @@ def test_fingerprint__includes_labels_and_metadata_of_lists(card: Path):
         "image_path,label,x\nwheat/a.jpg,ripe,1\n",
         "image_path,label,x\nwheat/a.jpg,ripe,2\n",
     ]
-    found = [fingerprint(write_list(card, text).entries()) for text in texts]
-    assert len(set(found)) == len(texts)
-    assert found[0] == fingerprint(
+    fingerprints = [fingerprint(write_list(card, text).entries()) for text in texts]
+    assert len(set(fingerprints)) == len(texts)
+    assert fingerprints[0] == fingerprint(
         e for e in FolderSource(card, shown="x").entries() if e.path.endswith(".jpg")
     )
 
@@ -408,9 +408,9 @@ def test_list__escaped_looking_text_is_unchanged(card: Path):
 
 def test_list__path_that_is_too_long(card: Path):
     put(card, "a.jpg")
-    long = "a.jpg" + ("/" + "y" * 200) * 30
-    (entry,) = write_list(card, f"{long}\n", "l.txt").entries()
-    assert (entry.path, entry.refusal, entry.refusal_detail) == (long, "missing", "Not a directory")
+    path = "a.jpg" + ("/" + "y" * 200) * 30
+    (entry,) = write_list(card, f"{path}\n", "l.txt").entries()
+    assert (entry.path, entry.refusal, entry.refusal_detail) == (path, "missing", "Not a directory")
 
 
 def test_list__own_folder_through_a_link(card: Path):
@@ -418,10 +418,10 @@ def test_list__own_folder_through_a_link(card: Path):
     (card.parent / "tmp").symlink_to(card)
     (card.parent / "up").symlink_to(card.parent)
     (card / "here").symlink_to(card)
-    spelled = card.parent / "tmp"
+    link = card.parent / "tmp"
     (card / "l.txt").write_text(
-        f"{spelled}/sub/a.jpg\n{card.parent}/up/card/b.jpg\n{spelled}/here/b.jpg\n"
-        f"{card.parent}/up/secret.jpg\n{spelled}/../secret.jpg\n/no/\0/a.jpg\n"
+        f"{link}/sub/a.jpg\n{card.parent}/up/card/b.jpg\n{link}/here/b.jpg\n"
+        f"{card.parent}/up/secret.jpg\n{link}/../secret.jpg\n/no/\0/a.jpg\n"
     )
     for source in (
         open_source("tmp/l.txt", root=card.parent),
@@ -429,7 +429,7 @@ def test_list__own_folder_through_a_link(card: Path):
     ):
         assert listing(source) == {
             "sub/a.jpg": None, "b.jpg": None, "here/b.jpg": "link",
-            f"{card.parent}/up/secret.jpg": "outside", f"{spelled}/../secret.jpg": "outside",
+            f"{card.parent}/up/secret.jpg": "outside", f"{link}/../secret.jpg": "outside",
             "/no/\0/a.jpg": "outside",
         }  # fmt: skip
         assert source.read("sub/a.jpg") == b"sub/a.jpg"
@@ -445,13 +445,13 @@ def test_list__names_that_look_escaped_are_read(card: Path):
         "a\\b/z\\\\xe9.jpg": None, "z\\xe9.jpg": "undecodable-name",
         "../ro\\\\xe9ot/z\\\\xe9.jpg": None,
     }  # fmt: skip
-    for path, held in (
+    for path, content in (
         ("a\\b/z\\\\xe9.jpg", b"a\\b/z\\xe9.jpg"),
         ("../ro\\\\xe9ot/z\\\\xe9.jpg", b"z\\xe9.jpg"),
     ):
-        assert source.read(path) == held
+        assert source.read(path) == content
         with source.open_file(path) as file:
-            assert file.read_bytes() == held
+            assert file.read_bytes() == content
 
 
 def test_list__memory_for_many_files(tmp_path: Path):

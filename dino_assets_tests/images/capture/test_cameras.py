@@ -23,7 +23,7 @@ def test_find_focal_px__nothing_known():
 
 
 def test_find_focal_px__order_of_sources():
-    known = {
+    values = {
         "calibrated_px": 3600.0,
         "plane_px_per_mm": 400.0,
         "model": "FC6310",
@@ -37,10 +37,10 @@ def test_find_focal_px__order_of_sources():
         ("model", (pytest.approx(3648.0), "camera table")),
         ("focal_35mm", (pytest.approx(24 / FULL_FRAME_MM * math.hypot(5472, 3648)), "35 mm equivalent")),
     ]  # fmt: skip
-    for name, found in expected:
-        assert find_focal_px(Optics(**known), **size) == found
-        del known[name]
-    assert find_focal_px(Optics(**known), **size) is None
+    for name, focal in expected:
+        assert find_focal_px(Optics(**values), **size) == focal
+        del values[name]
+    assert find_focal_px(Optics(**values), **size) is None
 
 
 @pytest.mark.parametrize(
@@ -61,8 +61,8 @@ def test_find_focal_px__order_of_sources():
     ],
 )
 def test_find_focal_px__cameras(model, focal_mm, width, height, expected):
-    found = find_focal_px(Optics(model=model, focal_mm=focal_mm), width=width, height=height)
-    assert found == (pytest.approx(expected), "camera table")
+    focal = find_focal_px(Optics(model=model, focal_mm=focal_mm), width=width, height=height)
+    assert focal == (pytest.approx(expected), "camera table")
 
 
 def test_find_sensor_mm__another_lens_of_a_known_camera():
@@ -85,8 +85,8 @@ def test_find_sensor_mm__another_lens_of_a_known_camera():
     ],
 )
 def test_find_focal_px__35mm_is_about_the_whole_sensor(width, height, diagonal):
-    found = find_focal_px(Optics(focal_35mm=20.0), width=width, height=height)
-    assert found == (pytest.approx(20 / FULL_FRAME_MM * diagonal), "35 mm equivalent")
+    focal = find_focal_px(Optics(focal_35mm=20.0), width=width, height=height)
+    assert focal == (pytest.approx(20 / FULL_FRAME_MM * diagonal), "35 mm equivalent")
 
 
 def test_find_focal_px__35mm_agrees_with_the_data_sheet():
@@ -109,8 +109,8 @@ def test_find_focal_px__35mm_agrees_with_the_data_sheet():
 )
 def test_find_focal_px__digital_zoom_multiplies(optics):
     size = {"width": 5472, "height": 3648}
-    plain, said = find_focal_px(optics, **size)
-    for written, factor in (
+    focal_px, source = find_focal_px(optics, **size)
+    for zoom, factor in (
         (2.0, 2),
         (1.0, 1),
         (None, 1),
@@ -119,8 +119,8 @@ def test_find_focal_px__digital_zoom_multiplies(optics):
         (math.nan, 1),
         (-3.0, 1),
     ):
-        zoomed = Optics(**{**vars(optics), "digital_zoom": written})
-        assert find_focal_px(zoomed, **size) == (pytest.approx(plain * factor), said)
+        zoomed = Optics(**{**vars(optics), "digital_zoom": zoom})
+        assert find_focal_px(zoomed, **size) == (pytest.approx(focal_px * factor), source)
 
 
 @pytest.mark.parametrize("nonsense", [3.61, 1e9])
@@ -182,18 +182,18 @@ def test_find_center_px__lens_slightly_off_the_middle():
     halved = find_center_px(optics, width=2000, height=1500)
     assert halved == pytest.approx((1020, 735), rel=0.025)
     assert find_center_px(Optics(), width=4000, height=3000) is None
-    for lost in ("calibrated_center_x_px", "calibrated_center_y_px"):
-        alone = Optics(**{**vars(optics), lost: None})
-        assert find_center_px(alone, width=4000, height=3000) is None
+    for field in ("calibrated_center_x_px", "calibrated_center_y_px"):
+        partial_optics = Optics(**{**vars(optics), field: None})
+        assert find_center_px(partial_optics, width=4000, height=3000) is None
 
 
 def test_find_focal_px__never_absurd():
     zoomed = Optics(calibrated_px=150_000.0, digital_zoom=100.0)
     assert find_focal_px(zoomed, width=4000, height=3000) is None
-    for written in (0.0, 1e308, 5e-324):
+    for value in (0.0, 1e308, 5e-324):
         optics = Optics(
-            calibrated_px=written,
-            calibrated_center_x_px=written,
+            calibrated_px=value,
+            calibrated_center_x_px=value,
             calibrated_center_y_px=2000.0,
             focal_35mm=24.0,
         )

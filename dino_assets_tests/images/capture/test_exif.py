@@ -26,15 +26,15 @@ clock = datetime  # a camera's own: it has no zone
 
 @pytest.mark.parametrize(("latitude", "longitude"), [(46.84, -91.99), (-33.9, 18.4), (0.0, 12.0)])
 def test_read_capture__position_of_exif(latitude, longitude):
-    found = read_capture(photo_of(exif=make_exif(gps=gps_of(latitude, longitude))))
-    assert (found.latitude, found.longitude) == pytest.approx((latitude, longitude), abs=1e-7)
+    capture = read_capture(photo_of(exif=make_exif(gps=gps_of(latitude, longitude))))
+    assert (capture.latitude, capture.longitude) == pytest.approx((latitude, longitude), abs=1e-7)
 
 
 @pytest.mark.parametrize("spelling", ["GpsLongitude", "GpsLongtitude"])
 def test_read_capture__xmp_before_exif(spelling):
     xmp = packet({"GpsLatitude": "+46.123456789", spelling: "-91.987654321"})
-    found = read_capture(photo_of(xmp=xmp, exif=make_exif(gps=gps_of(1.0, 2.0))))
-    assert (found.latitude, found.longitude) == (46.123456789, -91.987654321)
+    capture = read_capture(photo_of(xmp=xmp, exif=make_exif(gps=gps_of(1.0, 2.0))))
+    assert (capture.latitude, capture.longitude) == (46.123456789, -91.987654321)
 
 
 @pytest.mark.parametrize(
@@ -43,10 +43,10 @@ def test_read_capture__xmp_before_exif(spelling):
 )  # fmt: skip
 def test_read_capture__invalid_positions(latitude, longitude):
     xmp = packet({"GpsLatitude": latitude, "GpsLongitude": longitude})
-    found = read_capture(photo_of(xmp=xmp))
-    assert (found.latitude, found.longitude) == (None, None)
-    both = read_capture(photo_of(xmp=xmp, exif=make_exif(gps=gps_of(1.0, 2.0))))
-    assert (both.latitude, both.longitude) == pytest.approx((1.0, 2.0))
+    capture = read_capture(photo_of(xmp=xmp))
+    assert (capture.latitude, capture.longitude) == (None, None)
+    with_exif = read_capture(photo_of(xmp=xmp, exif=make_exif(gps=gps_of(1.0, 2.0))))
+    assert (with_exif.latitude, with_exif.longitude) == pytest.approx((1.0, 2.0))
 
 
 @pytest.mark.parametrize(
@@ -61,8 +61,8 @@ def test_read_capture__invalid_positions(latitude, longitude):
     ],
 )
 def test_read_capture__invalid_exif_positions(gps):
-    found = read_capture(photo_of(exif=make_exif(gps=gps)))
-    assert (found.latitude, found.longitude) == (None, None)
+    capture = read_capture(photo_of(exif=make_exif(gps=gps)))
+    assert (capture.latitude, capture.longitude) == (None, None)
 
 
 @pytest.mark.parametrize(
@@ -72,20 +72,20 @@ def test_read_capture__altitude_of_exif(reference, expected):
     tags = {GPS.GPSAltitude: IFDRational(397, 2)}
     if reference is not None:
         tags[GPS.GPSAltitudeRef] = reference
-    found = read_capture(photo_of(exif=make_exif(gps=tags)))
-    assert (found.altitude_m, found.relative_altitude_m) == (expected, None)
+    capture = read_capture(photo_of(exif=make_exif(gps=tags)))
+    assert (capture.altitude_m, capture.relative_altitude_m) == (expected, None)
     assert read_capture(photo_of(xmp=packet(DJI), exif=make_exif(gps=tags))).altitude_m == 198.31
 
 
 @pytest.mark.parametrize("written", ["1e308", "-1e308", "20000.5", "-1e7"])
 def test_read_capture__invalid_heights(written):
     xmp = packet({"RelativeAltitude": written, "AbsoluteAltitude": written})
-    found = read_capture(photo_of(xmp=xmp))
-    assert (found.relative_altitude_m, found.altitude_m) == (None, None)
+    capture = read_capture(photo_of(xmp=xmp))
+    assert (capture.relative_altitude_m, capture.altitude_m) == (None, None)
     exif = make_exif(gps={GPS.GPSAltitude: IFDRational(397, 2)})
     assert read_capture(photo_of(xmp=xmp, exif=exif)).altitude_m == 198.5
-    absurd = make_exif(gps={GPS.GPSAltitude: IFDRational(2_000_001, 100)})
-    assert read_capture(photo_of(exif=absurd)).altitude_m is None
+    high_exif = make_exif(gps={GPS.GPSAltitude: IFDRational(2_000_001, 100)})
+    assert read_capture(photo_of(exif=high_exif)).altitude_m is None
 
 
 @pytest.mark.parametrize(
@@ -99,17 +99,17 @@ def test_read_capture__rtk(flag, expected):
 # --- time -------------------------------------------------------------------------------------
 
 DIGITIZED, PLAIN = "2024:01:23 17:27:46", "2024:01:24 09:00:00"
-NONE = "0000:00:00 00:00:00"
+ZEROS = "0000:00:00 00:00:00"
 
 
 @pytest.mark.parametrize(
     ("original", "digitized", "plain", "expected"),
     [
         (ORIGINAL, DIGITIZED, PLAIN, clock(2024, 1, 23, 17, 27, 45)),
-        (NONE, DIGITIZED, PLAIN, clock(2024, 1, 23, 17, 27, 46)),
+        (ZEROS, DIGITIZED, PLAIN, clock(2024, 1, 23, 17, 27, 46)),
         (None, None, PLAIN, clock(2024, 1, 24, 9)),
         ("2024:13:40 17:27:45", None, PLAIN, clock(2024, 1, 24, 9)),
-        (NONE, NONE, NONE, None),
+        (ZEROS, ZEROS, ZEROS, None),
         ("    :  :     :  :  ", None, None, None),
         ("2024-01-23 17:27:45", None, None, clock(2024, 1, 23, 17, 27, 45)),
         ("2024:01:23", None, None, None),
@@ -134,9 +134,9 @@ def test_read_capture__offset_and_parts_of_a_second(offset, expected):
         BASE.OffsetTimeOriginal: offset,
         BASE.SubsecTimeOriginal: "25",
     }
-    found = read_capture(photo_of(exif=make_exif(photo=photo)))
-    assert found.taken == clock(2024, 1, 23, 17, 27, 45, 250_000)
-    assert found.utc_offset == expected
+    capture = read_capture(photo_of(exif=make_exif(photo=photo)))
+    assert capture.taken == clock(2024, 1, 23, 17, 27, 45, 250_000)
+    assert capture.utc_offset == expected
 
 
 @pytest.mark.parametrize(
@@ -177,9 +177,9 @@ def test_read_capture__swapped_width_and_height(stated, orientation, expected):
 
 def test_read_capture__time_of_xmp():
     xmp = packet({"CreateDate": "2024-01-23T17:27:45.5+02:00"}, prefix="xmp")
-    found = read_capture(photo_of(xmp=xmp))
-    assert found.taken == clock(2024, 1, 23, 17, 27, 45, 500_000)
-    assert found.utc_offset == "+02:00"
+    capture = read_capture(photo_of(xmp=xmp))
+    assert capture.taken == clock(2024, 1, 23, 17, 27, 45, 500_000)
+    assert capture.utc_offset == "+02:00"
     assert read_capture(photo_of(xmp=packet({"CreateDate": "2016-06-23"}))).taken is None
 
 
@@ -187,5 +187,5 @@ def test_read_capture__time_of_xmp():
     ("stamp", "expected"), [("2016:06:23", date(2016, 6, 23)), ("2016:02:30", None), ("0000:00:00", None)]
 )  # fmt: skip
 def test_read_capture__satellite_date(stamp, expected):
-    found = read_capture(photo_of(exif=make_exif(gps={GPS.GPSDateStamp: stamp})))
-    assert found.satellite_date == expected
+    capture = read_capture(photo_of(exif=make_exif(gps={GPS.GPSDateStamp: stamp})))
+    assert capture.satellite_date == expected

@@ -26,7 +26,7 @@ from dino_assets_tests.worlds.camera_photographs import (
     photo_of,
 )
 
-NOTHING = Capture()
+EMPTY = Capture()
 clock = datetime  # a camera's own: it has no zone
 
 
@@ -38,8 +38,8 @@ def test_read_capture__words_without_padding():
         main={BASE.Make: "DJI" + "\0" * 28, BASE.Model: "FC300S  \0\0"},
         photo={BASE.LensModel: "24mm F1.7"},
     )
-    found = read_capture(photo_of(exif=exif))
-    assert (found.make, found.model, found.lens) == ("DJI", "FC300S", "24mm F1.7")
+    capture = read_capture(photo_of(exif=exif))
+    assert (capture.make, capture.model, capture.lens) == ("DJI", "FC300S", "24mm F1.7")
     assert read_capture(photo_of(exif=make_exif(main={BASE.Make: "\0\0 "}))).make is None
 
 
@@ -52,10 +52,13 @@ def test_read_capture__focal_length_of_the_table():
         main={BASE.Model: "FC300S"},
         photo={BASE.FocalLength: IFDRational(361, 100), BASE.FocalLengthIn35mmFilm: 20},
     )
-    found = read_capture(photo_of(exif=exif))
-    assert (found.focal_mm, found.focal_35mm) == (3.61, 20)
-    assert (found.focal_px, found.focal_from) == (pytest.approx(3.61 / 6.17 * 400), "camera table")
-    assert (found.center_x_px, found.center_y_px) == (None, None)
+    capture = read_capture(photo_of(exif=exif))
+    assert (capture.focal_mm, capture.focal_35mm) == (3.61, 20)
+    assert (capture.focal_px, capture.focal_from) == (
+        pytest.approx(3.61 / 6.17 * 400),
+        "camera table",
+    )
+    assert (capture.center_x_px, capture.center_y_px) == (None, None)
 
 
 @pytest.mark.parametrize(("unit", "per_unit"), [(2, 25.4), (3, 10.0), (4, 1.0), (None, 25.4)])
@@ -68,16 +71,16 @@ def test_read_capture__focal_plane(unit, per_unit):
     }
     if unit is not None:
         photo[BASE.FocalPlaneResolutionUnit] = unit
-    found = read_capture(photo_of(exif=make_exif(photo=photo)))
-    assert (found.focal_px, found.focal_from) == (pytest.approx(300, rel=1e-4), "focal plane")
+    capture = read_capture(photo_of(exif=make_exif(photo=photo)))
+    assert (capture.focal_px, capture.focal_from) == (pytest.approx(300, rel=1e-4), "focal plane")
 
 
 def test_read_capture__digital_zoom():
     photo = {BASE.FocalLengthIn35mmFilm: 24, BASE.DigitalZoomRatio: IFDRational(3, 2)}
-    plain = read_capture(photo_of(exif=make_exif(photo={BASE.FocalLengthIn35mmFilm: 24})))
-    assert read_capture(photo_of(exif=make_exif(photo=photo))).focal_px == plain.focal_px * 1.5
+    unzoomed = read_capture(photo_of(exif=make_exif(photo={BASE.FocalLengthIn35mmFilm: 24})))
+    assert read_capture(photo_of(exif=make_exif(photo=photo))).focal_px == unzoomed.focal_px * 1.5
     photo[BASE.DigitalZoomRatio] = IFDRational(0, 0)
-    assert read_capture(photo_of(exif=make_exif(photo=photo))).focal_px == plain.focal_px
+    assert read_capture(photo_of(exif=make_exif(photo=photo))).focal_px == unzoomed.focal_px
 
 
 @pytest.mark.parametrize(
@@ -91,9 +94,9 @@ def test_read_capture__digital_zoom():
     ],
 )
 def test_read_capture__calibration(size, focal_px, center):
-    found = read_capture(photo_of(size=size, xmp=packet(CALIBRATED)))
-    assert (found.focal_px, found.focal_from) == (pytest.approx(focal_px), "calibration")
-    assert (found.center_x_px, found.center_y_px) == (
+    capture = read_capture(photo_of(size=size, xmp=packet(CALIBRATED)))
+    assert (capture.focal_px, capture.focal_from) == (pytest.approx(focal_px), "calibration")
+    assert (capture.center_x_px, capture.center_y_px) == (
         center if center[0] is None else pytest.approx(center)
     )
 
@@ -115,12 +118,12 @@ def test_read_capture__calibration(size, focal_px, center):
     ],
 )
 def test_read_capture__not_a_picture(data):
-    assert read_capture(data) == NOTHING
+    assert read_capture(data) == EMPTY
 
 
 def test_read_capture__picture_without_metadata():
     for kind in ("JPEG", "PNG", "TIFF", "WEBP", "BMP"):
-        assert read_capture(photo_of(kind=kind)) == NOTHING
+        assert read_capture(photo_of(kind=kind)) == EMPTY
 
 
 FULL = photo_of(
@@ -137,11 +140,11 @@ FULL = photo_of(
 @given(st.lists(st.tuples(st.integers(2, 2000), st.integers(0, 255)), min_size=1, max_size=30))
 def test_read_capture__never_raises_for_damage(changes):
     data = bytearray(FULL)
-    for at, value in changes:
-        data[at % len(data)] = value
-    found = read_capture(bytes(data))
-    for field in fields(found):
-        value = getattr(found, field.name)
+    for position, value in changes:
+        data[position % len(data)] = value
+    capture = read_capture(bytes(data))
+    for field in fields(capture):
+        value = getattr(capture, field.name)
         assert not isinstance(value, float) or np.isfinite(value)
 
 
@@ -155,12 +158,12 @@ def test_read_capture__truncated_files(end):
 def test_read_capture__invalid_table_does_not_affect_others(table):
     exif = make_exif(main={BASE.Make: "DJI"}, photo={BASE.FocalLengthIn35mmFilm: 20}, gps=gps_of(3.0, 4.0))  # fmt: skip
     block = bytearray(exif.tobytes())
-    at = block.index(table.to_bytes(2, "big" if block[6:8] == b"MM" else "little"))
-    block[at + 8 : at + 12] = b"\xff\xff\xff\x7f"
-    found = read_capture(photo_of(exif=bytes(block)))
-    assert found.make == "DJI"
-    assert (found.focal_35mm == 20) == (table == 0x8825)
-    assert (found.latitude == 3) == (table == 0x8769)
+    offset = block.index(table.to_bytes(2, "big" if block[6:8] == b"MM" else "little"))
+    block[offset + 8 : offset + 12] = b"\xff\xff\xff\x7f"
+    capture = read_capture(photo_of(exif=bytes(block)))
+    assert capture.make == "DJI"
+    assert (capture.focal_35mm == 20) == (table == 0x8825)
+    assert (capture.latitude == 3) == (table == 0x8769)
 
 
 @pytest.mark.parametrize("exif", [None, make_exif(main={BASE.Make: "DJI"})])
@@ -168,9 +171,9 @@ def test_read_capture__invalid_table_does_not_affect_others(table):
 def test_read_capture__decodes_no_pixels(kind, exif):
     """The pixels are incomplete: decoding them would raise, and no metadata would be read."""
     data = photo_of(kind=kind, size=(3000, 2000), xmp=packet(DJI), exif=exif)
-    found = read_capture(data[:-2000])
-    assert found.relative_altitude_m == 39.8
-    assert found.make == (None if exif is None else "DJI")
+    capture = read_capture(data[:-2000])
+    assert capture.relative_altitude_m == 39.8
+    assert capture.make == (None if exif is None else "DJI")
 
 
 def test_read_capture__a_dng_that_cannot_be_developed_is_as_large_as_its_picture():
@@ -179,8 +182,8 @@ def test_read_capture__a_dng_that_cannot_be_developed_is_as_large_as_its_picture
     tags[700] = packet(CALIBRATED | DJI)
     sink = io.BytesIO()
     Image.new("RGB", (400, 300)).save(sink, "TIFF", tiffinfo=tags)
-    found = read_capture(sink.getvalue())
-    assert (found.relative_altitude_m, found.focal_px) == (39.8, 366.6)
+    capture = read_capture(sink.getvalue())
+    assert (capture.relative_altitude_m, capture.focal_px) == (39.8, 366.6)
 
 
 # --- drawn and real flights -------------------------------------------------------------------
@@ -188,22 +191,22 @@ def test_read_capture__a_dng_that_cannot_be_developed_is_as_large_as_its_picture
 
 def test_read_capture__drawn_flights(tmp_path):
     draw_flights(tmp_path, scale=0.1)
-    found = read_capture((tmp_path / "river-burn/DCIM/100MEDIA/DJI_0002.JPG").read_bytes())
-    assert (found.make, found.model) == ("DJI", "FC300S")
-    assert found.taken == clock(2024, 1, 23, 17, 27, 45)
-    assert found.focal_px == pytest.approx(3.61 / 6.17 * 400, rel=1e-3)
-    assert found.focal_from == "focal plane"
-    assert found.latitude == pytest.approx(-38.7, abs=0.1)
-    assert found.relative_altitude_m == pytest.approx(90, abs=0.3)
-    assert (found.gimbal_pitch_deg, found.gimbal_roll_deg) == (-90, 0)
+    capture = read_capture((tmp_path / "river-burn/DCIM/100MEDIA/DJI_0002.JPG").read_bytes())
+    assert (capture.make, capture.model) == ("DJI", "FC300S")
+    assert capture.taken == clock(2024, 1, 23, 17, 27, 45)
+    assert capture.focal_px == pytest.approx(3.61 / 6.17 * 400, rel=1e-3)
+    assert capture.focal_from == "focal plane"
+    assert capture.latitude == pytest.approx(-38.7, abs=0.1)
+    assert capture.relative_altitude_m == pytest.approx(90, abs=0.3)
+    assert (capture.gimbal_pitch_deg, capture.gimbal_roll_deg) == (-90, 0)
 
 
 def test_read_capture__a_real_photograph():
     path = REPOSITORY.parent / "shared" / "flight" / "DJI_0018.JPG"
     if not path.exists():
         pytest.skip("the six real photographs are not beside this checkout (shared/flight)")
-    found = read_capture(path.read_bytes())
-    assert found == Capture(
+    capture = read_capture(path.read_bytes())
+    assert capture == Capture(
         taken=clock(2016, 6, 23, 16, 31, 59),
         make="DJI",
         model="FC300S",

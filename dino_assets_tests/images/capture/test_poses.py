@@ -19,7 +19,7 @@ from dino_assets_tests.worlds.camera_photographs import (
 )
 
 PIX4D, SENSEFLY = "http://pix4d.com/camera/1.0/", "http://ns.sensefly.com/Camera/1.0/"
-TILTED = {"Yaw": "90", "Pitch": "6", "Roll": "0"}
+POSE = {"Yaw": "90", "Pitch": "6", "Roll": "0"}
 WIDTH, HEIGHT, FOCAL_PX, HEIGHT_M = 400, 300, 400.0, 100.0
 
 
@@ -47,9 +47,9 @@ def read_words(words: dict[str, str], **options: str) -> Capture:
     ],
 )
 def test_turn_to_gimbal__by_hand(aircraft, gimbal):
-    turned = turn_to_gimbal(*aircraft)
-    apart = (np.array(turned) - gimbal + 180) % 360 - 180
-    np.testing.assert_allclose(apart, 0, atol=1e-6)
+    angles = turn_to_gimbal(*aircraft)
+    differences = (np.array(angles) - gimbal + 180) % 360 - 180
+    np.testing.assert_allclose(differences, 0, atol=1e-6)
 
 
 @pytest.mark.parametrize("yaw", [-170.0, -30.0, 0.0, 75.5, 189.428, 359.0])
@@ -61,9 +61,9 @@ def test_turn_to_gimbal__same_ground(yaw: float, pitch: float, roll: float):
     about_ahead = [[1, 0, 0], [0, np.cos(r), -np.sin(r)], [0, np.sin(r), np.cos(r)]]
     aircraft = np.array(about_down) @ about_right @ about_ahead
     corners = np.array([(0, 0), (WIDTH, 0), (WIDTH, HEIGHT), (0, HEIGHT)], float)
-    aside = corners - (WIDTH / 2, HEIGHT / 2)
+    offsets = corners - (WIDTH / 2, HEIGHT / 2)
     # In the aircraft: ahead is the picture's top, then its right side, then down through the floor.
-    rays = np.column_stack([-aside[:, 1], aside[:, 0], np.full(4, FOCAL_PX)]) @ aircraft.T
+    rays = np.column_stack([-offsets[:, 1], offsets[:, 0], np.full(4, FOCAL_PX)]) @ aircraft.T
     north, east = (rays[:, :2] * HEIGHT_M / rays[:, 2:]).T
     expected = travel(11.0, 47.0, np.column_stack([east, north]))
 
@@ -84,7 +84,7 @@ def test_turn_to_gimbal__same_ground(yaw: float, pitch: float, roll: float):
     [("Camera", PIX4D), ("Camera", PIX4D.rstrip("/")), ("ns1", PIX4D), ("Camera", "http://other/")],
 )
 def test_read_capture__pose_of_pix4d(prefix, address, as_elements):
-    xmp = packet(TILTED, prefix=prefix, address=address, as_elements=as_elements)
+    xmp = packet(POSE, prefix=prefix, address=address, as_elements=as_elements)
     assert gimbal_of(read_capture(photo_of(xmp=xmp))) == (90, -84, 0)
 
 
@@ -95,14 +95,14 @@ def test_read_capture__senseflys_roll_has_the_opposite_sign():
     for prefix, address in (("sensefly", SENSEFLY), ("Camera", SENSEFLY)):
         xmp = packet(words, prefix=prefix, address=address)
         assert gimbal_of(read_capture(photo_of(kind="TIFF", xmp=xmp))) == expected
-    made = make_exif(main={BASE.Make: "senseFly"})
+    exif = make_exif(main={BASE.Make: "senseFly"})
     xmp = packet(words, prefix="Camera", address=PIX4D)
-    assert gimbal_of(read_capture(photo_of(xmp=xmp, exif=made))) == expected
+    assert gimbal_of(read_capture(photo_of(xmp=xmp, exif=exif))) == expected
 
 
 def test_read_capture__ignores_a_light_sensors_angles():
-    found = read_words(TILTED, prefix="DLS", address="http://micasense.com/DLS/1.0/")
-    assert gimbal_of(found) == (None, None, None)
+    capture = read_words(POSE, prefix="DLS", address="http://micasense.com/DLS/1.0/")
+    assert gimbal_of(capture) == (None, None, None)
 
 
 @pytest.mark.parametrize(
@@ -110,12 +110,12 @@ def test_read_capture__ignores_a_light_sensors_angles():
     [{"Pitch": "-90"}, {"Pitch": "140"}, {"Pitch": "nan"}, {"Yaw": "400"}, {"Roll": "200"}],
 )
 def test_read_capture__invalid_poses(change):
-    found = read_words(TILTED | change, prefix="Camera", address=PIX4D)
-    assert gimbal_of(found) == (None, None, None)
+    capture = read_words(POSE | change, prefix="Camera", address=PIX4D)
+    assert gimbal_of(capture) == (None, None, None)
 
 
 def test_read_capture__a_gimbal_before_a_pose():
-    xmp = packet(TILTED, prefix="Camera", address=PIX4D).replace(
+    xmp = packet(POSE, prefix="Camera", address=PIX4D).replace(
         b' Camera:Yaw="90"',
         b' xmlns:drone-dji="http://www.dji.com/drone-dji/1.0/" Camera:Yaw="90"'
         + "".join(f' drone-dji:{name}="{value}"' for name, value in DJI.items()).encode(),
@@ -127,7 +127,7 @@ def test_read_capture__a_gimbal_before_a_pose():
 
 
 def test_read_capture__a_pose_places_a_picture():
-    words = TILTED | {"AboveGroundAltitude": "100/1 m", "ModelType": "perspective"}
+    words = POSE | {"AboveGroundAltitude": "100/1 m", "ModelType": "perspective"}
     xmp = packet(words, prefix="Camera", address=PIX4D)
     exif = make_exif(gps=gps_of(47.0, 11.0), photo={BASE.FocalLengthIn35mmFilm: 24})
     data = photo_of(xmp=xmp, exif=exif)
@@ -138,7 +138,7 @@ def test_read_capture__a_pose_places_a_picture():
 
 def test_read_capture__no_focal_length_describes_a_fisheye():
     exif = make_exif(photo={BASE.FocalLengthIn35mmFilm: 24})
-    for model, has_one in (("perspective", True), ("fisheye", False), ("Fisheye ", False)):
+    for model, has_focal_px in (("perspective", True), ("fisheye", False), ("Fisheye ", False)):
         xmp = packet({"ModelType": model}, prefix="Camera", address=PIX4D)
-        found = read_capture(photo_of(xmp=xmp, exif=exif))
-        assert (found.focal_px is not None, found.focal_35mm) == (has_one, 24)
+        capture = read_capture(photo_of(xmp=xmp, exif=exif))
+        assert (capture.focal_px is not None, capture.focal_35mm) == (has_focal_px, 24)

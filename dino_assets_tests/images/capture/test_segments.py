@@ -15,7 +15,7 @@ def bodies(data: bytes) -> list[tuple[int, bytes]]:
     return [(marker, data[start:end]) for marker, start, end in walk_segments(data)]
 
 
-TWO = segment(0xE1, b"one") + segment(0xDB, b"")
+TWO_SEGMENTS = segment(0xE1, b"one") + segment(0xDB, b"")
 
 
 @pytest.mark.parametrize(
@@ -23,15 +23,15 @@ TWO = segment(0xE1, b"one") + segment(0xDB, b"")
     [
         (b"", []),
         (START, []),
-        (b"\x89PNG" + TWO, []),
-        (START + TWO, [(0xE1, b"one"), (0xDB, b"")]),
-        (START + b"\xff\xff" + TWO, [(0xE1, b"one"), (0xDB, b"")]),  # padding
-        (START + b"\xff\xd0\xff\x01" + TWO, [(0xE1, b"one"), (0xDB, b"")]),  # no length
-        (START + TWO[:7] + b"junk" + TWO, [(0xE1, b"one")]),
-        (START + TWO[:6], []),  # cut off
-        (START + b"\xff\xe1\0\1" + TWO, []),  # a length that cannot be
-        (START + segment(0xDA, b"x") + TWO, []),  # the pixels
-        (START + b"\xff\xd9" + TWO, []),  # the end
+        (b"\x89PNG" + TWO_SEGMENTS, []),
+        (START + TWO_SEGMENTS, [(0xE1, b"one"), (0xDB, b"")]),
+        (START + b"\xff\xff" + TWO_SEGMENTS, [(0xE1, b"one"), (0xDB, b"")]),  # padding
+        (START + b"\xff\xd0\xff\x01" + TWO_SEGMENTS, [(0xE1, b"one"), (0xDB, b"")]),  # no length
+        (START + TWO_SEGMENTS[:7] + b"junk" + TWO_SEGMENTS, [(0xE1, b"one")]),
+        (START + TWO_SEGMENTS[:6], []),  # cut off
+        (START + b"\xff\xe1\0\1" + TWO_SEGMENTS, []),  # a length that cannot be
+        (START + segment(0xDA, b"x") + TWO_SEGMENTS, []),  # the pixels
+        (START + b"\xff\xd9" + TWO_SEGMENTS, []),  # the end
     ],
 )
 def test_walk_segments__up_to_the_pixels_or_the_damage(data, expected):
@@ -39,9 +39,11 @@ def test_walk_segments__up_to_the_pixels_or_the_damage(data, expected):
 
 
 def test_read_xmp_packets__other_segments():
-    some = segment(0xE1, XMP_NAME + b"one") + segment(0xE1, b"Exif\0\0") + segment(0xE2, XMP_NAME)
+    segments = (
+        segment(0xE1, XMP_NAME + b"one") + segment(0xE1, b"Exif\0\0") + segment(0xE2, XMP_NAME)
+    )
     extension = segment(0xE1, b"http://ns.adobe.com/xmp/extension/\0" + b"x")
-    data = START + some + extension + segment(0xE1, XMP_NAME + b"two")
+    data = START + segments + extension + segment(0xE1, XMP_NAME + b"two")
     pixels = segment(0xDA, b"") + segment(0xE1, XMP_NAME + b"after the pixels")
     assert read_xmp_packets(data + pixels, most_bytes=1000) == [b"one", b"two"]
     assert read_xmp_packets(data[:-3], most_bytes=1000) == [b"one"]

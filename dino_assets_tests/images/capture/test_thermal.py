@@ -19,8 +19,8 @@ def jpeg(*segments: tuple[int, bytes], size: tuple[int, int] = (640, 512)) -> by
     data = sink.getvalue()
     extra = b"".join(
         bytes((0xFF, marker)) + (len(body) + 2).to_bytes(2, "big") + body
-        for marker, whole in segments
-        for body in [whole[i : i + 65_000] for i in range(0, len(whole), 65_000)]
+        for marker, content in segments
+        for body in [content[i : i + 65_000] for i in range(0, len(content), 65_000)]
     )
     return data[:2] + extra + data[2:]
 
@@ -32,22 +32,22 @@ RAW = bytes(640 * 512 * 2)
     "source", ["InfraredCamera", "Infrared", "ThermalCamera", "IR", "IR_Camera", "IRCamera"]
 )
 def test_find_thermal_signal__image_source_of_a_thermal_camera(source):
-    found = find_thermal_signal("x.jpg", jpeg(), Capture(image_source=source))
-    assert found == f"XMP image source {source}"
+    signal = find_thermal_signal("x.jpg", jpeg(), Capture(image_source=source))
+    assert signal == f"XMP image source {source}"
 
 
 @pytest.mark.parametrize("source", ["WideCamera", "ZoomCamera", "Visible", "VisibleCamera", "RGB"])
 def test_find_thermal_signal__image_source_of_a_colour_camera(source):
-    other = jpeg((0xE1, b"FLIR\0\1\0\0"), (0xE3, RAW))
-    said = Capture(make="DJI", image_source=source)
-    assert find_thermal_signal(NAME, other, said) is None
+    data = jpeg((0xE1, b"FLIR\0\1\0\0"), (0xE3, RAW))
+    capture = Capture(make="DJI", image_source=source)
+    assert find_thermal_signal(NAME, data, capture) is None
 
 
 @pytest.mark.parametrize("source", ["Default", "Unknown", "irrigation", "Theremin"])
 def test_find_thermal_signal__ambiguous_image_source(source):
-    said = Capture(make="DJI", image_source=source)
-    assert find_thermal_signal("a.jpg", jpeg(), said) is None
-    assert find_thermal_signal("a.jpg", jpeg((0xE3, RAW)), said) == "R-JPEG segments of DJI"
+    capture = Capture(make="DJI", image_source=source)
+    assert find_thermal_signal("a.jpg", jpeg(), capture) is None
+    assert find_thermal_signal("a.jpg", jpeg((0xE3, RAW)), capture) == "R-JPEG segments of DJI"
 
 
 def test_find_thermal_signal__r_jpeg_of_flir():
@@ -111,8 +111,8 @@ def test_find_thermal_signal__segments_that_are_something_else(data, make):
 )
 @pytest.mark.parametrize("make", [None, "DJI"])
 def test_find_thermal_signal__djis_names(name, make):
-    found = find_thermal_signal(name, jpeg(), Capture(make=make))
-    assert found == f"name {name.rpartition('/')[2]}"
+    signal = find_thermal_signal(name, jpeg(), Capture(make=make))
+    assert signal == f"name {name.rpartition('/')[2]}"
 
 
 @pytest.mark.parametrize(
@@ -136,24 +136,24 @@ def test_find_thermal_signal__names_that_are_something_else(name):
 
 @pytest.mark.parametrize("make", [None, "Autel Robotics"])
 def test_find_thermal_signal__autels_names(make):
-    found = find_thermal_signal("100MEDIA/IRX_0003.jpg", jpeg(), Capture(make=make))
-    assert found == "name IRX_0003.jpg"
+    signal = find_thermal_signal("100MEDIA/IRX_0003.jpg", jpeg(), Capture(make=make))
+    assert signal == "name IRX_0003.jpg"
     assert find_thermal_signal("MAX_0003.JPG", jpeg(), Capture(make=make)) is None
     assert find_thermal_signal("IRX_row.JPG", jpeg(), Capture(make=make)) is None
     assert find_thermal_signal("IRX_0003.jpg", jpeg(), DJI) is None
 
 
 def test_find_thermal_signal__a_lens_that_the_table_knows():
-    advanced = Capture(make="DJI", model="MAVIC2-ENTERPRISE-ADVANCED", focal_mm=9.0)
-    said = "thermal lens of MAVIC2-ENTERPRISE-ADVANCED, 640 × 512 px"
-    assert find_thermal_signal("DJI_0002.JPG", jpeg(), advanced) == said
-    assert find_thermal_signal("DJI_0002.JPG", jpeg(size=(1280, 1024)), advanced) is not None
-    assert find_thermal_signal("DJI_0002.JPG", jpeg(size=(4000, 3000)), advanced) is None
-    assert find_thermal_signal("DJI_0002.PNG", b"", advanced) is None
+    capture = Capture(make="DJI", model="MAVIC2-ENTERPRISE-ADVANCED", focal_mm=9.0)
+    signal = "thermal lens of MAVIC2-ENTERPRISE-ADVANCED, 640 × 512 px"
+    assert find_thermal_signal("DJI_0002.JPG", jpeg(), capture) == signal
+    assert find_thermal_signal("DJI_0002.JPG", jpeg(size=(1280, 1024)), capture) is not None
+    assert find_thermal_signal("DJI_0002.JPG", jpeg(size=(4000, 3000)), capture) is None
+    assert find_thermal_signal("DJI_0002.PNG", b"", capture) is None
     for changes in ({"focal_mm": 4.5}, {"focal_mm": None}, {"model": "FC300S"}, {"model": None}):
-        other = replace(advanced, **changes)
-        assert find_thermal_signal("DJI_0002.JPG", jpeg(), other) is None
-    light = replace(advanced, image_source="VisibleCamera")
+        other_capture = replace(capture, **changes)
+        assert find_thermal_signal("DJI_0002.JPG", jpeg(), other_capture) is None
+    light = replace(capture, image_source="VisibleCamera")
     assert find_thermal_signal("DJI_0002.JPG", jpeg(), light) is None
 
 
@@ -166,8 +166,8 @@ def test_find_thermal_signal__djis_name_on_another_makers_picture():
 def test_find_thermal_signal__ordinary_pictures(kind):
     sink = io.BytesIO()
     picture = Image.new("P" if kind in ("PNG", "GIF") else "RGB", (64, 48))
-    more = {"save_all": True, "append_images": [picture.copy()]} if kind == "MPO" else {}
-    picture.save(sink, kind, **more)
+    options = {"save_all": True, "append_images": [picture.copy()]} if kind == "MPO" else {}
+    picture.save(sink, kind, **options)
     assert find_thermal_signal("a.jpg", sink.getvalue(), DJI) is None
 
 

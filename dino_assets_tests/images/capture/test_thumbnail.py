@@ -13,7 +13,7 @@ from dino_assets.store.objects import ObjectStore
 from dino_assets_tests.worlds.inboxes import commit_images, fill_bytes
 from dino_assets_tests.worlds.turned_flights import draw_ground, photograph
 
-WAY = Image.Transpose
+TRANSPOSE = Image.Transpose
 BARS = (160, 120)  # as DJI's cameras write it, whatever the picture's shape
 
 
@@ -41,9 +41,9 @@ def with_thumbnail(block: bytes, thumbnail: bytes) -> bytes:
     """Make a block of little-endian EXIF whose second table, at the end, points at the thumbnail."""
     tiff = bytearray(block.removeprefix(b"Exif\0\0"))
     assert tiff[:2] == b"II"
-    (first,) = struct.unpack_from("<I", tiff, 4)
-    (count,) = struct.unpack_from("<H", tiff, first)
-    struct.pack_into("<I", tiff, first + 2 + 12 * count, len(tiff))
+    (offset,) = struct.unpack_from("<I", tiff, 4)
+    (count,) = struct.unpack_from("<H", tiff, offset)
+    struct.pack_into("<I", tiff, offset + 2 + 12 * count, len(tiff))
     start = len(tiff) + 2 + 2 * 12 + 4
     places = struct.pack("<HHII", 0x201, 4, 1, start) + struct.pack(
         "<HHII", 0x202, 4, 1, len(thumbnail)
@@ -55,8 +55,8 @@ def jpeg_of(image: Image.Image, thumbnail: bytes) -> bytes:
     exif = Image.Exif()
     exif[0x010F] = "DJI"
     block = exif.tobytes().removeprefix(b"Exif\0\0")
-    little = b"II*\0\x08\0\0\0\0\0\0\0\0\0" if block[:2] != b"II" else block
-    return to_jpeg(image, exif=with_thumbnail(b"Exif\0\0" + little, thumbnail))
+    tiff = b"II*\0\x08\0\0\0\0\0\0\0\0\0" if block[:2] != b"II" else block
+    return to_jpeg(image, exif=with_thumbnail(b"Exif\0\0" + tiff, thumbnail))
 
 
 @pytest.mark.parametrize("size", [BARS, (160, 90)])
@@ -64,17 +64,17 @@ def jpeg_of(image: Image.Image, thumbnail: bytes) -> bytes:
     ("way", "expected"),
     [
         (None, False),
-        (WAY.ROTATE_180, True),
-        (WAY.ROTATE_90, True),
-        (WAY.ROTATE_270, True),
-        (WAY.FLIP_LEFT_RIGHT, True),
-        (WAY.FLIP_TOP_BOTTOM, True),
+        (TRANSPOSE.ROTATE_180, True),
+        (TRANSPOSE.ROTATE_90, True),
+        (TRANSPOSE.ROTATE_270, True),
+        (TRANSPOSE.FLIP_LEFT_RIGHT, True),
+        (TRANSPOSE.FLIP_TOP_BOTTOM, True),
     ],
 )
 def test_is_turned_since__proven_by_the_thumbnail(way, expected, size):
-    whole = scene()
-    image = whole if way is None else whole.transpose(way)
-    assert is_turned_since(jpeg_of(image, thumbnail_of(whole, size)), image) is expected
+    original = scene()
+    image = original if way is None else original.transpose(way)
+    assert is_turned_since(jpeg_of(image, thumbnail_of(original, size)), image) is expected
 
 
 def test_is_turned_since__another_scene_proves_nothing():
@@ -88,7 +88,7 @@ def test_is_turned_since__another_scene_proves_nothing():
     ids=["empty", "cut", "zeros", "huge"],
 )
 def test_is_turned_since__damaged_thumbnails(thumbnail):
-    image = scene().transpose(WAY.ROTATE_180)
+    image = scene().transpose(TRANSPOSE.ROTATE_180)
     assert not is_turned_since(jpeg_of(image, thumbnail[:40_000]), image)
     assert not is_turned_since(to_jpeg(image), image)
 
@@ -98,12 +98,12 @@ def test_images__a_picture_turned_by_a_program_that_left_its_times(tmp_path: Pat
     shot = photograph(draw_ground(), 1, at=(0.0, 0.0))
     with Image.open(io.BytesIO(shot)) as image:
         block, xmp = image.info["exif"], image.info["xmp"]
-        little = Image.Exif()
-        little.load(block)
-        little.endian = "<"
-        exif = with_thumbnail(little.tobytes(), thumbnail_of(image))
+        little_endian = Image.Exif()
+        little_endian.load(block)
+        little_endian.endian = "<"
+        exif = with_thumbnail(little_endian.tobytes(), thumbnail_of(image))
         upright = to_jpeg(image, exif=exif, xmp=xmp)
-        turned = to_jpeg(image.transpose(WAY.ROTATE_180), exif=exif, xmp=xmp)
+        turned = to_jpeg(image.transpose(TRANSPOSE.ROTATE_180), exif=exif, xmp=xmp)
     folder = fill_bytes(tmp_path / "f", {"DJI_0001.JPG": upright, "DJI_0002.JPG": turned})
     rows = commit_images(ObjectStore.in_memory(), "d", folder).read("d").to_pylist()
     assert [row["edited_by"] for row in rows] == [None, "an unnamed program"]

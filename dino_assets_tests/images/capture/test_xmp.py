@@ -22,12 +22,20 @@ from dino_assets_tests.worlds.camera_photographs import (
 @pytest.mark.parametrize("prefix", ["drone-dji", "dji", "ns1"])
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
 def test_read_capture__xmp_of_every_container(kind, prefix, as_elements):
-    found = read_capture(
+    capture = read_capture(
         photo_of(kind=kind, xmp=packet(DJI, prefix=prefix, as_elements=as_elements))
     )
-    assert (found.altitude_m, found.relative_altitude_m) == (198.31, 39.8)
-    assert (found.gimbal_yaw_deg, found.gimbal_pitch_deg, found.gimbal_roll_deg) == (40, -89.9, 0)
-    assert (found.flight_yaw_deg, found.flight_pitch_deg, found.flight_roll_deg) == (-46, 1.8, 3)
+    assert (capture.altitude_m, capture.relative_altitude_m) == (198.31, 39.8)
+    assert (capture.gimbal_yaw_deg, capture.gimbal_pitch_deg, capture.gimbal_roll_deg) == (
+        40,
+        -89.9,
+        0,
+    )
+    assert (capture.flight_yaw_deg, capture.flight_pitch_deg, capture.flight_roll_deg) == (
+        -46,
+        1.8,
+        3,
+    )
 
 
 def test_read_capture__heic():
@@ -36,9 +44,9 @@ def test_read_capture__heic():
     heif = pillow_heif.from_pillow(Image.new("RGB", (400, 226)))
     sink = io.BytesIO()
     heif.save(sink, exif=exif.tobytes(), xmp=packet(DJI))
-    found = read_capture(sink.getvalue())
-    assert (found.make, found.relative_altitude_m) == ("DJI", 39.8)
-    assert (found.latitude, found.longitude) == pytest.approx((46.5, -91.25))
+    capture = read_capture(sink.getvalue())
+    assert (capture.make, capture.relative_altitude_m) == ("DJI", 39.8)
+    assert (capture.latitude, capture.longitude) == pytest.approx((46.5, -91.25))
 
 
 def test_read_capture__xmp_after_other_segments():
@@ -51,8 +59,8 @@ def test_read_capture__xmp_in_an_mpo():
     sink = io.BytesIO()
     picture = Image.new("RGB", (400, 225))
     picture.save(sink, "MPO", save_all=True, append_images=[picture.resize((96, 54))], xmp=packet(DJI))  # fmt: skip
-    found = read_capture(sink.getvalue())
-    assert found.relative_altitude_m == 39.8
+    capture = read_capture(sink.getvalue())
+    assert capture.relative_altitude_m == 39.8
 
 
 @pytest.mark.parametrize(
@@ -64,14 +72,14 @@ def test_read_capture__xmp_in_an_mpo():
     ],
 )  # fmt: skip
 def test_read_capture__numbers_as_cameras_write_them(written, expected):
-    found = read_capture(photo_of(xmp=packet({"RelativeAltitude": written})))
-    assert found.relative_altitude_m == expected
+    capture = read_capture(photo_of(xmp=packet({"RelativeAltitude": written})))
+    assert capture.relative_altitude_m == expected
 
 
 def test_read_xmp__damaged_tail_keeps_earlier_values():
-    whole = packet(DJI)
-    assert read_xmp(whole[: whole.index(b"</rdf:RDF>")])["GimbalYawDegree"] == "+40.00"
-    assert read_xmp(whole[: whole.index(b"FlightYaw")]) == {}
+    xmp = packet(DJI)
+    assert read_xmp(xmp[: xmp.index(b"</rdf:RDF>")])["GimbalYawDegree"] == "+40.00"
+    assert read_xmp(xmp[: xmp.index(b"FlightYaw")]) == {}
     assert read_xmp(b"") == read_xmp(b"no xml") == {}
 
 
@@ -82,20 +90,22 @@ def test_read_xmp__sixteen_bits():
 
 def test_read_xmp__bytes_that_are_no_utf8():
     """A Latin-1 name of a place, and a control character: all the rest stands in the same element."""
-    odd = packet({"City": "Z@rich", "Note": "a#b", "Height": "+1#9.80"} | DJI)
-    found = read_xmp(odd.replace(b"@", b"\xfc").replace(b"#", b"\x07"))
-    assert {name: found.get(name) for name in DJI} == DJI
+    xmp = packet({"City": "Z@rich", "Note": "a#b", "Height": "+1#9.80"} | DJI)
+    words = read_xmp(xmp.replace(b"@", b"\xfc").replace(b"#", b"\x07"))
+    assert {name: words.get(name) for name in DJI} == DJI
     # What was lost may have been a digit.
-    assert not found.keys() & {"City", "Note", "Height"}
-    after = read_xmp(packet(DJI | {"City": "Z@rich"}, as_elements=True).replace(b"@", b"\xfc"))
-    assert {name: after.get(name) for name in DJI} == DJI
-    assert read_xmp(b"\xff\xff" + odd.replace(b"#", b"-"))["Note"] == "a-b"
+    assert not words.keys() & {"City", "Note", "Height"}
+    element_words = read_xmp(
+        packet(DJI | {"City": "Z@rich"}, as_elements=True).replace(b"@", b"\xfc")
+    )
+    assert {name: element_words.get(name) for name in DJI} == DJI
+    assert read_xmp(b"\xff\xff" + xmp.replace(b"#", b"-"))["Note"] == "a-b"
 
 
 def test_read_capture__damaged_model_falls_back_to_exif():
     xmp = packet(DJI | {"Model": "FC@00S"}, prefix="tiff").replace(b"@", b"\xfc")
-    found = read_capture(photo_of(xmp=xmp, exif=make_exif(main={BASE.Model: "FC300S"})))
-    assert (found.model, found.relative_altitude_m) == ("FC300S", 39.8)
+    capture = read_capture(photo_of(xmp=xmp, exif=make_exif(main={BASE.Model: "FC300S"})))
+    assert (capture.model, capture.relative_altitude_m) == ("FC300S", 39.8)
 
 
 @pytest.mark.parametrize("use", [b"", b"\xfc"])
@@ -104,28 +114,28 @@ def test_read_xmp__repair_reads_no_doctype(use):
 
 
 def test_read_xmp__ignores_nested_properties():
-    inner = (
+    nested = (
         '<m:Ingredients><rdf:Bag><rdf:li q:Model="Other" q:RelativeAltitude="9">'
         '<tiff:Make>Other</tiff:Make><rdf:Description tiff:Software="Other"/></rdf:li></rdf:Bag>'
         "</m:Ingredients>"
     )
     first = '<rdf:Description drone-dji:RelativeAltitude="+39.80">'
     second = '<rdf:Description tiff:Make="DJI"><xmp:Rating>3</xmp:Rating></rdf:Description>'
-    whole = f"<rdf:RDF>{first}{inner}</rdf:Description>{second}</rdf:RDF>"
-    assert read_xmp(whole.encode()) == {"RelativeAltitude": "+39.80", "Make": "DJI", "Rating": "3"}
+    xmp = f"<rdf:RDF>{first}{nested}</rdf:Description>{second}</rdf:RDF>"
+    assert read_xmp(xmp.encode()) == {"RelativeAltitude": "+39.80", "Make": "DJI", "Rating": "3"}
     exif = make_exif(main={BASE.Model: "FC300S"})
-    found = read_capture(photo_of(xmp=whole.encode(), exif=exif))
-    assert (found.model, found.relative_altitude_m) == ("FC300S", 39.8)
+    capture = read_capture(photo_of(xmp=xmp.encode(), exif=exif))
+    assert (capture.model, capture.relative_altitude_m) == ("FC300S", 39.8)
 
 
 def test_read_xmp__known_prefixes_before_others():
-    bare = b'<rdf:Description my:Model="Mine" tiff:Model="FC300S" my:Make="DJI"/>'
-    assert read_xmp(bare) == {"Model": "FC300S", "Make": "DJI"}
+    xmp = b'<rdf:Description my:Model="Mine" tiff:Model="FC300S" my:Make="DJI"/>'
+    assert read_xmp(xmp) == {"Model": "FC300S", "Make": "DJI"}
 
 
 def test_read_xmp__undeclared_prefixes():
-    bare = b'<rdf:Description drone-dji:ImageSource="WideCamera"/>'
-    assert read_xmp(bare) == {"ImageSource": "WideCamera"}
+    xmp = b'<rdf:Description drone-dji:ImageSource="WideCamera"/>'
+    assert read_xmp(xmp) == {"ImageSource": "WideCamera"}
 
 
 BOMB = (
@@ -143,10 +153,10 @@ BOMB = (
 def test_read_capture__entities_are_harmless(use):
     xmp = BOMB + b'<x RelativeAltitude="+39.80"><Make>' + use + b"</Make></x>"
     tracemalloc.start()
-    found = read_capture(photo_of(xmp=xmp))
+    capture = read_capture(photo_of(xmp=xmp))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert (found.make, found.relative_altitude_m) == (None, None)
+    assert (capture.make, capture.relative_altitude_m) == (None, None)
     assert peak < 20e6
 
 
@@ -164,26 +174,26 @@ def test_read_capture__an_editors_packet_beside_the_cameras(is_camera_first):
         packet(DJI, as_elements=True),
         packet({"Rating": "3", "Lens": "24 mm"}, prefix="xmp"),
     ]
-    found = read_capture(
+    capture = read_capture(
         data[:2]
         + b"".join(
             segment(0xE1, XMP_NAME + body) for body in packets[:: 1 if is_camera_first else -1]
         )
         + data[2:]
     )
-    assert (found.relative_altitude_m, found.gimbal_yaw_deg) == (39.8, 40.0)
-    assert (found.make, found.lens) == ("DJI", "24 mm")
+    assert (capture.relative_altitude_m, capture.gimbal_yaw_deg) == (39.8, 40.0)
+    assert (capture.make, capture.lens) == ("DJI", "24 mm")
 
 
 def test_read_capture__the_first_of_two_packets_wins():
     data = photo_of()
     bodies = (XMP_NAME + packet({"RelativeAltitude": height}) for height in ("+39.80", "+1.00"))
-    found = read_capture(data[:2] + b"".join(segment(0xE1, body) for body in bodies) + data[2:])
-    assert found.relative_altitude_m == 39.8
+    capture = read_capture(data[:2] + b"".join(segment(0xE1, body) for body in bodies) + data[2:])
+    assert capture.relative_altitude_m == 39.8
 
 
 def test_read_capture__packets_without_end():
     data = photo_of()
-    first = segment(0xE1, XMP_NAME + packet(DJI))
-    more = segment(0xE1, XMP_NAME + packet({"Lens": "x" * 60_000}))
-    assert read_capture(data[:2] + first + more * 40 + data[2:]).relative_altitude_m == 39.8
+    head = segment(0xE1, XMP_NAME + packet(DJI))
+    filler = segment(0xE1, XMP_NAME + packet({"Lens": "x" * 60_000}))
+    assert read_capture(data[:2] + head + filler * 40 + data[2:]).relative_altitude_m == 39.8

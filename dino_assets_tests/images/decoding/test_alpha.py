@@ -55,54 +55,56 @@ def write(
 @pytest.mark.parametrize("compression", COMPRESSIONS)
 @pytest.mark.parametrize("bits", [8, 16])
 def test_decode_image__premultiplied_colours(tmp_path, bits, compression, interleave):
-    stored = premultiplied(4)
+    pixels = premultiplied(4)
     # The low byte is what is dropped of 16 bits, so both depths hold the same picture.
-    samples = stored if bits == 8 else stored.astype(np.uint16) << 8 | 0x5A
+    samples = pixels if bits == 8 else pixels.astype(np.uint16) << 8 | 0x5A
     data = write(tmp_path / "a.tif", samples, compression=compression, interleave=interleave)
-    np.testing.assert_array_equal(decode_image(data), expected_of(stored))
+    np.testing.assert_array_equal(decode_image(data), expected_of(pixels))
 
 
 @pytest.mark.parametrize("interleave", ["pixel", "band"])
 @pytest.mark.parametrize("compression", COMPRESSIONS)
 def test_decode_image__premultiplied_gray(tmp_path, compression, interleave):
-    stored = premultiplied(2)
-    data = write(tmp_path / "a.tif", stored, compression=compression, interleave=interleave)
+    pixels = premultiplied(2)
+    data = write(tmp_path / "a.tif", pixels, compression=compression, interleave=interleave)
     if interleave == "band" and compression not in (None, "deflate"):
         with pytest.raises(UnusableImageError) as caught:  # Pillow has no alpha of these
             decode_image(data)
         assert caught.value.reason == "unsupported-mode"
     else:
-        np.testing.assert_array_equal(decode_image(data), expected_of(stored))
+        np.testing.assert_array_equal(decode_image(data), expected_of(pixels))
 
 
 @pytest.mark.parametrize("compression", [None, "zlib"])
 @pytest.mark.parametrize("kind", [np.uint32, np.float16, np.float32, np.float64])
 def test_decode_image__premultiplied_samples_are_divided_before_they_are_scaled(kind, compression):
-    stored = premultiplied(4).astype(float) / 255
-    whole = 1.0 if np.dtype(kind).kind == "f" else float(np.iinfo(kind).max)
-    samples = (stored * whole).astype(kind)
+    pixels = premultiplied(4).astype(float) / 255
+    full_scale = 1.0 if np.dtype(kind).kind == "f" else float(np.iinfo(kind).max)
+    samples = (pixels * full_scale).astype(kind)
     data = tiff(samples, photometric="rgb", extrasamples=["assocalpha"], compression=compression)
     with np.errstate(invalid="ignore"):
-        colours = np.nan_to_num(stored[..., :3] / stored[..., 3:])
+        colours = np.nan_to_num(pixels[..., :3] / pixels[..., 3:])
     expected = np.floor(colours / colours.max() * 255 + 0.5)
     np.testing.assert_allclose(decode_image(data), expected, atol=1)
 
 
 @pytest.mark.parametrize("bits", [8, 16])
 def test_decode_image__straight_alpha_is_dropped(tmp_path, bits):
-    stored = premultiplied(4)
-    samples = stored if bits == 8 else stored.astype(np.uint16) << 8
+    pixels = premultiplied(4)
+    samples = pixels if bits == 8 else pixels.astype(np.uint16) << 8
     for compression in (None, "lzw"):
         data = write(
             tmp_path / "a.tif", samples, compression=compression, interleave="pixel", alpha="YES"
         )
-        np.testing.assert_array_equal(decode_image(data), stored[..., :3])
+        np.testing.assert_array_equal(decode_image(data), pixels[..., :3])
 
 
 def test_divide_alpha__largest_values_do_not_overflow():
     for kind in (np.uint8, np.uint16, np.uint32, np.uint64):
-        whole = np.iinfo(kind).max
-        pixels = np.array([[[whole, whole], [whole // 2, whole // 2], [whole, 1], [7, 0]]], kind)
+        largest = np.iinfo(kind).max
+        pixels = np.array(
+            [[[largest, largest], [largest // 2, largest // 2], [largest, 1], [7, 0]]], kind
+        )
         divided = divide_alpha(pixels, band_values=1)
-        assert divided[0, :3, 0].astype(float) == pytest.approx(float(whole), rel=1e-9)
+        assert divided[0, :3, 0].astype(float) == pytest.approx(float(largest), rel=1e-9)
         assert divided[0, 3, 0] == 0

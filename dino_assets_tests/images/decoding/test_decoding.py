@@ -24,7 +24,7 @@ pytestmark = [
 GRAY16 = np.array([[0, 255, 256], [32_768, 65_279, 65_535]], np.uint16)
 
 
-HIGH = [[0, 0, 1], [128, 254, 255]]
+HIGH_BYTES = [[0, 0, 1], [128, 254, 255]]
 
 
 def show(data: bytes) -> np.ndarray:
@@ -84,16 +84,16 @@ def test_decode_image__larger_jpeg(options: dict[str, object]):
 @pytest.mark.parametrize("filler", [b"\0", b"\xff"])
 def test_decode_image__truncated_jpeg_with_padding(is_progressive: bool, filler: bytes):
     data = encode(picture(320, 240), "JPEG", quality=90, progressive=is_progressive)
-    at = len(data) * 2 // 3
-    assert refusal(data[:at] + filler * (len(data) - at)).reason == "truncated"
+    length = len(data) * 2 // 3
+    assert refusal(data[:length] + filler * (len(data) - length)).reason == "truncated"
 
 
 def test_decode_image__truncated_jpeg_with_an_end_marker():
     """Pillow hands this out, gray below the cut."""
     data = encode(picture(320, 240), "JPEG", quality=90)
-    cut = data[: len(data) // 2] + b"\xff\xd9"
-    show(cut)
-    assert refusal(cut).reason == "truncated"
+    truncated = data[: len(data) // 2] + b"\xff\xd9"
+    show(truncated)
+    assert refusal(truncated).reason == "truncated"
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L"])
@@ -101,8 +101,8 @@ def test_decode_image__jpeg_damage_that_pillow_ignores(mode: str):
     """Which shows that the fast reader reads both, and Pillow neither."""
     data = encode(picture(320, 240).convert(mode), "JPEG", quality=90, progressive=True)
     reasons = set()
-    for at in range(len(data) // 3, len(data) - 100, len(data) // 40):
-        damaged = data[:at] + bytes([data[at] ^ 0x55]) + data[at + 1 :]
+    for position in range(len(data) // 3, len(data) - 100, len(data) // 40):
+        damaged = data[:position] + bytes([data[position] ^ 0x55]) + data[position + 1 :]
         show(damaged)
         try:
             decode_image(damaged)
@@ -114,13 +114,13 @@ def test_decode_image__jpeg_damage_that_pillow_ignores(mode: str):
 def test_decode_image__junk_after_the_end_of_a_jpeg():
     data = encode(picture(64, 48), "JPEG")
     expected = show(data)
-    for more in (b"junk" * 99, bytes(5000), data):
-        np.testing.assert_array_equal(decode_image(data + more), expected)
+    for junk in (b"junk" * 99, bytes(5000), data):
+        np.testing.assert_array_equal(decode_image(data + junk), expected)
 
 
 def test_decode_image__mpo_is_its_first_picture():
-    first = picture(64, 48)
-    data = encode(first, "MPO", save_all=True, append_images=[picture(16, 12)])
+    first_picture = picture(64, 48)
+    data = encode(first_picture, "MPO", save_all=True, append_images=[picture(16, 12)])
     assert inspect_image(data).format == "MPO"
     assert decode_image(data).shape == (48, 64, 3)
 
@@ -146,14 +146,14 @@ def test_decode_image__sixteen_bits_keep_their_high_byte(
 
 def test_decode_image__sixteen_bits_in_png():
     pixels = decode_image(encode(Image.fromarray(GRAY16), "PNG"))
-    assert pixels[..., 0].tolist() == HIGH
-    assert pixels[..., 2].tolist() == HIGH
+    assert pixels[..., 0].tolist() == HIGH_BYTES
+    assert pixels[..., 2].tolist() == HIGH_BYTES
 
 
 @pytest.mark.parametrize("compression", ["tiff_lzw", "packbits", "tiff_adobe_deflate"])
 def test_decode_image__sixteen_bits_packed(compression: str):
     data = encode(Image.fromarray(GRAY16), "TIFF", compression=compression)
-    assert decode_image(data)[..., 1].tolist() == HIGH
+    assert decode_image(data)[..., 1].tolist() == HIGH_BYTES
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.float32])
@@ -166,8 +166,8 @@ def test_decode_image__white_is_zero(kind: type):
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("kind", ["i1", "i2", "i4", "u4", "f2", "f4", "f8"])
 def test_decode_image__other_types_scale_by_their_range(kind: str, order: str):
-    low = 0 if kind[0] == "u" else -100
-    samples = np.array([[low, low + 100, low + 200]], np.float64).astype(kind)
+    lowest = 0 if kind[0] == "u" else -100
+    samples = np.array([[lowest, lowest + 100, lowest + 200]], np.float64).astype(kind)
     data = tiff(samples, byteorder=order)
     assert decode_image(data)[0, :, 0].tolist() == [0, 128, 255]
     assert "scaled from their own lowest..highest value" in (inspect_image(data).note or "")
@@ -192,22 +192,24 @@ def predicted(samples: np.ndarray, predictor: int) -> bytes:
         strip, order = packed.tobytes(), samples.dtype.itemsize
     else:
         order = samples.dtype.itemsize
-        heavy = samples.astype(samples.dtype.newbyteorder(">")).view(np.uint8)
-        planes = heavy.reshape(rows, columns * colors, order).transpose(0, 2, 1).reshape(rows, -1)
+        big_endian = samples.astype(samples.dtype.newbyteorder(">")).view(np.uint8)
+        planes = (
+            big_endian.reshape(rows, columns * colors, order).transpose(0, 2, 1).reshape(rows, -1)
+        )
         differences = planes.copy()
         differences[:, colors:] -= planes[:, :-colors]
         strip = differences.tobytes()
-    whole = tiff(samples, photometric="rgb", predictor=None, compression="zlib", rowsperstrip=rows)
-    body, tags = zlib.compress(strip), bytearray(whole)
+    data = tiff(samples, photometric="rgb", predictor=None, compression="zlib", rowsperstrip=rows)
+    body, tags = zlib.compress(strip), bytearray(data)
     # Another strip at the end, and the tags that lead to it.
-    values = {259: 8, 273: len(whole), 279: len(body), 305: 0}
+    values = {259: 8, 273: len(data), 279: len(body), 305: 0}
     start, count = int.from_bytes(tags[4:8], "little"), int.from_bytes(tags[8:10], "little")
-    for at in range(start + 2, start + 2 + 12 * count, 12):
-        tag = int.from_bytes(tags[at : at + 2], "little")
+    for offset in range(start + 2, start + 2 + 12 * count, 12):
+        tag = int.from_bytes(tags[offset : offset + 2], "little")
         if tag == 305:  # the software's name gives way to the predictor
-            tags[at : at + 12] = struct.pack("<HHII", 317, 3, 1, predictor)
+            tags[offset : offset + 12] = struct.pack("<HHII", 317, 3, 1, predictor)
         elif tag in values:
-            tags[at + 2 : at + 12] = struct.pack("<HII", 4, 1, values[tag])
+            tags[offset + 2 : offset + 12] = struct.pack("<HII", 4, 1, values[tag])
     return bytes(tags) + body
 
 
@@ -244,8 +246,8 @@ def test_decode_image__twelve_bits():
     """Two samples in three bytes: 0x000, 0xFFF, 0x800, 0x07F."""
     data = bytearray(encode(Image.new("L", (4, 1)), "TIFF"))
     page = bytes(data)
-    at = page.index(struct.pack("<HHI", 258, 3, 1))
-    data[at + 8 : at + 10] = struct.pack("<H", 12)
+    offset = page.index(struct.pack("<HHI", 258, 3, 1))
+    data[offset + 8 : offset + 10] = struct.pack("<H", 12)
     place = (
         page.index(struct.pack("<HHI", 273, 4, 1))
         if struct.pack("<HHI", 273, 4, 1) in page
@@ -264,8 +266,8 @@ def test_decode_image__modes_by_hand(kind: str):
     palette.putpalette([10, 20, 30, 200, 100, 50])
     palette.putpixel((1, 0), 1)
     assert decode_image(encode(palette, kind)).tolist() == [[[10, 20, 30], [200, 100, 50]]]
-    seen = Image.new("RGBA", (1, 1), (9, 8, 7, 0))
-    assert decode_image(encode(seen, kind)).tolist() == [[[9, 8, 7]]]
+    image = Image.new("RGBA", (1, 1), (9, 8, 7, 0))
+    assert decode_image(encode(image, kind)).tolist() == [[[9, 8, 7]]]
     assert decode_image(encode(Image.new("LA", (1, 1), (5, 0)), kind)).tolist() == [[[5, 5, 5]]]
     black_white = Image.new("1", (2, 1))
     black_white.putpixel((1, 0), 1)
@@ -305,9 +307,9 @@ def test_decode_image__refuses_measurement_bands():
 
 
 def test_turn_upright__by_hand():
-    stored = np.arange(6, dtype=np.uint8).reshape(2, 3, 1).repeat(3, 2)
-    turned = {n: turn_upright(stored, n)[..., 0].tolist() for n in range(1, 9)}
-    assert turned == {
+    pixels = np.arange(6, dtype=np.uint8).reshape(2, 3, 1).repeat(3, 2)
+    upright = {n: turn_upright(pixels, n)[..., 0].tolist() for n in range(1, 9)}
+    assert upright == {
         1: [[0, 1, 2], [3, 4, 5]],
         2: [[2, 1, 0], [5, 4, 3]],
         3: [[5, 4, 3], [2, 1, 0]],
@@ -317,7 +319,7 @@ def test_turn_upright__by_hand():
         7: [[5, 2], [4, 1], [3, 0]],
         8: [[2, 5], [1, 4], [0, 3]],
     }
-    assert turn_upright(stored, 1) is stored
+    assert turn_upright(pixels, 1) is pixels
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
@@ -335,16 +337,18 @@ def test_decode_image__upright(kind: str, orientation: int):
 def test_decode_image__upright_sixteen_bits(orientation: int):
     samples = np.arange(0, 60_000, 100, dtype=np.uint16).reshape(20, 30)
     data = tiff(samples, extratags=[(274, "H", 1, orientation, True)])
-    high = np.repeat((samples >> 8).astype(np.uint8)[..., None], 3, axis=2)
-    np.testing.assert_array_equal(decode_image(data), turn_upright(high, orientation))
+    high_bytes = np.repeat((samples >> 8).astype(np.uint8)[..., None], 3, axis=2)
+    np.testing.assert_array_equal(decode_image(data), turn_upright(high_bytes, orientation))
 
 
 def test_decode_image__orientation_behind_the_pixels_of_a_png():
     exif = Image.Exif()
     exif[0x0112] = 6
     data = encode(picture(50, 30), "PNG", exif=exif)
-    at = data.index(b"eXIf") - 4
-    size = 12 + int.from_bytes(data[at : at + 4], "big")
-    late = data[:at] + data[at + size : -12] + data[at : at + size] + data[-12:]
-    assert inspect_image(late).orientation == 6
-    np.testing.assert_array_equal(decode_image(late), decode_image(data))
+    offset = data.index(b"eXIf") - 4
+    size = 12 + int.from_bytes(data[offset : offset + 4], "big")
+    reordered = (
+        data[:offset] + data[offset + size : -12] + data[offset : offset + size] + data[-12:]
+    )
+    assert inspect_image(reordered).orientation == 6
+    np.testing.assert_array_equal(decode_image(reordered), decode_image(data))

@@ -39,8 +39,8 @@ def test_decode_image__heic_is_turned_once():
 def test_decode_image__truncated_heic():
     data = heic(picture(90, 60))
     for share in (0.05, 0.3, 0.6, 0.9, 0.999):
-        at = int(len(data) * share)
-        assert refusal(data[:at]).reason in ("truncated", "undecodable", "not-an-image")
+        length = int(len(data) * share)
+        assert refusal(data[:length]).reason in ("truncated", "undecodable", "not-an-image")
 
 
 @pytest.mark.parametrize(
@@ -68,9 +68,9 @@ def test_decode_image__heic_followed_by_a_truncated_box():
 def test_decode_image__heic_whose_primary_picture_is_gone(pictures, says):
     """Without its codec's settings libheif leaves a picture out, and the next would stand for it."""
     sizes = [(90, 60), (40, 80)][:pictures]
-    whole = heic(*(picture(*size) for size in sizes), primary=pictures - 1)
-    at = whole.rindex(b"hvcC")
-    damaged = whole[:at] + b"free" + whole[at + 4 :]
+    data = heic(*(picture(*size) for size in sizes), primary=pictures - 1)
+    offset = data.rindex(b"hvcC")
+    damaged = data[:offset] + b"free" + data[offset + 4 :]
     for read in (inspect_image, decode_image):
         with pytest.raises(UnusableImageError) as caught:
             read(damaged)

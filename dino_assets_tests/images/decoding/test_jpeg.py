@@ -13,7 +13,7 @@ from dino_assets_tests.worlds.encoded_pictures import encode, picture
 
 KINDS = {"baseline": {}, "progressive": {"progressive": True}, "restarts": {"restart_marker_blocks": 4}}  # fmt: skip
 SCAN, END = b"\xff\xda", b"\xff\xd9"
-STRAY = b"left by a camera"
+STRAY_BYTES = b"left by a camera"
 
 
 def make(kind: str = "baseline", mode: str = "RGB") -> bytes:
@@ -22,12 +22,12 @@ def make(kind: str = "baseline", mode: str = "RGB") -> bytes:
 
 def split(data: bytes) -> tuple[list[bytes], bytes]:
     """Segments of the head, and all from the first scan on."""
-    segments, at = [], 2
-    while data[at : at + 2] != SCAN:
-        end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-        segments.append(data[at:end])
-        at = end
-    return segments, data[at:]
+    segments, offset = [], 2
+    while data[offset : offset + 2] != SCAN:
+        end = offset + 2 + int.from_bytes(data[offset + 2 : offset + 4], "big")
+        segments.append(data[offset:end])
+        offset = end
+    return segments, data[offset:]
 
 
 def join(segments: list[bytes], rest: bytes) -> bytes:
@@ -46,62 +46,65 @@ def is_refused(data: bytes) -> bool:
 @pytest.mark.parametrize("kind", KINDS)
 def test_decode_image__overwritten_pixels(kind: str, mode: str):
     """Whatever libjpeg sees is refused, and it sees nearly all."""
-    data, rng, refused = make(kind, mode), np.random.default_rng(len(kind)), []
-    first = data.index(SCAN) + 20
+    data, rng, refusals = make(kind, mode), np.random.default_rng(len(kind)), []
+    start = data.index(SCAN) + 20
     for size in (48, 512, 4096):
-        for at in rng.integers(first, len(data) - size - 2, 8):
-            damaged = data[:at] + rng.bytes(size) + data[at + size :]
-            refused.append(is_refused(damaged))
-            if not refused[-1]:
+        for offset in rng.integers(start, len(data) - size - 2, 8):
+            damaged = data[:offset] + rng.bytes(size) + data[offset + size :]
+            refusals.append(is_refused(damaged))
+            if not refusals[-1]:
                 simplejpeg.decode_jpeg(damaged, "CMYK" if mode == "CMYK" else "RGB", strict=True)
-    assert np.mean(refused) > 0.8
+    assert np.mean(refusals) > 0.8
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_decode_image__unused_jpeg_bytes(kind: str):
-    assert is_refused(make(kind).removesuffix(END) + STRAY + END)
+    assert is_refused(make(kind).removesuffix(END) + STRAY_BYTES + END)
 
 
 def test_decode_image__late_restart_markers():
     data = make("restarts")
-    at = data.index(b"\xff\xd3", data.index(SCAN))
-    assert is_refused(data[:at] + STRAY + data[at:])
+    offset = data.index(b"\xff\xd3", data.index(SCAN))
+    assert is_refused(data[:offset] + STRAY_BYTES + data[offset:])
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_decode_image__stray_bytes_in_the_head(kind: str):
-    segments, rest = split(make(kind))
-    note = b"\xff\xfe" + (2 + len(STRAY)).to_bytes(2, "big") + STRAY
-    straying = [STRAY + segment for segment in [*segments[1:], note]]
-    odd = join([segments[0], *straying, STRAY], rest)
-    np.testing.assert_array_equal(decode_image(odd), decode_image(join(segments, rest)))
+    segments, scans = split(make(kind))
+    note = b"\xff\xfe" + (2 + len(STRAY_BYTES)).to_bytes(2, "big") + STRAY_BYTES
+    stray_segments = [STRAY_BYTES + segment for segment in [*segments[1:], note]]
+    data = join([segments[0], *stray_segments, STRAY_BYTES], scans)
+    np.testing.assert_array_equal(decode_image(data), decode_image(join(segments, scans)))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_decode_image__stray_bytes_in_the_head_hide_no_damage(kind: str):
-    segments, rest = split(make(kind))
-    middle = len(rest) // 2
-    damaged = rest[:middle] + bytes(range(1, 200)) + rest[middle + 199 :]
-    assert is_refused(join([segments[0], STRAY, *segments[1:]], damaged))
+    segments, scans = split(make(kind))
+    middle = len(scans) // 2
+    damaged = scans[:middle] + bytes(range(1, 200)) + scans[middle + 199 :]
+    assert is_refused(join([segments[0], STRAY_BYTES, *segments[1:]], damaged))
 
 
 @pytest.mark.parametrize("is_late", [False, True])
 def test_decode_image__colour_profile_with_a_part_missing(is_late: bool):
-    segments, rest = split(make())
+    segments, scans = split(make())
     profile = (
         b"\xff\xe2" + (2 + 14 + 100).to_bytes(2, "big") + b"ICC_PROFILE\0\x01\x02" + bytes(100)
     )
     place = len(segments) if is_late else 1
-    odd = join([*segments[:place], profile, *segments[place:]], rest)
+    data = join([*segments[:place], profile, *segments[place:]], scans)
     with pytest.raises(ValueError, match="ICC"):  # what libjpeg says
-        simplejpeg.decode_jpeg(odd, "RGB", strict=True)
-    np.testing.assert_array_equal(decode_image(odd), decode_image(join(segments, rest)))
+        simplejpeg.decode_jpeg(data, "RGB", strict=True)
+    np.testing.assert_array_equal(decode_image(data), decode_image(join(segments, scans)))
 
 
 def test_decode_image__head_without_an_end():
-    segments, rest = split(make())
-    for odd in (join([segments[0]], b"\xff\xe1\xff\xff"), join([*segments, STRAY], rest[:3])):
-        assert is_refused(odd)
+    segments, scans = split(make())
+    for data in (
+        join([segments[0]], b"\xff\xe1\xff\xff"),
+        join([*segments, STRAY_BYTES], scans[:3]),
+    ):
+        assert is_refused(data)
 
 
 def test_decode_image__cmyk_equals_pillow():

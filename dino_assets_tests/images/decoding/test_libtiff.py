@@ -33,8 +33,8 @@ def strip_of(data: bytes, at: int = 0) -> slice:
 def damage(data: bytes, body: bytes, *, share: float = 0.5) -> bytes:
     """Replace some bytes of the first strip, at a share of its length."""
     strip = strip_of(data)
-    at = strip.start + int((strip.stop - strip.start) * share)
-    return data[:at] + body + data[at + len(body) :]
+    offset = strip.start + int((strip.stop - strip.start) * share)
+    return data[:offset] + body + data[offset + len(body) :]
 
 
 @pytest.mark.parametrize(
@@ -67,12 +67,12 @@ def test_decode_image__valid_tiffs_equal_pillow(kind, bits):
 
 def test_decode_image__libtiff_errors_belong_to_one_picture(capfd):
     """Sound and damaged ones at once, as a drop is read."""
-    broken = damage(LZW, b"\xff" * 40)
+    damaged = damage(LZW, b"\xff" * 40)
     expected = decode_image(LZW)
 
     def look(number: int) -> bool:
         try:
-            pixels = decode_image(broken if number % 2 else LZW)
+            pixels = decode_image(damaged if number % 2 else LZW)
         except UnusableImageError:
             return True
         np.testing.assert_array_equal(pixels, expected)
@@ -113,11 +113,11 @@ def test_decode_image__wrong_zlib_checksum():
 
 def test_decode_image__zlib_stream_with_padding():
     data = tiff(COUNTS, compression="zlib", rowsperstrip=192, compressionargs={"level": 1})
-    whole = COUNTS.tobytes()
-    padded = zlib.compress(whole + bytes(512 * 8), 9)  # as some writers pad the last strip
+    content = COUNTS.tobytes()
+    padded = zlib.compress(content + bytes(512 * 8), 9)  # as some writers pad the last strip
     np.testing.assert_array_equal(decode_image(with_stream(data, padded))[..., 0], COUNTS >> 8)
-    endless = zlib.compressobj(9)
-    stream = endless.compress(whole + bytes(512 * 8)) + endless.flush(zlib.Z_SYNC_FLUSH)
+    compressor = zlib.compressobj(9)
+    stream = compressor.compress(content + bytes(512 * 8)) + compressor.flush(zlib.Z_SYNC_FLUSH)
     strip = strip_of(data)
     at_the_end = data[: strip.start] + stream  # nothing follows that could be read as an end
     assert strip.stop - strip.start >= len(stream)
@@ -131,10 +131,10 @@ def test_decode_image__zlib_stream_with_padding():
 def test_decode_image__jpeg_with_a_huge_declared_size():
     """A strip's JPEG says 65,500 × 65,500 px: libtiff refuses that, and nobody makes room for it."""
     strip = strip_of(JPEG)
-    at = JPEG.index(b"\xff\xc0", strip.start) + 5
-    enormous = JPEG[:at] + b"\xff\xdc\xff\xdc" + JPEG[at + 4 :]
+    offset = JPEG.index(b"\xff\xc0", strip.start) + 5
+    data = JPEG[:offset] + b"\xff\xdc\xff\xdc" + JPEG[offset + 4 :]
     tracemalloc.start()
-    error = refusal(enormous)
+    error = refusal(data)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert error.detail.startswith("libtiff: ")
@@ -160,9 +160,9 @@ def test_decode_image__unused_strips_are_ignored():
     places = np.full(100_000, 8, "<u4").tobytes()
     counts = np.full(100_000, len(packed), "<u4").tobytes()
     body = packed + places + counts
-    at = 8 + len(packed)
+    offset = 8 + len(packed)
     tags = [(256, 3, 1, 256), (257, 3, 1, 192), (258, 3, 1, 8), (259, 3, 1, 8), (262, 3, 1, 1)]
-    tags += [(273, 4, 100_000, at), (277, 3, 1, 1), (278, 3, 1, 192)]
-    tags += [(279, 4, 100_000, at + len(places))]
+    tags += [(273, 4, 100_000, offset), (277, 3, 1, 1), (278, 3, 1, 192)]
+    tags += [(279, 4, 100_000, offset + len(places))]
     assert read_page(tiff_of(tags, body=body)).chunks == 1
     assert decode_image(tiff_of(tags, body=body)).shape == (192, 256, 3)

@@ -17,7 +17,7 @@ from dino_assets.images.decoding.memory import MOST_BYTES, check_memory, estimat
 from dino_assets_tests.worlds.raising import raising
 
 WIDTH, HEIGHT = 4000, 2500
-SAVED = [
+MODES_AND_SUFFIXES = [
     ("1", "png"), ("L", "png"), ("P", "png"), ("LA", "png"), ("RGB", "png"), ("RGBA", "png"), ("RGB", "bmp"),
     ("RGBA", "tif"), ("CMYK", "tif"), ("L", "jpg"), ("RGB", "jpg"), ("CMYK", "jpg"), ("RGB", "webp"),
     ("RGBA", "webp"),
@@ -50,7 +50,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     pixels[::50] = 200
     picture = Image.fromarray(pixels)
     options = {"png": {"compress_level": 1}, "webp": {"lossless": True, "method": 0, "quality": 0}}
-    for mode, suffix in SAVED:
+    for mode, suffix in MODES_AND_SUFFIXES:
         paths.append(folder / f"{mode}.{suffix}")
         picture.convert(mode).save(paths[-1], **options.get(suffix, {}))
     paths.append(folder / "progressive.jpg")
@@ -64,28 +64,28 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     for compression in ("jpeg", "tiff_adobe_deflate"):
         paths.append(folder / f"{compression}.tif")
         picture.save(paths[-1], compression=compression)
-    seen_through = np.concatenate([pixels, pixels[..., :1]], axis=2)
+    with_alpha = np.concatenate([pixels, pixels[..., :1]], axis=2)
     for kind in ("u2", "u4", "f4"):
         paths.append(folder / f"premultiplied-{kind}.tif")
         tifffile.imwrite(
-            paths[-1], seen_through.astype(kind), photometric="rgb", extrasamples=["assocalpha"],
+            paths[-1], with_alpha.astype(kind), photometric="rgb", extrasamples=["assocalpha"],
             compression="zlib", rowsperstrip=100,
         )  # fmt: skip
     return paths
 
 
 def test_decode_image__memory_matches_the_estimate(files: list[Path]):
-    told = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", MEASURE, *map(str, files)],
         capture_output=True,
         text=True,
         check=True,
     )
-    rows = [json.loads(line) for line in told.stdout.splitlines()]
+    rows = [json.loads(line) for line in process.stdout.splitlines()]
     assert len(rows) == len(files)
-    for path, taken, estimated in rows:
-        assert taken < 1.1 * estimated + 20e6, path
-        assert taken > 0.3 * estimated, path  # nor is much refused that would fit
+    for path, used_bytes, estimated_bytes in rows:
+        assert used_bytes < 1.1 * estimated_bytes + 20e6, path
+        assert used_bytes > 0.3 * estimated_bytes, path  # nor is much refused that would fit
 
 
 @pytest.mark.parametrize(

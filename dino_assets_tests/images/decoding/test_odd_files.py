@@ -90,8 +90,8 @@ def test_decode_image__strange_files_have_a_reason(name: str):
 )
 def test_decode_image__damaged_headers(name: str, edits: list[tuple[int, int]]):
     data = bytearray({**WHOLE, "HEIC": HEIC, "DNG": DNG}[name])
-    for at, value in edits:
-        data[at % len(data)] = value
+    for position, value in edits:
+        data[position % len(data)] = value
     try:
         facts = inspect_image(bytes(data), max_pixels=10**6)
         pixels = decode_image(bytes(data))
@@ -105,14 +105,16 @@ HEIC, DNG = heic(picture(64, 48)), dng()
 
 def test_decode_image__large_pictures_one_at_a_time():
     small, large = photo_bytes(8, 8), photo_bytes(20, 20)
-    ended = threading.Event()
+    end_event = threading.Event()
     with photos.LARGE_TURN:
-        worker = threading.Thread(target=lambda: (decode_image(large, large_px=100), ended.set()))
+        worker = threading.Thread(
+            target=lambda: (decode_image(large, large_px=100), end_event.set())
+        )
         worker.start()
         decode_image(small, large_px=100)
-        assert not ended.wait(0.2)
+        assert not end_event.wait(0.2)
     worker.join()
-    assert ended.is_set()
+    assert end_event.is_set()
 
 
 def test_read_header__rejects_too_many_pixels_for_decoding():
@@ -122,8 +124,8 @@ def test_read_header__rejects_too_many_pixels_for_decoding():
 
 def test_decode_image__pixels_of_another_size_than_the_header_says():
     data = bytearray(heic(picture(64, 64)))
-    at = data.index(b"ispe") + 8
-    data[at : at + 8] = struct.pack(">II", 164, 64)
+    offset = data.index(b"ispe") + 8
+    data[offset : offset + 8] = struct.pack(">II", 164, 64)
     facts = inspect_image(bytes(data))
     assert (facts.width, facts.height) == (164, 64)
     assert str(refusal(bytes(data))).startswith("undecodable: ")

@@ -36,13 +36,13 @@ def lzw(tags: dict[int, tuple[int, int]], *, size: tuple[int, int] = (20, 10)) -
     )
     data = bytearray(sink.getvalue())
     start = int.from_bytes(data[4:8], "little")
-    for at in range(
+    for offset in range(
         start + 2, start + 2 + 12 * int.from_bytes(data[start : start + 2], "little"), 12
     ):
-        number = int.from_bytes(data[at : at + 2], "little")
+        number = int.from_bytes(data[offset : offset + 2], "little")
         if number in tags:
             kind, value = tags[number]
-            data[at + 2 : at + 12] = struct.pack("<HII", kind, 1, value)
+            data[offset + 2 : offset + 12] = struct.pack("<HII", kind, 1, value)
     return bytes(data)
 
 
@@ -51,7 +51,7 @@ def lzw(tags: dict[int, tuple[int, int]], *, size: tuple[int, int] = (20, 10)) -
 
 @pytest.mark.parametrize("kind", [1, 2, 7])
 def test_read_page__tags_that_all_point_at_the_same_megabyte(kind: int):
-    tags = GRAY_TAGS + [(40_000 + at, kind, 10**6, 8) for at in range(200)]
+    tags = GRAY_TAGS + [(40_000 + number, kind, 10**6, 8) for number in range(200)]
     tracemalloc.start()
     error = refusal(tiff_of(tags, body=bytes(10**6)))
     peak = tracemalloc.get_traced_memory()[1]
@@ -74,7 +74,7 @@ def test_read_page__large_private_data_is_not_read():
 
 
 def test_read_page__a_directory_of_too_many_tags():
-    tags = GRAY_TAGS + [(40_000 + at, 1, 1, 0) for at in range(5000)]
+    tags = GRAY_TAGS + [(40_000 + number, 1, 1, 0) for number in range(5000)]
     assert (
         str(refusal(tiff_of(tags))) == "undecodable: a directory of 5,009 tags, the limit is 4,096"
     )
@@ -122,10 +122,10 @@ def test_check_size__sparse_picture_needs_too_much_memory():
 
 def test_check_size__counts_samples_and_their_bytes():
     limit = 100 * 100 * 3 * 4
-    for bits, is_fine in [(32, True), (64, False)]:
+    for bits, is_allowed in [(32, True), (64, False)]:
         page = read_page(sparse(100, bits=bits, samples=3))
         assert page is not None
-        if is_fine:
+        if is_allowed:
             check_size(page, max_bytes=limit)
         else:
             with pytest.raises(UnusableImageError) as caught:

@@ -41,8 +41,8 @@ def view(**changes) -> View:
 
 
 def whole(of: View) -> list[list[int]]:
-    turned = of.orientation >= 5
-    return [[0, 0, of.height, of.width] if turned else [0, 0, of.width, of.height]]
+    is_turned = of.orientation >= 5
+    return [[0, 0, of.height, of.width] if is_turned else [0, 0, of.width, of.height]]
 
 
 def metres(degrees: np.ndarray) -> np.ndarray:
@@ -128,36 +128,36 @@ def test_place_windows__shapes_without_windows():
 @pytest.mark.parametrize("roll_deg", [180, -180])
 @pytest.mark.parametrize("yaw_deg", [0, 45, -170])
 def test_place_windows__half_a_roll_at_nadir_is_half_a_turn(roll_deg, yaw_deg):
-    rolled = corners_m(view(roll_deg=roll_deg, yaw_deg=yaw_deg))
-    np.testing.assert_allclose(rolled, corners_m(view(yaw_deg=yaw_deg + 180)), atol=1e-6)
+    corners = corners_m(view(roll_deg=roll_deg, yaw_deg=yaw_deg))
+    np.testing.assert_allclose(corners, corners_m(view(yaw_deg=yaw_deg + 180)), atol=1e-6)
 
 
 def test_place_windows__half_a_roll_with_the_yaw_turned_is_the_same_picture():
     """What a DJI writes at nadir, and what it means: the pixels do not come out rotated."""
-    written = corners_m(view(roll_deg=180, yaw_deg=-135))
-    np.testing.assert_allclose(written, corners_m(view(yaw_deg=45)), atol=1e-6)
+    corners = corners_m(view(roll_deg=180, yaw_deg=-135))
+    np.testing.assert_allclose(corners, corners_m(view(yaw_deg=45)), atol=1e-6)
 
 
 def test_place_windows__principal_point():
-    moved = corners_m(view(center_x_px=210.0, center_y_px=145.0))
-    np.testing.assert_allclose(moved, corners_m(view()) - (1.0, 0.5), atol=1e-3)
+    corners = corners_m(view(center_x_px=210.0, center_y_px=145.0))
+    np.testing.assert_allclose(corners, corners_m(view()) - (1.0, 0.5), atol=1e-3)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_place_windows__orientations(orientation):
     """A marked pixel is where it is on the ground, however the file is turned."""
-    stored = Image.new("L", (400, 300))
-    stored.putpixel((30, 70), 255)
-    stored.getexif()[0x0112] = orientation
-    upright = np.asarray(turn_upright(stored, orientation))
+    image = Image.new("L", (400, 300))
+    image.putpixel((30, 70), 255)
+    image.getexif()[0x0112] = orientation
+    upright = np.asarray(turn_upright(image, orientation))
     y, x = (int(n[0]) for n in np.nonzero(upright))
-    there = place_windows(view(orientation=orientation), [[x, y, 1, 1]])
-    here = place_windows(view(), [[30, 70, 1, 1]])
-    np.testing.assert_allclose(there.centers, here.centers, atol=1e-12)
-    np.testing.assert_allclose(there.gsd_m, here.gsd_m)
+    places = place_windows(view(orientation=orientation), [[x, y, 1, 1]])
+    upright_places = place_windows(view(), [[30, 70, 1, 1]])
+    np.testing.assert_allclose(places.centers, upright_places.centers, atol=1e-12)
+    np.testing.assert_allclose(places.gsd_m, upright_places.gsd_m)
     np.testing.assert_allclose(
-        there.corners[0][np.lexsort(there.corners[0].T.round(10))],
-        here.corners[0][np.lexsort(here.corners[0].T.round(10))],
+        places.corners[0][np.lexsort(places.corners[0].T.round(10))],
+        upright_places.corners[0][np.lexsort(upright_places.corners[0].T.round(10))],
         atol=1e-12,
     )
 
@@ -168,22 +168,22 @@ def test_place_windows__turned_after_the_shot(turned_deg, tilted):
     """A marked pixel is where it was; the principal point goes round with the pixels."""
     shot = Image.new("L", (400, 300))
     shot.putpixel((30, 70), 255)
-    turned = np.asarray(shot.rotate(-turned_deg, expand=True))  # Pillow turns against the clock
-    y, x = (int(n[0]) for n in np.nonzero(turned))
-    height, width = turned.shape
-    off = {"center_x_px": width / 2 + 8, "center_y_px": height / 2 - 5}
-    there = view(turned_deg=turned_deg, width=width, height=height, **off, **tilted)
-    here = view(center_x_px=208.0, center_y_px=145.0, **tilted)
+    pixels = np.asarray(shot.rotate(-turned_deg, expand=True))  # Pillow turns against the clock
+    y, x = (int(n[0]) for n in np.nonzero(pixels))
+    height, width = pixels.shape
+    center = {"center_x_px": width / 2 + 8, "center_y_px": height / 2 - 5}
+    turned_view = view(turned_deg=turned_deg, width=width, height=height, **center, **tilted)
+    straight_view = view(center_x_px=208.0, center_y_px=145.0, **tilted)
     np.testing.assert_allclose(
-        place_windows(there, [[x, y, 1, 1]]).centers,
-        place_windows(here, [[30, 70, 1, 1]]).centers,
+        place_windows(turned_view, [[x, y, 1, 1]]).centers,
+        place_windows(straight_view, [[30, 70, 1, 1]]).centers,
         atol=1e-12,
     )
 
 
 def turn_upright(image: Image.Image, orientation: int) -> Image.Image:
     """Pillow's own table of what EXIF's orientations mean."""
-    how = {
+    transposition = {
         2: Image.Transpose.FLIP_LEFT_RIGHT,
         3: Image.Transpose.ROTATE_180,
         4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -192,7 +192,7 @@ def turn_upright(image: Image.Image, orientation: int) -> Image.Image:
         7: Image.Transpose.TRANSVERSE,
         8: Image.Transpose.ROTATE_90,
     }.get(orientation)
-    return image if how is None else image.transpose(how)
+    return image if transposition is None else image.transpose(transposition)
 
 
 # --- oblique and the horizon ------------------------------------------------------------------
@@ -242,8 +242,8 @@ def test_place_windows__a_picture_rolled_to_the_right_sees_more_on_the_left():
 )
 def test_judge_view__words(changes, expected):
     assert judge_view(view(**changes)) == expected
-    edited = {"none": "none", "oblique": "edited-oblique"}.get(expected, "edited-nadir")
-    assert judge_view(view(**changes), is_edited=True) == edited
+    edited_quality = {"none": "none", "oblique": "edited-oblique"}.get(expected, "edited-nadir")
+    assert judge_view(view(**changes), is_edited=True) == edited_quality
 
 
 def test_judge_view__no_view():
@@ -277,8 +277,8 @@ def test_place_windows__agrees_with_geodesics(latitude, longitude, pitch_deg):
     azimuth = np.degrees(np.arctan2(ground[:, 0], ground[:, 1]))
     distance = np.hypot(*ground.T)
     assert distance.max() < 2500
-    full = np.full(len(ground), 1.0)
-    lon, lat, _ = WGS84.fwd(longitude * full, latitude * full, azimuth, distance)
+    ones = np.full(len(ground), 1.0)
+    lon, lat, _ = WGS84.fwd(longitude * ones, latitude * ones, azimuth, distance)
     _, _, off_m = WGS84.inv(lon, lat, points[:, 0], points[:, 1])
     assert np.max(off_m) < 0.001
     assert (np.abs(points[:, 0]) <= 180).all()
@@ -286,10 +286,10 @@ def test_place_windows__agrees_with_geodesics(latitude, longitude, pitch_deg):
 
 def sample_points() -> list[tuple[float, float]]:
     boxes = [(0, 0, 400, 300), (17, 30, 64, 64)]
-    around = [
+    corners = [
         (x + i * w, y + j * h) for x, y, w, h in boxes for i, j in ((0, 0), (1, 0), (1, 1), (0, 1))
     ]
-    return around + [(x + w / 2, y + h / 2) for x, y, w, h in boxes]
+    return corners + [(x + w / 2, y + h / 2) for x, y, w, h in boxes]
 
 
 def reach(camera: View, x: float, y: float) -> np.ndarray:
@@ -350,28 +350,28 @@ def test_place_windows__the_centre_is_inside(camera, box):
     center = places.centers[0] + (round((corners[0, 0] - places.centers[0, 0]) / 360) * 360, 0)
     edges, to_center = np.roll(corners, -1, 0) - corners, center - corners
     sides = np.sign(edges[:, 0] * to_center[:, 1] - edges[:, 1] * to_center[:, 0])
-    mirrored = camera.orientation in (2, 4, 5, 7)
+    is_mirrored = camera.orientation in (2, 4, 5, 7)
     # Seen from above the four corners run clockwise, as in the picture.
-    assert (sides == (1 if mirrored else -1)).all()
+    assert (sides == (1 if is_mirrored else -1)).all()
 
 
 @settings(deadline=None, max_examples=60)
 @given(views, boxes)
 def test_place_windows__twice_the_height_is_twice_the_size(camera, box):
-    once, twice = (
+    low_places, high_places = (
         place_windows(replace(camera, height_m=camera.height_m * n), [box]) for n in (1, 2)
     )
-    assert twice.gsd_m == pytest.approx(2 * once.gsd_m, rel=1e-9)
+    assert high_places.gsd_m == pytest.approx(2 * low_places.gsd_m, rel=1e-9)
 
 
 @settings(deadline=None, max_examples=60)
 @given(views, boxes, st.floats(-180, 180))
 def test_place_windows__independent_of_longitude(camera, box, by_deg):
-    here = place_windows(camera, [box])
-    there = place_windows(replace(camera, longitude=camera.longitude + by_deg), [box])
-    off = (there.corners - here.corners - (by_deg, 0) + 180) % 360 - 180
-    assert np.abs(off).max() < 1e-9
-    assert (there.gsd_m == here.gsd_m).all()
+    places = place_windows(camera, [box])
+    moved_places = place_windows(replace(camera, longitude=camera.longitude + by_deg), [box])
+    differences = (moved_places.corners - places.corners - (by_deg, 0) + 180) % 360 - 180
+    assert np.abs(differences).max() < 1e-9
+    assert (moved_places.gsd_m == places.gsd_m).all()
 
 
 @settings(deadline=None, max_examples=60)
@@ -379,18 +379,18 @@ def test_place_windows__independent_of_longitude(camera, box, by_deg):
 def test_place_windows__windows_are_independent(camera, some, rng):
     order = list(range(len(some)))
     rng.shuffle(order)
-    every = place_windows(camera, some)
+    places = place_windows(camera, some)
     mixed = place_windows(camera, [some[i] for i in order])
-    np.testing.assert_array_equal(mixed.corners, every.corners[order])
-    np.testing.assert_array_equal(mixed.gsd_m, every.gsd_m[order])
+    np.testing.assert_array_equal(mixed.corners, places.corners[order])
+    np.testing.assert_array_equal(mixed.gsd_m, places.gsd_m[order])
 
 
 # --- from a capture ---------------------------------------------------------------------------
 
 
 def test_make_view__takes_the_gimbal_and_the_height_above_take_off():
-    made = make_view(capture(), facts())
-    assert made == view(latitude=46.8, longitude=-92.0, height_m=40.0, yaw_deg=45.0)
+    camera = make_view(capture(), facts())
+    assert camera == view(latitude=46.8, longitude=-92.0, height_m=40.0, yaw_deg=45.0)
 
 
 def test_make_view__ground_height():
@@ -442,16 +442,16 @@ def test_make_view__the_highest_flight():
 
 
 def test_make_view__optional_metadata():
-    made = make_view(capture(gimbal_roll_deg=None, rtk="fixed"), facts())
-    assert (made.roll_deg, made.is_rtk) == (0.0, True)
+    camera = make_view(capture(gimbal_roll_deg=None, rtk="fixed"), facts())
+    assert (camera.roll_deg, camera.is_rtk) == (0.0, True)
     assert not make_view(capture(rtk="float"), facts()).is_rtk
 
 
 def test_make_view__sizes_are_of_the_stored_frame():
-    turned = facts(width=300, height=400, orientation=6)
-    made = make_view(capture(center_x_px=190.0, center_y_px=155.0), turned)
-    assert (made.width, made.height, made.orientation) == (400, 300, 6)
-    assert (made.center_x_px, made.center_y_px) == (190.0, 155.0)
+    turned_facts = facts(width=300, height=400, orientation=6)
+    camera = make_view(capture(center_x_px=190.0, center_y_px=155.0), turned_facts)
+    assert (camera.width, camera.height, camera.orientation) == (400, 300, 6)
+    assert (camera.center_x_px, camera.center_y_px) == (190.0, 155.0)
 
 
 # --- drawn flights, whose truth is known ------------------------------------------------------
@@ -463,12 +463,12 @@ def test_place_windows__drawn_flights(tmp_path):
     images = [f for f in truth["features"] if f["properties"]["class"] == "image"]
     assert len(images) == 6
     for image in images:
-        known = image["properties"]
-        data = (tmp_path / known["file"]).read_bytes()
-        found = make_view(read_capture(data), inspect_image(data))
-        assert judge_view(found) == "gps-nadir"
-        places = place_windows(found, whole(found))
-        assert places.gsd_m[0] == pytest.approx(known["ground_px_m"], rel=1e-3)
+        properties = image["properties"]
+        data = (tmp_path / properties["file"]).read_bytes()
+        camera = make_view(read_capture(data), inspect_image(data))
+        assert judge_view(camera) == "gps-nadir"
+        places = place_windows(camera, whole(camera))
+        assert places.gsd_m[0] == pytest.approx(properties["ground_px_m"], rel=1e-3)
         ring = np.array(image["geometry"]["coordinates"][0])[:4]
         _, _, off_m = WGS84.inv(*ring.T, *places.corners[0].T)
         # Angles are written to 0.01 degrees and heights to 0.01 m.

@@ -51,11 +51,11 @@ def test_encode_wkb__a_mirrored_square_runs_the_same_way():
 
 
 def test_encode_wkb__none_for_unknown_areas():
-    unknown = [(math.nan, math.nan)] * 4
-    half = [*SQUARE[:3], (math.nan, 50.0)]
-    first, *nothing = encode(SQUARE, unknown, half, [(10.0, 50.0)] * 4)
-    assert first is not None
-    assert nothing == [None, None, None]
+    unknown_ring = [(math.nan, math.nan)] * 4
+    partial_ring = [*SQUARE[:3], (math.nan, 50.0)]
+    wkb, *others = encode(SQUARE, unknown_ring, partial_ring, [(10.0, 50.0)] * 4)
+    assert wkb is not None
+    assert others == [None, None, None]
     assert encode_wkb(np.empty((0, 4, 2))) == []
 
 
@@ -91,15 +91,15 @@ def test_encode_wkb__a_corner_across_the_antimeridian():
 
 
 def test_encode_wkb__none_for_an_area_with_a_pole():
-    around = [(-135.0, 89.9), (-45.0, 89.8), (45.0, 89.7), (135.0, 89.8)]
-    assert encode(around) == [None]
+    ring = [(-135.0, 89.9), (-45.0, 89.8), (45.0, 89.7), (135.0, 89.8)]
+    assert encode(ring) == [None]
 
 
 def test_decode_wkb__restores_the_rings():
-    one, two = encode(SQUARE, moved(169.3))
-    assert [sorted(set(ring)) for ring in decode_wkb(one)] == [sorted(SQUARE)]
-    assert len(decode_wkb(two)) == 2
-    assert all(ring[0] == ring[-1] for ring in decode_wkb(two))
+    wkb, split_wkb = encode(SQUARE, moved(169.3))
+    assert [sorted(set(ring)) for ring in decode_wkb(wkb)] == [sorted(SQUARE)]
+    assert len(decode_wkb(split_wkb)) == 2
+    assert all(ring[0] == ring[-1] for ring in decode_wkb(split_wkb))
 
 
 @settings(deadline=None, max_examples=100)
@@ -137,14 +137,14 @@ def test_describe_geometry__geopandas_reads_it_with_a_crs(tmp_path):
 
 
 def test_describe_geometry__is_pyprojs_own_crs84():
-    written = json.loads(describe_geometry())["columns"]["geometry"]["crs"]
-    assert pyproj.CRS.from_json_dict(written) == pyproj.CRS("OGC:CRS84")
+    crs = json.loads(describe_geometry())["columns"]["geometry"]["crs"]
+    assert pyproj.CRS.from_json_dict(crs) == pyproj.CRS("OGC:CRS84")
 
 
 def test_describe_geometry__required_keys_of_geoparquet():
-    told = json.loads(describe_geometry())
-    assert (told["version"], told["primary_column"]) == ("1.1.0", "geometry")
-    column = told["columns"]["geometry"]
+    metadata = json.loads(describe_geometry())
+    assert (metadata["version"], metadata["primary_column"]) == ("1.1.0", "geometry")
+    column = metadata["columns"]["geometry"]
     assert column["encoding"] == "WKB"
     assert column["geometry_types"] == ["MultiPolygon", "Polygon"]
     assert column["orientation"] == "counterclockwise"
@@ -158,15 +158,15 @@ def test_encode_geojson__features():
     ]  # fmt: skip
     text = encode_geojson([*encode(SQUARE, moved(169.3)), None], rows)
     assert text == encode_geojson([*encode(SQUARE, moved(169.3)), None], rows)
-    one, two, three = json.loads(text)["features"]
-    assert one["geometry"]["type"] == "Polygon"
-    assert one["geometry"]["coordinates"][0][0] == one["geometry"]["coordinates"][0][-1]
-    assert one["properties"] == {
+    polygon, multipolygon, placeless = json.loads(text)["features"]
+    assert polygon["geometry"]["type"] == "Polygon"
+    assert polygon["geometry"]["coordinates"][0][0] == polygon["geometry"]["coordinates"][0][-1]
+    assert polygon["properties"] == {
         "name": "Österreich", "n": 3, "x": None, "at": "2024-01-02T00:00:00+00:00",
     }  # fmt: skip
-    assert two["geometry"]["type"] == "MultiPolygon"
-    assert shapely.geometry.shape(two["geometry"]).is_valid
-    assert three == {"type": "Feature", "geometry": None, "properties": {"name": "nowhere"}}
+    assert multipolygon["geometry"]["type"] == "MultiPolygon"
+    assert shapely.geometry.shape(multipolygon["geometry"]).is_valid
+    assert placeless == {"type": "Feature", "geometry": None, "properties": {"name": "nowhere"}}
 
 
 def test_encode_geojson__geopandas_reads_it(tmp_path):
@@ -189,11 +189,11 @@ def test_encode_geojson__rows_that_do_not_match():
 
 def test_unify_kind__one_type_for_all():
     point = encode_point(11.0, 47.0)
-    here, fiji = encode(SQUARE, moved(169.5))
+    square, fiji = encode(SQUARE, moved(169.5))
     assert unify_kind([point, point]) == ("Point", [point, point])
-    assert unify_kind([here, here]) == ("Polygon", [here, here])
-    kind, both = unify_kind([here, fiji])
-    assert (kind, both[1]) == ("MultiPolygon", fiji)
-    assert shapely.from_wkb(both[0]).geom_type == "MultiPolygon"
-    assert shapely.from_wkb(both[0]).geoms[0].equals(shapely.from_wkb(here))
-    assert unify_kind([])[0] == unify_kind([point, here])[0] == "Unknown"
+    assert unify_kind([square, square]) == ("Polygon", [square, square])
+    kind, wkbs = unify_kind([square, fiji])
+    assert (kind, wkbs[1]) == ("MultiPolygon", fiji)
+    assert shapely.from_wkb(wkbs[0]).geom_type == "MultiPolygon"
+    assert shapely.from_wkb(wkbs[0]).geoms[0].equals(shapely.from_wkb(square))
+    assert unify_kind([])[0] == unify_kind([point, square])[0] == "Unknown"

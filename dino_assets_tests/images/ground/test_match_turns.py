@@ -74,9 +74,9 @@ def test_prove_turn__two_edited_pictures_of_one_place_prove_nothing():
 @pytest.mark.parametrize("turned_deg", TURNS)
 def test_prove_turn__refuses_without_texture(turned_deg: int, *, is_known: bool):
     """Sensor noise on even ground: snow, sand, water."""
-    even = draw_ground(contrast=0.0)
-    one = photograph(even, 1, at=(0, 0), turned_deg=turned_deg)
-    other = photograph(even, 2, at=(0, 20), turned_deg=0)
+    even_ground = draw_ground(contrast=0.0)
+    one = photograph(even_ground, 1, at=(0, 0), turned_deg=turned_deg)
+    other = photograph(even_ground, 2, at=(0, 20), turned_deg=0)
     assert prove(one, other, is_known=is_known) is None
 
 
@@ -121,12 +121,12 @@ def test_match_turns__pictures_that_do_not_overlap():
 )
 def test_match_turns__odd_pictures_prove_nothing(odd: dict[str, float]):
     """Nonsense in one file stops no drop."""
-    sound = picture(photograph(GROUND, 1, at=(0, 0)))
-    view = replace(sound.view, **odd)
+    sound_picture = picture(photograph(GROUND, 1, at=(0, 0)))
+    view = replace(sound_picture.view, **odd)
     pixels = np.random.default_rng(0).integers(0, 256, (view.height, view.width, 3), dtype=np.uint8)
-    strange = ContrastPicture(view, measure_contrast(draw_gray(pixels)), TURNS)
-    assert prove_turn(match_turns(strange, sound)) is None
-    assert prove_turn(match_turns(sound, strange)) is None
+    odd_picture = ContrastPicture(view, measure_contrast(draw_gray(pixels)), TURNS)
+    assert prove_turn(match_turns(odd_picture, sound_picture)) is None
+    assert prove_turn(match_turns(sound_picture, odd_picture)) is None
 
 
 def test_match_turns__is_deterministic():
@@ -162,7 +162,7 @@ def test_draw_gray__equals_the_reduced_picture(size: tuple[int, int]):
     across = np.linspace(0, 255, size[0])
     pixels = np.broadcast_to(across[None, :, None], (size[1], size[0], 3)).astype(np.uint8)
     gray = draw_gray(pixels)
-    share = min(1, 192 / max(size))
-    assert gray.shape == (max(1, round(size[1] * share)), max(1, round(size[0] * share)))
+    scale = min(1, 192 / max(size))
+    assert gray.shape == (max(1, round(size[1] * scale)), max(1, round(size[0] * scale)))
     expected = np.linspace(0, 255, gray.shape[1] + 1)
     assert np.abs(gray[0] - (expected[1:] + expected[:-1]) / 2).max() < 3

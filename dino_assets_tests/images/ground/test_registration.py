@@ -58,18 +58,18 @@ def lay_out(
     west, south, east, north = box
     cells = (round((east - west) / cell_m), round((north - south) / cell_m))
     w, h = luma.size
-    rows, wanted = [], []
+    rows, targets = [], []
     for (x, y), (u, v) in zip(
         (corners_m - (west, north)) / (cell_m, -cell_m),
         [(0, 0), (w, 0), (w, h), (0, h)],
         strict=True,
     ):
         rows += [[x, y, 1, 0, 0, 0, -u * x, -u * y], [0, 0, 0, x, y, 1, -v * x, -v * y]]
-        wanted += [u, v]
-    warp = tuple(np.linalg.solve(np.array(rows), np.array(wanted)))
-    kind, how = Image.Transform.PERSPECTIVE, Image.Resampling
-    pixels = luma.transform(cells, kind, warp, how.BILINEAR)
-    covered = Image.new("L", luma.size, 255).transform(cells, kind, warp, how.NEAREST)
+        targets += [u, v]
+    warp = tuple(np.linalg.solve(np.array(rows), np.array(targets)))
+    kind, resampling = Image.Transform.PERSPECTIVE, Image.Resampling
+    pixels = luma.transform(cells, kind, warp, resampling.BILINEAR)
+    covered = Image.new("L", luma.size, 255).transform(cells, kind, warp, resampling.NEAREST)
     return np.asarray(pixels, float), np.asarray(covered) > 0
 
 
@@ -102,8 +102,8 @@ def correlate(
     below = np.fft.irfft2(np.conj(f2) * b, size) * np.fft.irfft2(np.conj(a) * g2, size)
     shared = np.fft.irfft2(np.conj(a) * b, size)
     scores = np.where(shared > 0.05 * in_one.sum(), top / np.sqrt(np.maximum(below, 1.0)), 0.0)
-    around = np.r_[-reach : reach + 1]
-    scores = smooth(scores[np.ix_(around, around)], 1)
+    indices = np.r_[-reach : reach + 1]
+    scores = smooth(scores[np.ix_(indices, indices)], 1)
     row, column = np.unravel_index(np.argmax(scores), scores.shape)
     sharp = float((scores.max() - scores.mean()) / scores.std())
     return float(column - reach), float(row - reach), sharp
@@ -113,22 +113,22 @@ def measure(
     views: dict[str, View], lumas: dict[str, Image.Image], *, cell_m: float, reach_m: float
 ) -> dict[tuple[str, str], tuple[float, float, float, float]]:
     """Measure each overlapping pair: overlap, the second's offset in metres east and north, peak."""
-    first = next(iter(views.values()))
-    origin = (first.longitude, first.latitude)
+    first_view = next(iter(views.values()))
+    origin = (first_view.longitude, first_view.latitude)
     prints = {name: footprint_m(view, origin) for name, view in views.items()}
-    found = {}
+    shifts = {}
     for one, two in itertools.combinations(views, 2):
-        both = np.concatenate([prints[one], prints[two]])
-        west, south = np.floor(both.min(0))
-        east, north = np.ceil(both.max(0))
+        points = np.concatenate([prints[one], prints[two]])
+        west, south = np.floor(points.min(0))
+        east, north = np.ceil(points.max(0))
         box = (west, south, east, north)
-        laid = [lay_out(lumas[n], prints[n], box=box, cell_m=cell_m) for n in (one, two)]
-        overlap = (laid[0][1] & laid[1][1]).sum() / laid[0][1].sum()
+        layers = [lay_out(lumas[n], prints[n], box=box, cell_m=cell_m) for n in (one, two)]
+        overlap = (layers[0][1] & layers[1][1]).sum() / layers[0][1].sum()
         if overlap < 0.12:
             continue
-        x, y, peak = correlate(*laid[0], *laid[1], reach=round(reach_m / cell_m))
-        found[one, two] = (float(overlap), x * cell_m, -y * cell_m, peak)
-    return found
+        x, y, peak = correlate(*layers[0], *layers[1], reach=round(reach_m / cell_m))
+        shifts[one, two] = (float(overlap), x * cell_m, -y * cell_m, peak)
+    return shifts
 
 
 # --- drawn flights: position and direction are exact, so only pixels are left ----------------
@@ -146,9 +146,9 @@ def test_place_windows__drawn_neighbours_show_the_same_ground(drawn: Path, drop:
     files = [drawn / drop / f"DCIM/100MEDIA/DJI_000{n}.JPG" for n in (1, 2, 3)]
     views = {path.stem: read_view(path) for path in files}
     lumas = {path.stem: read_luma(path, shrink=1) for path in files}
-    found = measure(views, lumas, cell_m=0.25, reach_m=8)
-    assert len(found) == 3
-    for pair, (overlap, east, north, peak) in found.items():
+    shifts = measure(views, lumas, cell_m=0.25, reach_m=8)
+    assert len(shifts) == 3
+    for pair, (overlap, east, north, peak) in shifts.items():
         # A pixel is 0.38 m and 0.31 m here: the stated error is one and a half of them.
         assert math.hypot(east, north) < 0.5, (pair, overlap, east, north, peak)
 
@@ -157,8 +157,8 @@ def test_place_windows__drawn_neighbours_reveal_a_wrong_yaw(drawn: Path):
     files = [drawn / f"ridge-north/DCIM/100MEDIA/DJI_000{n}.JPG" for n in (1, 2)]
     views = {path.stem: read_view(path) for path in files}
     lumas = {path.stem: read_luma(path, shrink=1) for path in files}
-    turned = {name: replace(view, yaw_deg=view.yaw_deg + 180) for name, view in views.items()}
-    ((_, east, north, _),) = measure(turned, lumas, cell_m=0.4, reach_m=60).values()
+    turned_views = {name: replace(view, yaw_deg=view.yaw_deg + 180) for name, view in views.items()}
+    ((_, east, north, _),) = measure(turned_views, lumas, cell_m=0.4, reach_m=60).values()
     assert math.hypot(east, north) > 20
 
 
@@ -204,9 +204,9 @@ def test_make_view__real_photographs(real):
 def test_place_windows__real_neighbours_show_the_same_ground(real):
     views, lumas = real
     upright = {name: turn_back(name, luma) for name, luma in lumas.items()}
-    found = measure(views, upright, cell_m=0.15, reach_m=8)
-    assert set(GROUND) <= set(found)
-    errors = {pair: math.hypot(*found[pair][1:3]) for pair in GROUND}
+    shifts = measure(views, upright, cell_m=0.15, reach_m=8)
+    assert set(GROUND) <= set(shifts)
+    errors = {pair: math.hypot(*shifts[pair][1:3]) for pair in GROUND}
     assert max(errors.values()) < STATED_M, errors
     assert np.median(list(errors.values())) < 3.0, errors
 
@@ -219,10 +219,10 @@ def test_place_windows__two_real_photographs_were_turned_by_hand(real):
             exif = image.getexif()
             assert "Windows Photo Viewer" in exif[0x0131]
             assert exif[0x0132] > exif.get_ifd(0x8769)[0x9003]
-    stored = measure(
+    shifts = measure(
         {n: views[n] for n in pair}, {n: lumas[n] for n in pair}, cell_m=0.25, reach_m=35
     )
-    _, east, north, _ = stored[pair]
+    _, east, north, _ = shifts[pair]
     # Twice the way between them, in its direction: what half a turn does.
     assert (east, north) == pytest.approx((-20, -20), abs=STATED_M)
 
@@ -230,20 +230,20 @@ def test_place_windows__two_real_photographs_were_turned_by_hand(real):
 def test_find_focal_px__real_photographs_are_cropped(real):
     """Two pictures 51 m apart across the flight line say how large the ground in them is."""
     views, lumas = real
-    cut = ("18", "30")
+    pair = ("18", "30")
     errors = {}
     for rule, focal_px in (
         ("camera table", 3.61 / 6.17 * 4000),
         ("35 mm, whole 4:3 sensor", 20 / math.hypot(36, 24) * 5000),
         ("35 mm, the picture's own diagonal", 20 / math.hypot(36, 24) * math.hypot(4000, 2250)),
     ):
-        other = {name: replace(views[name], focal_px=focal_px) for name in cut}
+        pair_views = {name: replace(views[name], focal_px=focal_px) for name in pair}
         ((_, east, north, _),) = measure(
-            other, {name: lumas[name] for name in cut}, cell_m=0.15, reach_m=9
+            pair_views, {name: lumas[name] for name in pair}, cell_m=0.15, reach_m=9
         ).values()
         errors[rule] = math.hypot(east, north)
-    table, whole, own = errors.values()
+    table, whole_sensor, own_diagonal = errors.values()
     # Measured: 2.2, 2.7 and 7.4 m.
     assert table < 3
-    assert whole < 3.5
-    assert own > 6
+    assert whole_sensor < 3.5
+    assert own_diagonal > 6

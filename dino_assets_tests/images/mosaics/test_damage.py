@@ -43,10 +43,10 @@ def test_inspect_mosaic__truncated(tmp_path, compress, layout):
     ) as err:
         inspect(path)
     assert err.value.reason == "truncated"
-    again = shutil.copy(path, tmp_path / "b.tif")
-    with Path(again).open("rb"), pytest.raises(UnusableImageError) as other:
-        inspect(again)  # under another descriptor
-    assert other.value.detail == err.value.detail
+    other_path = shutil.copy(path, tmp_path / "b.tif")
+    with Path(other_path).open("rb"), pytest.raises(UnusableImageError) as other_err:
+        inspect(other_path)  # under another descriptor
+    assert other_err.value.detail == err.value.detail
 
 
 @pytest.mark.parametrize("compress", ["deflate", "lzw", "zstd", "jpeg", "webp"])
@@ -119,9 +119,9 @@ def test_inspect_mosaic__a_block_too_large(tmp_path):
 
 @pytest.mark.parametrize("driver", ["PNG", "VRT"])
 def test_inspect_mosaic__other_drivers_are_not_used(tmp_path, driver):
-    inner = write(tmp_path / "inner.tif", noise(3, 64, 64))
+    source = write(tmp_path / "inner.tif", noise(3, 64, 64))
     path = tmp_path / "a.tif"
-    rasterio.shutil.copy(inner, path, driver=driver)
+    rasterio.shutil.copy(source, path, driver=driver)
     with pytest.raises(UnusableImageError) as err:
         inspect(path)
     assert err.value.reason == "undecodable"
@@ -149,11 +149,11 @@ def test_inspect_mosaic__side_files_are_neither_read_nor_written(tmp_path):
     )
     mask = noise(1, 64, 64)
     shutil.copy(write(tmp_path / "mask.tif", mask), tmp_path / "a.tif.msk")
-    before = {each: each.stat().st_mtime_ns for each in tmp_path.iterdir()}
+    times = {file: file.stat().st_mtime_ns for file in tmp_path.iterdir()}
     assert inspect(path).georeference is None
     assert cells(inspect(path)).all()
     np.testing.assert_array_equal(read_all(path), values.transpose(1, 2, 0))
-    assert {each: each.stat().st_mtime_ns for each in tmp_path.iterdir()} == before
+    assert {file: file.stat().st_mtime_ns for file in tmp_path.iterdir()} == times
 
 
 def test_inspect_mosaic__a_descriptor_is_enough(tmp_path):
@@ -182,12 +182,12 @@ def test_inspect_mosaic__gdals_cache_is_limited(tmp_path):
 
 def test_open_mosaic__tags_that_all_point_at_the_same_megabyte(tmp_path):
     path = tmp_path / "a.tif"
-    tags = [(33550, 12, 3, 8), *((40_000 + at, 1, 10**6, 8) for at in range(100))]
+    tags = [(33550, 12, 3, 8), *((40_000 + number, 1, 10**6, 8) for number in range(100))]
     path.write_bytes(tiff_of(GRAY_TAGS + tags, body=bytes(10**6)))
     assert is_mosaic(path)
-    for ask in (inspect, MosaicPixels):
+    for reader in (inspect, MosaicPixels):
         with pytest.raises(UnusableImageError) as err:
-            ask(path)
+            reader(path)
         assert err.value.reason == "undecodable"
         assert err.value.detail.startswith("tags declare 100,000,024 bytes")
 

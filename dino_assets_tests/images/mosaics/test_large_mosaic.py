@@ -33,7 +33,7 @@ from dino_assets_tests.conftest import REPOSITORY
 
 SIDE, LEFT, RIGHT = 40_000, 9_984, 29_952
 TILE, BLOCK = 518, 512
-EVERY = 50
+ROW_STEP = 50
 
 
 def draw(x: int, y: int, width: int, height: int) -> np.ndarray:
@@ -56,47 +56,49 @@ def write_large(path: Path) -> None:
         transform=Affine(0.02, 0, 500_000, 0, -0.02, 5_300_000),
     ) as file:  # fmt: skip
         assert file.colorinterp[3] == ColorInterp.alpha
-        first = LEFT // BLOCK * BLOCK
-        for y in range(first, RIGHT, BLOCK):
-            for x in range(first, RIGHT, 8 * BLOCK):
+        start = LEFT // BLOCK * BLOCK
+        for y in range(start, RIGHT, BLOCK):
+            for x in range(start, RIGHT, 8 * BLOCK):
                 size = min(8 * BLOCK, SIDE - x), min(BLOCK, SIDE - y)
                 file.write(draw(x, y, *size), window=Window(x, y, *size))
 
 
 def walk(folder: Path) -> dict[str, object]:
     """Run the stages for a drop of one mosaic, in a process whose memory is measured."""
-    started = time.perf_counter()
+    start_s = time.perf_counter()
     seconds = {}
 
     def lap(name: str) -> None:
-        seconds[name] = round(time.perf_counter() - started - sum(seconds.values()), 2)
+        seconds[name] = round(time.perf_counter() - start_s - sum(seconds.values()), 2)
 
     store = open_store(StorageSettings(url="store", root=folder))
     source = FolderSource(folder / "drop", shown="drop")
     commit(store, draft_images(Drop("d", "", "", "d"), source, threads=2))
     images = open_table(store, "images")
     lap("images")
-    made = commit(store, draft_tiles(images, "d", make_grid(TILE)))
+    committed = commit(store, draft_tiles(images, "d", make_grid(TILE)))
     tiles = open_table(store, "tiles")
     lap("tiles")
     verdict = judge_tiles(images, tiles, "d")
     lap("check")
     rows = list(read_records(TileRow, tiles.read("d")))
-    wrong = read = 0
+    wrong_tiles = tiles_read = 0
     with open_tiled(source, rows[0]) as pixels:
         lap("hash again")
-        for row in rows[::EVERY]:
+        for row in rows[::ROW_STEP]:
             window = np.array([[row.x, row.y, row.w, row.h]])
             tile = cut_tiles(pixels, window, TILE, span_px=row.span_px)[0]
-            wrong += not np.array_equal(tile, draw(*window[0].tolist())[:3].transpose(1, 2, 0))
-            read += 1
+            wrong_tiles += not np.array_equal(
+                tile, draw(*window[0].tolist())[:3].transpose(1, 2, 0)
+            )
+            tiles_read += 1
     lap("read")
     return {
-        "facts": dict(made.manifest.facts),
+        "facts": dict(committed.manifest.facts),
         "verdict": verdict.sentence,
         "tiles": len(rows),
-        "read": read,
-        "wrong": wrong,
+        "read": tiles_read,
+        "wrong": wrong_tiles,
         "gsd_m": float(np.mean([row.place.gsd_m for row in rows])),
         "places": len({row.place.geometry for row in rows}),
         "seconds": seconds,
@@ -117,20 +119,20 @@ def test_large_mosaic__within_one_gigabyte(tmp_path):
     write_large(path)
     assert path.stat().st_size < 2 * 10**9
     root = REPOSITORY
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-W", "error", "-m", walk.__module__, tmp_path],
         cwd=root, capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    print(f"{path.stat().st_size / 1e6:.0f} MB", told)
-    assert told["tiles"] == told["places"] == 79**2 == 6_241
-    assert told["facts"]["nodata_left_out"] == 154**2 - 79**2
-    assert told["verdict"] == ("6,241 tiles cover 1 image; 17,475 tiles without data left out")
-    assert told["read"] == 125
-    assert told["wrong"] == 0
-    assert told["gsd_m"] == pytest.approx(0.02, rel=1e-3)
-    assert told["peak_bytes"] <= 2**30
+    assert process.returncode == 0, process.stderr
+    report = json.loads(process.stdout)
+    print(f"{path.stat().st_size / 1e6:.0f} MB", report)
+    assert report["tiles"] == report["places"] == 79**2 == 6_241
+    assert report["facts"]["nodata_left_out"] == 154**2 - 79**2
+    assert report["verdict"] == ("6,241 tiles cover 1 image; 17,475 tiles without data left out")
+    assert report["read"] == 125
+    assert report["wrong"] == 0
+    assert report["gsd_m"] == pytest.approx(0.02, rel=1e-3)
+    assert report["peak_bytes"] <= 2**30
 
 
 if __name__ == "__main__":

@@ -91,12 +91,12 @@ def test_is_mosaic__needs_no_rasterio(tmp_path, monkeypatch):
 def test_pixels__rgb_is_unchanged(tmp_path):
     values = noise(3, 40, 50)
     path = write(tmp_path / "a.tif", values)
-    found = inspect(path)
-    assert (found.facts.format, found.facts.mode) == ("GeoTIFF", "3xuint8")
-    assert (found.facts.width, found.facts.height) == (50, 40)
-    assert found.facts.note is None
-    assert (found.low, found.high) == (None, None)
-    assert cells(found).all()
+    mosaic = inspect(path)
+    assert (mosaic.facts.format, mosaic.facts.mode) == ("GeoTIFF", "3xuint8")
+    assert (mosaic.facts.width, mosaic.facts.height) == (50, 40)
+    assert mosaic.facts.note is None
+    assert (mosaic.low, mosaic.high) == (None, None)
+    assert cells(mosaic).all()
     np.testing.assert_array_equal(read_all(path), values.transpose(1, 2, 0))
 
 
@@ -184,9 +184,9 @@ def test_pixels__a_palette_is_its_colours(tmp_path):
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int16", "int32", "uint32"])
 def test_pixels__heights_go_from_the_lowest_to_the_highest(tmp_path, dtype):
     path = write(tmp_path / "a.tif", np.array([[100, 110, 200, 9999]], dtype), nodata=9999)
-    found = inspect(path)
-    assert (found.low, found.high) == (100, 200)
-    assert found.facts.note == (
+    mosaic = inspect(path)
+    assert (mosaic.low, mosaic.high) == (100, 200)
+    assert mosaic.facts.note == (
         f"{dtype} values (heights or temperatures?); scaled from 100 … 200 to 0 … 255"
     )
     assert read_all(path)[0, :, 0].tolist() == [0, 26, 255, 0]
@@ -195,8 +195,8 @@ def test_pixels__heights_go_from_the_lowest_to_the_highest(tmp_path, dtype):
 def test_pixels__not_finite_is_nodata(tmp_path):
     values = np.array([[np.nan, np.inf, -np.inf, 1, 3]], np.float32)
     path = write(tmp_path / "a.tif", values)
-    found = inspect(path)
-    assert (found.low, found.high) == (1, 3)
+    mosaic = inspect(path)
+    assert (mosaic.low, mosaic.high) == (1, 3)
     assert read_all(path)[0, :, 0].tolist() == [0, 0, 0, 0, 255]
 
 
@@ -207,8 +207,8 @@ def test_pixels__one_value_only_is_black(tmp_path):
 def test_pixels__one_band_without_a_value_does_not_stretch_the_others(tmp_path):
     values = np.array([[[-9999, 1]], [[2, 3]], [[np.nan, -9999]]], np.float32)
     path = write(tmp_path / "a.tif", values, nodata=-9999, photometric="RGB")
-    found = inspect(path)
-    assert (found.low, found.high) == (1, 3)
+    mosaic = inspect(path)
+    assert (mosaic.low, mosaic.high) == (1, 3)
     assert read_all(path).tolist() == [[[0, 128, 0], [0, 255, 0]]]
 
 
@@ -250,19 +250,19 @@ def test_pixels__a_jpeg_cog_with_mask_and_overviews_is_read_at_full_resolution(t
     y, x = np.mgrid[:600, :700]
     values = np.stack([x // 3, y // 3, (x + y) // 6]).astype(np.uint8)
     mask = np.where(x < 300, 255, 0).astype(np.uint8)
-    plain = write(
+    source = write(
         tmp_path / "a.tif", values, mask=mask, photometric="RGB", tiled=True, blockxsize=256,
         blockysize=256,
     )  # fmt: skip
     path = tmp_path / "cog.tif"
-    rasterio.shutil.copy(plain, path, driver="COG", compress="JPEG", quality=95, blocksize=256)
+    rasterio.shutil.copy(source, path, driver="COG", compress="JPEG", quality=95, blocksize=256)
     with rasterio.open(path) as file:
         assert file.overviews(1)
         assert file.photometric.name == "ycbcr"
-    found = inspect(path)
-    assert found.facts.note is None  # neither the mask nor the overviews are pages
-    assert cells(found)[:, :10].all()
-    assert not cells(found)[:, 10:].any()
+    mosaic = inspect(path)
+    assert mosaic.facts.note is None  # neither the mask nor the overviews are pages
+    assert cells(mosaic)[:, :10].all()
+    assert not cells(mosaic)[:, 10:].any()
     pixels = read_all(path)
     assert np.abs(pixels[:, :290].astype(int) - values.transpose(1, 2, 0)[:, :290]).max() < 16
     assert pixels[:, 300:].max() == 0

@@ -45,9 +45,9 @@ def test_place_mosaic_windows__equals_pyproj(crs, transform):
     a, b, c, d, e, f = transform
     for window, corners, center, gsd in zip(WINDOWS.tolist(), *places_of(places), strict=True):
         x, y, w, h = window
-        around = [(x, y), (x + w, y), (x + w, y + h), (x, y + h)]  # from the upper left, clockwise
+        points = [(x, y), (x + w, y), (x + w, y + h), (x, y + h)]  # from the upper left, clockwise
         for (column, row), corner in zip(
-            [*around, (x + w / 2, y + h / 2)], [*corners, center], strict=True
+            [*points, (x + w / 2, y + h / 2)], [*corners, center], strict=True
         ):
             expected = to_wgs84.transform(a * column + b * row + c, d * column + e * row + f)
             np.testing.assert_allclose(corner, expected, rtol=0, atol=1e-8)  # a millimetre
@@ -119,34 +119,36 @@ def test_place_mosaic_windows__large_windows_are_right_to_half_a_percent():
 
 
 def test_inspect_mosaic__the_whole_globe_is_placed_without_a_ground_size(tmp_path):
-    found = inspect(
+    mosaic = inspect(
         write(tmp_path / "a.tif", noise(3, 18, 36), crs="EPSG:4326", transform=Affine(10, 0, -180, 0, -10, 90))
     )  # fmt: skip
-    assert found.georeference is not None
-    assert found.facts.note == "too large for a single ground size per pixel"
+    assert mosaic.georeference is not None
+    assert mosaic.facts.note == "too large for a single ground size per pixel"
 
 
 def test_inspect_mosaic__georeference(tmp_path):
-    found = inspect(write(tmp_path / "a.tif", noise(3, 8, 8)))
-    assert found.georeference == Georeference(UTM, (0.05, 0, 500_000, 0, -0.05, 5_300_000))
+    mosaic = inspect(write(tmp_path / "a.tif", noise(3, 8, 8)))
+    assert mosaic.georeference == Georeference(UTM, (0.05, 0, 500_000, 0, -0.05, 5_300_000))
 
 
 def test_inspect_mosaic__a_system_without_a_number_is_written_out(tmp_path):
     crs = "+proj=tmerc +lat_0=48 +lon_0=9.5 +k=1 +x_0=0 +y_0=0 +ellps=GRS80 +units=m"
     transform = Affine(0.1, 0, 0, 0, -0.1, 0)
-    found = inspect(write(tmp_path / "a.tif", noise(3, 8, 8), crs=crs, transform=transform))
-    assert found.georeference.crs.startswith("PROJCS[")
-    places = place_mosaic_windows(found.georeference, np.array([[0, 0, 8, 8]]))
+    mosaic = inspect(write(tmp_path / "a.tif", noise(3, 8, 8), crs=crs, transform=transform))
+    assert mosaic.georeference.crs.startswith("PROJCS[")
+    places = place_mosaic_windows(mosaic.georeference, np.array([[0, 0, 8, 8]]))
     assert places.corners[0, 0].tolist() == pytest.approx([9.5, 48])
     assert places.gsd_m[0] == pytest.approx(0.1, rel=1e-4)
 
 
 def test_inspect_mosaic__heights_above_the_geoid_do_not_matter(tmp_path):
-    found = inspect(write(tmp_path / "a.tif", noise(3, 8, 8), crs="EPSG:25832+7837"))
-    assert found.georeference is not None
-    plain = place_mosaic_windows(Georeference("EPSG:25832", found.georeference.transform), WINDOWS)
-    here = place_mosaic_windows(found.georeference, WINDOWS)
-    np.testing.assert_allclose(here.corners, plain.corners, rtol=0, atol=1e-9)
+    mosaic = inspect(write(tmp_path / "a.tif", noise(3, 8, 8), crs="EPSG:25832+7837"))
+    assert mosaic.georeference is not None
+    flat_places = place_mosaic_windows(
+        Georeference("EPSG:25832", mosaic.georeference.transform), WINDOWS
+    )
+    places = place_mosaic_windows(mosaic.georeference, WINDOWS)
+    np.testing.assert_allclose(places.corners, flat_places.corners, rtol=0, atol=1e-9)
 
 
 LOCAL = 'LOCAL_CS["Local",UNIT["metre",1],AXIS["Easting",EAST],AXIS["Northing",NORTH]]'
@@ -179,9 +181,9 @@ LOCAL = 'LOCAL_CS["Local",UNIT["metre",1],AXIS["Easting",EAST],AXIS["Northing",N
 )
 def test_inspect_mosaic__no_place(tmp_path, options, note):
     path = write(tmp_path / "a.tif", noise(3, 8, 8), **options)
-    found = inspect(path)
-    assert found.georeference is None
-    assert found.facts.note.startswith(note)
+    mosaic = inspect(path)
+    assert mosaic.georeference is None
+    assert mosaic.facts.note.startswith(note)
 
 
 def test_place_mosaic_windows__invalid_coordinate_system():

@@ -54,11 +54,11 @@ def test_inspect_mosaic__cells_do_not_depend_on_the_layout(tmp_path, layout, chu
 def test_pixels__windows_are_cut_as_from_an_array(tmp_path, layout):
     values = noise(3, 300, 203)
     path = write(tmp_path / "a.tif", values, **layout)
-    whole = values.transpose(1, 2, 0)
+    expected = values.transpose(1, 2, 0)
     with MosaicPixels(path) as pixels:
         assert pixels.shape == (300, 203, 3)
         for y, x in [(slice(0, 1), slice(0, 1)), (slice(290, 400), slice(100, None))]:
-            np.testing.assert_array_equal(pixels[y, x], whole[y, x])
+            np.testing.assert_array_equal(pixels[y, x], expected[y, x])
         assert pixels[5:5, 3:9].shape == (0, 6, 3)
         with pytest.raises(IndexError):
             pixels[::2, :]
@@ -71,9 +71,9 @@ def test_pixels__tiles_are_those_of_the_array(tmp_path):
     path = write(tmp_path / "a.tif", values, tiled=True, blockxsize=64, blockysize=64)
     windows = cut_windows(90, 1100, make_grid(128))
     with MosaicPixels(path) as pixels:
-        cut = cut_tiles(pixels, windows, 128, span_px=128)
+        tiles = cut_tiles(pixels, windows, 128, span_px=128)
     np.testing.assert_array_equal(
-        cut, cut_tiles(values.transpose(1, 2, 0), windows, 128, span_px=128)
+        tiles, cut_tiles(values.transpose(1, 2, 0), windows, 128, span_px=128)
     )
 
 
@@ -91,7 +91,7 @@ def test_pixels__threads_may_share_it(tmp_path):
     path = write(
         tmp_path / "a.tif", values, tiled=True, blockxsize=64, blockysize=64, compress="lzw"
     )
-    whole, wrong = values.transpose(1, 2, 0), []
+    expected, mismatches = values.transpose(1, 2, 0), []
     with MosaicPixels(path) as pixels:
 
         def cut(seed: int) -> None:
@@ -99,26 +99,26 @@ def test_pixels__threads_may_share_it(tmp_path):
             for _ in range(50):
                 y, x = rng.integers(0, 200, 2)
                 if not np.array_equal(
-                    pixels[y : y + 50, x : x + 50], whole[y : y + 50, x : x + 50]
+                    pixels[y : y + 50, x : x + 50], expected[y : y + 50, x : x + 50]
                 ):
-                    wrong.append((y, x))
+                    mismatches.append((y, x))
 
         threads = [threading.Thread(target=cut, args=(seed,)) for seed in range(4)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-    assert not wrong
+    assert not mismatches
 
 
 def test_pixels__heights_without_their_range_are_refused(tmp_path):
     path = write(tmp_path / "a.tif", np.ones((4, 4), np.float32))
-    before = open_handles()
+    handles = open_handles()
     for bounds, missing in (({}, "low"), ({"low": 0.0}, "high")):
         with pytest.raises(ConfigError) as caught:
             MosaicPixels(path, **bounds)
         assert caught.value.setting == missing
-    assert open_handles() == before
+    assert open_handles() == handles
 
 
 def open_handles() -> int:
@@ -127,13 +127,13 @@ def open_handles() -> int:
 
 def test_pixels__close_releases_the_file(tmp_path):
     path = write(tmp_path / "a.tif", noise(3, 8, 8))
-    before = open_handles()
+    handles = open_handles()
     pixels = MosaicPixels(path)
-    assert open_handles() > before
+    assert open_handles() > handles
     pixels.close()
     pixels.close()
     inspect(path)
-    assert open_handles() == before
+    assert open_handles() == handles
 
 
 # --- which windows show anything -----------------------------------------------------------
@@ -143,8 +143,8 @@ def test_find_valid_windows__touching_one_pixel_of_a_cell_is_enough():
     valid = np.zeros((3, 3), np.bool_)
     valid[1, 1] = True  # px 32..63
     windows = [[0, 0, 32, 32], [0, 0, 33, 33], [0, 0, 33, 32], [63, 63, 5, 5], [64, 32, 9, 9]]
-    found = find_valid_windows(valid, np.array(windows))
-    assert found.tolist() == [False, True, False, True, False]
+    are_valid = find_valid_windows(valid, np.array(windows))
+    assert are_valid.tolist() == [False, True, False, True, False]
     assert find_valid_windows(valid, np.empty((0, 4), np.int32)).tolist() == []
 
 
@@ -198,5 +198,5 @@ def test_inspect_mosaic__the_sample_of_a_palette(tmp_path):
     palette = {0: (1, 2, 3, 255), 7: (250, 100, 50, 255)}
     values = np.zeros((40, 40), np.uint8)
     values[32, 0] = 7
-    found = inspect(write(tmp_path / "a.tif", values, palette=palette))
-    assert found.sample.tolist() == [[[1, 2, 3]] * 2, [[250, 100, 50], [1, 2, 3]]]
+    mosaic = inspect(write(tmp_path / "a.tif", values, palette=palette))
+    assert mosaic.sample.tolist() == [[[1, 2, 3]] * 2, [[250, 100, 50], [1, 2, 3]]]

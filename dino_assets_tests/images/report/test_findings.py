@@ -25,7 +25,7 @@ SQUARE = ((11.0, 47.0), (11.001, 47.0), (11.001, 46.999), (11.0, 46.999))
 
 def shot(number: int, **options: object) -> Shot:
     """Make a picture of a flight without a finding."""
-    sound = Shot(
+    default = Shot(
         path=f"DJI_{number:04d}.JPG",
         image_id=f"{number:064x}",
         bytes=1000,
@@ -42,7 +42,7 @@ def shot(number: int, **options: object) -> Shot:
         corners=SQUARE,
         gsd_m=0.02,
     )
-    return replace(sound, **options)
+    return replace(default, **options)
 
 
 def flight(**planted: Shot) -> list[Shot]:
@@ -106,9 +106,9 @@ def test_find_problems__one_planted_fault(change: dict, kind: str):
 def test_find_problems__edited_pictures(turned_deg: int | None, kind: str, word: str):
     """What its neighbours prove is said with the name of one of them."""
     proof = None if turned_deg is None else "DJI_0004.JPG"
-    odd = shot(3, edited_by="Photo Viewer", turned_deg=turned_deg, turn_proof=proof)
-    (finding,) = find_problems(flight(_3=odd), gaps=[], roll_overs=[])
-    assert (finding.kind, finding.path, finding.other) == (kind, odd.path, proof)
+    edited = shot(3, edited_by="Photo Viewer", turned_deg=turned_deg, turn_proof=proof)
+    (finding,) = find_problems(flight(_3=edited), gaps=[], roll_overs=[])
+    assert (finding.kind, finding.path, finding.other) == (kind, edited.path, proof)
     assert "Photo Viewer" in finding.detail
     assert word in finding.detail
 
@@ -153,11 +153,11 @@ def test_find_problems__two_sites_in_one_drop_have_no_middle():
 def test_find_problems__far_across_the_180th_meridian():
     shots = [shot(n, longitude=179.99 if n % 2 else -179.99) for n in range(10)]
     assert problems(shots) == []
-    odd = [*shots, shot(10, longitude=0.0), shot(11, latitude=None)]
-    found = find_problems(odd, gaps=[], roll_overs=[])
-    assert [(f.kind, f.path) for f in found] == [("far", "DJI_0010.JPG")]
-    assert found[0].detail.endswith("km from the middle of this drop's positions")
-    assert 9_500 < float(found[0].detail.split()[0].replace(",", "")) < 9_600
+    all_shots = [*shots, shot(10, longitude=0.0), shot(11, latitude=None)]
+    findings = find_problems(all_shots, gaps=[], roll_overs=[])
+    assert [(f.kind, f.path) for f in findings] == [("far", "DJI_0010.JPG")]
+    assert findings[0].detail.endswith("km from the middle of this drop's positions")
+    assert 9_500 < float(findings[0].detail.split()[0].replace(",", "")) < 9_600
 
 
 @pytest.mark.parametrize("softness", [0.2, 0.1, 0.05])
@@ -232,21 +232,21 @@ def test_find_problems__thermal_pictures_are_not_judged_by_their_light():
 
 
 def test_find_problems__near_duplicates():
-    found = find_problems(flight(), gaps=[], roll_overs=[], near=[(4, 3), (5, 6)])
-    assert [(f.path, f.other, f.detail) for f in found] == [
+    findings = find_problems(flight(), gaps=[], roll_overs=[], near=[(4, 3), (5, 6)])
+    assert [(f.path, f.other, f.detail) for f in findings] == [
         ("DJI_0004.JPG", "DJI_0003.JPG", "similar to this earlier picture, 5 s apart"),
         ("DJI_0006.JPG", "DJI_0005.JPG", "similar to this earlier picture, 5 s apart"),
     ]
-    same = flight(_3=shot(3, image_id=shot(4).image_id))
-    assert problems(same, near=[(3, 4)]) == [("duplicate", "DJI_0004.JPG")]  # told once
+    shots = flight(_3=shot(3, image_id=shot(4).image_id))
+    assert problems(shots, near=[(3, 4)]) == [("duplicate", "DJI_0004.JPG")]  # told once
 
 
 def test_find_problems__gaps_and_restarts():
     gaps = [Gap("100MEDIA", "DJI_", 6, 6), Gap("100MEDIA", "DJI_", 10, 1209)]
-    found = find_problems(
+    findings = find_problems(
         flight(), gaps=gaps, roll_overs=[RollOver("101MEDIA", "DJI_", "100MEDIA", 999, 1)]
     )
-    assert [(f.kind, f.path, f.other, f.detail) for f in found] == [
+    assert [(f.kind, f.path, f.other, f.detail) for f in findings] == [
         ("gap", "100MEDIA", None, "1,200 numbers, 0010 to 1209, are missing from DJI_"),
         ("gap", "100MEDIA", None, "number 0006 is missing from DJI_"),
         ("roll-over", "101MEDIA", "100MEDIA", "after 0999 the counter of DJI_ continued at 0001"),
@@ -257,8 +257,8 @@ def test_find_problems__gaps_and_restarts():
 @given(st.permutations(range(12)))
 def test_find_problems__order_of_the_shots_does_not_matter(order):
     shots = flight(_3=shot(3, sharpness=0.1), _5=shot(5, taken=None), _7=shot(7, latitude=None))
-    found = find_problems(shots, gaps=[], roll_overs=[])
-    assert [*find_problems([shots[i] for i in order], gaps=[], roll_overs=[])] == [*found]
+    findings = find_problems(shots, gaps=[], roll_overs=[])
+    assert [*find_problems([shots[i] for i in order], gaps=[], roll_overs=[])] == [*findings]
 
 
 def test_count_findings__in_the_reports_order():

@@ -46,7 +46,7 @@ def test_write_findings_csv__any_name():
 @given(st.lists(st.sampled_from([*NAMES, *(f"'{name}" for name in NAMES), "a.jpg"]), min_size=3))
 def test_read_findings_csv__restores_names(names: list[str]):
     findings = [
-        Finding("duplicate", *each) for each in zip(names, names[1:], names[2:], strict=False)
+        Finding("duplicate", *cells) for cells in zip(names, names[1:], names[2:], strict=False)
     ]
     assert read_findings_csv(write_findings_csv(findings)) == findings
 

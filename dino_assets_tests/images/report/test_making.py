@@ -25,8 +25,8 @@ TODAY = date(2026, 1, 1)
 
 def shot(number: int, **options: object) -> bytes:
     """Make a picture of a flight: each shows different ground."""
-    at = (47.0 + number * 1e-4, 11.0)
-    return drone_photo(**{"seed": number, "size": (640, 480), "at": at} | options)
+    position = (47.0 + number * 1e-4, 11.0)
+    return drone_photo(**{"seed": number, "size": (640, 480), "at": position} | options)
 
 
 @pytest.fixture
@@ -44,10 +44,10 @@ def report(memory: ObjectStore, folder: Path, files: dict[str, bytes]) -> Commit
 
 
 def kinds(table: CommittedTable) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
+    paths: dict[str, list[str]] = {}
     for finding in read_findings(table, "d"):
-        found.setdefault(finding.kind, []).append(finding.path)
-    return found
+        paths.setdefault(finding.kind, []).append(finding.path)
+    return paths
 
 
 def test_report__a_sound_flight(memory: ObjectStore, tmp_path: Path):
@@ -68,10 +68,10 @@ def test_report__all_kinds_of_findings(memory: ObjectStore, tmp_path: Path):
     files[path(11)] = files[path(9)]
     files[path(12)] = shot(10, taken=datetime(2024, 6, 14, 10, 6))  # noqa: DTZ001
     files[path(13)] = b"no picture"
-    found = kinds(report(memory, tmp_path / "f", files))
-    assert found.pop("gap")
-    assert found.pop("near-duplicate")
-    assert found == {
+    paths_by_kind = kinds(report(memory, tmp_path / "f", files))
+    assert paths_by_kind.pop("gap")
+    assert paths_by_kind.pop("near-duplicate")
+    assert paths_by_kind == {
         "quarantined": [path(13)],
         "wrong-year": [path(4)],
         "no-time": [path(8)],
@@ -88,8 +88,8 @@ def place(number: int, **options: object) -> Shot:
     north = side_m / 2 / 111_195
     corners = ((west, north), (east, north), (east, -north), (west, -north))
     look = np.random.default_rng(0).integers(0, 256, 32, dtype=np.uint8).tobytes()
-    sound = Shot(f"{number:04d}.JPG", f"{number:064x}", 1, True, look=look, corners=corners)
-    return replace(sound, **options)
+    default = Shot(f"{number:04d}.JPG", f"{number:064x}", 1, True, look=look, corners=corners)
+    return replace(default, **options)
 
 
 def test_pair_similar_pictures__of_the_same_ground():
@@ -102,13 +102,14 @@ def test_pair_similar_pictures__of_the_same_ground():
 
 
 def test_pair_similar_pictures__without_a_footprint():
-    nowhere = {"corners": None}
-    shots = [place(0), place(1, **nowhere), place(2, **nowhere)]
+    no_corners = {"corners": None}
+    shots = [place(0), place(1, **no_corners), place(2, **no_corners)]
     shots += [
-        place(n, **nowhere, latitude=at, longitude=11.0) for n, at in ((3, 40.0), (4, 40.00004))
+        place(n, **no_corners, latitude=latitude, longitude=11.0)
+        for n, latitude in ((3, 40.0), (4, 40.00004))
     ]
-    shots += [place(5, **nowhere, latitude=40.0001, longitude=11.0)]
-    shots += [place(6, **nowhere, latitude=0.0, longitude=0.0)]  # no fix is no place
+    shots += [place(5, **no_corners, latitude=40.0001, longitude=11.0)]
+    shots += [place(6, **no_corners, latitude=0.0, longitude=0.0)]  # no fix is no place
     assert pair_similar_pictures(shots) == [(1, 2), (3, 4), (1, 6)]
 
 
@@ -121,27 +122,27 @@ def test_pair_similar_pictures__across_the_180th_meridian():
 
 
 def test_pair_similar_pictures__equal_bytes_are_duplicates():
-    same = place(0).image_id
-    assert pair_similar_pictures([place(0), place(1, image_id=same), place(2)]) == [(0, 2)]
+    image_id = place(0).image_id
+    assert pair_similar_pictures([place(0), place(1, image_id=image_id), place(2)]) == [(0, 2)]
     assert pair_similar_pictures([]) == []
     assert pair_similar_pictures([place(0, look=None), place(1)]) == []
 
 
 def test_report__repetitive_ground_is_no_group(memory: ObjectStore, tmp_path: Path):
     """Twelve pictures of the same rows, each 11 m on: none; hovering over them: all but the first."""
-    same = {"seed": 1, "size": (640, 480)}
+    options = {"seed": 1, "size": (640, 480)}
     clock = datetime(2024, 6, 14, 10)  # noqa: DTZ001
     for name, step, expected in (("along", 1e-4, 0), ("hover", 0.0, 11)):
         files = {
             f"100MEDIA/DJI_{n:04d}.JPG": shot(
-                n, **same, at=(47.0 + n * step, 11.0), taken=clock + timedelta(seconds=n)
+                n, **options, at=(47.0 + n * step, 11.0), taken=clock + timedelta(seconds=n)
             )
             for n in range(12)
         }
         table = report(ObjectStore.in_memory(), tmp_path / name, files)
-        near = [f for f in read_findings(table, "d") if f.kind == "near-duplicate"]
-        assert len(near) == expected
-        assert {f.other for f in near} <= {"100MEDIA/DJI_0000.JPG"}
+        findings = [f for f in read_findings(table, "d") if f.kind == "near-duplicate"]
+        assert len(findings) == expected
+        assert {f.other for f in findings} <= {"100MEDIA/DJI_0000.JPG"}
 
 
 def test_report__videos_fill_gaps(memory: ObjectStore, tmp_path: Path):
@@ -173,12 +174,12 @@ def test_report__same_files_same_bytes(tmp_path: Path):
 def test_report__of_a_drop_made_by_an_earlier_version(memory: ObjectStore, tmp_path: Path):
     table = report(memory, tmp_path / "f", flight())
     rows = table.read("d")
-    old = Draft(
+    draft = Draft(
         Recipe(OutputId("images", "d"), "2"),
         pushing([*rows.to_batches(), {"usable": 10, "quarantined": 0}]),
         rows.schema,
     )
-    commit(memory, old)
+    commit(memory, draft)
     table = open_table(memory, "images")
     with pytest.raises(NotCommittedError, match="earlier version"):
         read_findings(table, "d")

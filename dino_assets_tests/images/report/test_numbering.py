@@ -17,9 +17,9 @@ def missing(photos, others=()) -> list[tuple[str, int, int]]:
 
 
 def test_find_gaps__in_one_folder():
-    found = find_gaps(number_files("100MEDIA", [1, 2, 4, 8]), [])
-    assert found == [Gap("100MEDIA", "DJI_", 3, 3), Gap("100MEDIA", "DJI_", 5, 7)]
-    assert [gap.count for gap in found] == [1, 3]
+    gaps = find_gaps(number_files("100MEDIA", [1, 2, 4, 8]), [])
+    assert gaps == [Gap("100MEDIA", "DJI_", 3, 3), Gap("100MEDIA", "DJI_", 5, 7)]
+    assert [gap.count for gap in gaps] == [1, 3]
 
 
 def test_find_gaps__none_before_the_first_number():
@@ -29,8 +29,8 @@ def test_find_gaps__none_before_the_first_number():
 
 def test_find_gaps__other_media_share_the_numbers():
     photos = number_files("100MEDIA", [4, 6, 9])
-    others = ["100MEDIA/DJI_0005.MP4", "100MEDIA/DJI_0007.DNG", "100MEDIA/._DJI_0008.JPG"]
-    assert missing(photos, others) == [("100MEDIA", 8, 8)]
+    other_media = ["100MEDIA/DJI_0005.MP4", "100MEDIA/DJI_0007.DNG", "100MEDIA/._DJI_0008.JPG"]
+    assert missing(photos, other_media) == [("100MEDIA", 8, 8)]
     assert missing(photos, ["101MEDIA/DJI_0005.MP4"]) == [
         ("100MEDIA", 5, 5), ("100MEDIA", 7, 8), ("100MEDIA", 10, 999), ("101MEDIA", 1, 4),
     ]  # fmt: skip
@@ -120,13 +120,13 @@ def test_find_gaps__lenses_share_numbers():
         for lens in "WZTV"
     ]
     # A lens is sometimes stamped a second late, when the next shot is already there.
-    late = ["x/DJI_20230614100512_0002_W.JPG", "x/DJI_20230614100513_0001_T.JPG"]
-    assert missing(photos + late) == [("x", 3, 3)]
+    late_photos = ["x/DJI_20230614100512_0002_W.JPG", "x/DJI_20230614100513_0001_T.JPG"]
+    assert missing(photos + late_photos) == [("x", 3, 3)]
 
 
 def test_find_gaps__late_lens_does_not_start_a_run():
-    stamped = ["12_0001_W", "12_0002_W", "13_0001_T", "15_0003_W"]
-    assert missing([f"x/DJI_202306141005{each}.JPG" for each in stamped]) == []
+    stamps = ["12_0001_W", "12_0002_W", "13_0001_T", "15_0003_W"]
+    assert missing([f"x/DJI_202306141005{stamp}.JPG" for stamp in stamps]) == []
 
 
 def test_find_gaps__not_in_the_bin():
@@ -165,8 +165,8 @@ def test_find_gaps__a_series_sorted_into_classes(first: str, second: str):
     photos = [f"{(first, second)[n % 2]}/DJI_{n:04d}.JPG".lstrip("/") for n in range(1, 51)]
     assert missing(photos) == []
     assert find_roll_overs(photos) == []
-    common = "crop" if second == "crop/late" else ""
-    assert missing(photos[:20] + photos[22:]) == [(common, 21, 22)]
+    folder = "crop" if second == "crop/late" else ""
+    assert missing(photos[:20] + photos[22:]) == [(folder, 21, 22)]
     # Only one of them has numbers on both sides of 2, and of 49.
     assert missing([photos[0], *photos[2:]]) == [(second, 2, 2)]
     assert missing(photos[:48] + photos[49:]) == [(first, 49, 49)]
@@ -201,9 +201,9 @@ def test_find_gaps__six_bands_of_ten_numbers():
     bands = [n for n in range(10, 500) if n % 10 < 6]
     assert missing(number_files("000/FPLAN", bands)) == []
     assert missing(number_files("100FPLAN", bands)) == []
-    gone = {23, 40, 41, 42, 43, 44, 45}
-    found = missing(number_files("x", [n for n in bands if n not in gone]))
-    assert found == [("x", 23, 23), ("x", 40, 45)]
+    missing_numbers = {23, 40, 41, 42, 43, 44, 45}
+    gaps = missing(number_files("x", [n for n in bands if n not in missing_numbers]))
+    assert gaps == [("x", 23, 23), ("x", 40, 45)]
     # Two sets of six, or a single 7, are chance.
     assert missing(number_files("x", [n for n in range(16) if n % 10 < 6])) == [("x", 6, 9)]
     assert len(missing(number_files("x", [*bands, 27]))) == 49
@@ -213,10 +213,10 @@ def test_find_gaps__six_bands_of_ten_numbers():
 def test_find_gaps__equal_the_removed_numbers(kept, random):
     photos = number_files("100MEDIA", kept)
     random.shuffle(photos)
-    found = find_gaps(photos, [])
-    gone = [number for gap in found for number in range(gap.first, gap.last + 1)]
-    assert gone == sorted(set(range(min(kept), max(kept) + 1)) - kept)
-    assert sum(gap.count for gap in found) == len(gone)
+    gaps = find_gaps(photos, [])
+    missing_numbers = [number for gap in gaps for number in range(gap.first, gap.last + 1)]
+    assert missing_numbers == sorted(set(range(min(kept), max(kept) + 1)) - kept)
+    assert sum(gap.count for gap in gaps) == len(missing_numbers)
 
 
 @given(
@@ -226,15 +226,15 @@ def test_find_gaps__equal_the_removed_numbers(kept, random):
 )
 def test_find_gaps__filled_by_other_folders(first, second, videos):
     photos = number_files("100MEDIA", first) + number_files("101MEDIA", second)
-    found = find_gaps(photos, number_files("100MEDIA", videos, "DJI_{:04d}.MP4"))
+    gaps = find_gaps(photos, number_files("100MEDIA", videos, "DJI_{:04d}.MP4"))
     fillings = [
         f"{gap.folder}/DJI_{number:04d}.JPG"
-        for gap in found
+        for gap in gaps
         for number in range(gap.first, gap.last + 1)
     ]
     assert not set(fillings) & set(photos)
-    filled = photos + fillings
-    assert find_gaps(filled, number_files("100MEDIA", videos, "DJI_{:04d}.MP4")) == []
+    all_photos = photos + fillings
+    assert find_gaps(all_photos, number_files("100MEDIA", videos, "DJI_{:04d}.MP4")) == []
 
 
 @given(st.lists(st.text(max_size=25), max_size=20))
@@ -256,8 +256,8 @@ def test_find_roll_overs__from_folder_to_folder():
 
 def test_find_roll_overs__of_the_counter_alone():
     photos = [
-        f"x/DJI_20230614100{500 + at}_{number:04d}_D.JPG"
-        for at, number in enumerate((998, 999, 1, 2))
+        f"x/DJI_20230614100{500 + second}_{number:04d}_D.JPG"
+        for second, number in enumerate((998, 999, 1, 2))
     ]
     assert find_roll_overs(photos) == [RollOver("x", "DJI_*_", "x", 999, 1)]
     assert missing(photos) == []

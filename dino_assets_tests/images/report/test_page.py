@@ -94,8 +94,8 @@ def test_make_drop_page__every_kind_of_finding_is_shown():
 
 def test_make_drop_page__needs_no_network():
     page = make(flight(_3=shot(3, thumb=thumb(), sharpness=0.0)))
-    linked = [v for n, v in read(page).attributes if n in ("src", "href", "srcset", "action")]
-    assert all(value.startswith(("data:", "#")) for value in linked)
+    addresses = [v for n, v in read(page).attributes if n in ("src", "href", "srcset", "action")]
+    assert all(value.startswith(("data:", "#")) for value in addresses)
     assert not re.search(r"url\((?!data:)|@import|fetch\(|XMLHttp", page)
 
 
@@ -107,12 +107,12 @@ def test_make_drop_page__needs_no_network():
     ],
 )  # fmt: skip
 def test_make_drop_page__escapes_any_name(name: str):
-    plain = read(make(flight(_3=shot(3, sharpness=0.0))))
-    odd = read(
+    plain_page = read(make(flight(_3=shot(3, sharpness=0.0))))
+    odd_page = read(
         make(flight(_3=shot(3, path=name, sharpness=0.0, detail=name, camera=name)), drop=name)
     )
-    assert odd.tags == plain.tags
-    assert [n for n, _ in odd.attributes] == [n for n, _ in plain.attributes]
+    assert odd_page.tags == plain_page.tags
+    assert [n for n, _ in odd_page.attributes] == [n for n, _ in plain_page.attributes]
 
 
 def test_make_drop_page__same_input_same_page():
@@ -149,12 +149,12 @@ def test_draw_footprints__always_a_picture(shots: list[Shot]):
 
 
 def test_draw_footprints__moved_footprints_move_in_the_picture():
-    here = draw(flight())
-    moved = [
-        replace(item, corners=tuple((x + at * 1e-3, y) for x, y in item.corners or ()))
-        for at, item in enumerate(flight())
+    picture = draw(flight())
+    moved_shots = [
+        replace(item, corners=tuple((x + index * 1e-3, y) for x, y in item.corners or ()))
+        for index, item in enumerate(flight())
     ]
-    assert here != draw(moved)
+    assert picture != draw(moved_shots)
 
 
 def test_draw_ground__outlines_match_the_drawing():
@@ -185,8 +185,8 @@ def test_draw_ground__oblique_footprints_are_dashed():
 def test_draw_ground__edited_footprints_are_dashed():
     shots = [shot(1, quality="edited-nadir"), shot(2, quality="edited-oblique")]
     assert draw_ground(shots).notes == ["dashed: edited, perhaps turned"]
-    both = draw_ground([*shots, shot(3, quality="oblique"), shot(4)])
-    assert both.notes == ["dashed: oblique, edited, perhaps turned"]
+    ground = draw_ground([*shots, shot(3, quality="oblique"), shot(4)])
+    assert ground.notes == ["dashed: oblique, edited, perhaps turned"]
 
 
 def test_make_drop_page__names_each_footprint_under_the_pointer():
@@ -198,8 +198,8 @@ def test_make_drop_page__names_each_footprint_under_the_pointer():
 
 def test_make_drop_page__explains_added_apostrophes():
     findings = [Finding("gap", path, None, "x") for path in ("=1.JPG", "-2.JPG", "a.JPG")]
-    said = "an apostrophe stands before the names of 2 rows"
-    assert said in "".join(read(make(flight(), findings)).text)
+    note = "an apostrophe stands before the names of 2 rows"
+    assert note in "".join(read(make(flight(), findings)).text)
     assert "apostrophe" not in "".join(read(make(flight(), findings[2:])).text)
 
 

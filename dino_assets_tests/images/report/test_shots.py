@@ -31,15 +31,15 @@ def test_shot_list__equals_its_list(kinds: list[str]):
     assert list(roll) == shots
     assert [roll[n] for n in range(-len(shots), len(shots))] == shots + shots
     assert roll[1:4] == shots[1:4]
-    usable = [(number, each) for number, each in enumerate(shots) if each.is_usable]
-    assert list(walk_usable(roll)) == list(walk_usable(shots)) == usable
+    usable_shots = [(number, each) for number, each in enumerate(shots) if each.is_usable]
+    assert list(walk_usable(roll)) == list(walk_usable(shots)) == usable_shots
     assert order_flight(roll) == order_flight(shots)
 
 
 def test_find_problems__of_a_shot_list():
     shots = [make_shot(n, "refused" if n % 3 else "usable") for n in range(3000)]
-    found = [
+    findings = [
         list(find_problems(each, gaps=[], roll_overs=[])) for each in (shots, make_roll(shots))
     ]
-    assert found[0] == found[1]
-    assert [f.path for f in found[0]] == [each.path for each in shots if not each.is_usable]
+    assert findings[0] == findings[1]
+    assert [f.path for f in findings[0]] == [each.path for each in shots if not each.is_usable]

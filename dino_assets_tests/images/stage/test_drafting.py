@@ -194,8 +194,8 @@ def test_draft_images__file_that_cannot_be_read_is_a_row(memory: ObjectStore, fl
             return super().read(path)
 
     table = commit_images(memory, "d", flight, source=Failing(flight))
-    (bad,) = [row for row in table.read("d").to_pylist() if not row["is_usable"]]
-    assert (bad["reason"], bad["detail"]) == (
+    (bad_row,) = [row for row in table.read("d").to_pylist() if not row["is_usable"]]
+    assert (bad_row["reason"], bad_row["detail"]) == (
         "unreadable", "cannot read 'b.jpg': Input/output error",
     )  # fmt: skip
 
@@ -251,23 +251,23 @@ def test_draft_images__drop_that_changes_while_it_is_read(
 
 
 def test_draft_images__refused_draft_keeps_the_earlier_result(memory: ObjectStore, flight: Path):
-    before = commit_images(memory, "d", flight).manifest("d")
+    manifest = commit_images(memory, "d", flight).manifest("d")
     (flight / "c.jpg").write_bytes(photo_bytes(seed=9))
     source = CountingSource(flight, on_read=lambda path: (flight / "x").write_text(path * 2))
     with pytest.raises(CommitRefusedError):
         commit_images(memory, "d", flight, source=source)
-    assert manifest_of(memory) == before
+    assert manifest_of(memory) == manifest
 
 
 def test_draft_images__unmounted_card_does_not_replace_a_result(store: ObjectStore, flight: Path):
-    before = commit_images(store, "d", flight).manifest("d")
+    manifest = commit_images(store, "d", flight).manifest("d")
     drop = make_drop("d", flight)
     flight.rename(flight.parent / "away")
     flight.mkdir()  # the mount point
     with pytest.raises(CommitRefusedError) as caught:
         commit(store, draft_images(drop, FolderSource(flight, shown="f"), threads=1))
     assert caught.value.reason == "no-photographs"
-    assert manifest_of(store) == before
+    assert manifest_of(store) == manifest
 
 
 def test_draft_images__no_photographs_among_other_files(memory: ObjectStore, tmp_path: Path):
@@ -293,12 +293,12 @@ def test_draft_images__only_quarantined_files(memory: ObjectStore, tmp_path: Pat
 def test_draft_images__rerun_reads_no_picture(store: ObjectStore, flight: Path):
     commit_images(store, "d", flight)
     source = CountingSource(flight)
-    again = commit(store, draft_images(make_drop("d", flight), source, threads=2))
-    assert again.was_reused
+    rerun = commit(store, draft_images(make_drop("d", flight), source, threads=2))
+    assert rerun.was_reused
     assert source.was_read == []
     (flight / "c.jpg").write_bytes(photo_bytes(seed=9))
-    changed = commit(store, draft_images(make_drop("d", flight), source, threads=2))
-    assert not changed.was_reused
+    changed_run = commit(store, draft_images(make_drop("d", flight), source, threads=2))
+    assert not changed_run.was_reused
     assert sorted(source.was_read) == sorted([*FLIGHT, "c.jpg"])
 
 
@@ -311,10 +311,10 @@ def test_draft_images__same_files_same_bytes(flight: Path, tmp_path: Path, threa
     for place, count in ((flight, threads), (tmp_path / "moved", 3)):
         if place != flight:
             flight.rename(place)
-        fresh = ObjectStore.in_memory()
+        fresh_store = ObjectStore.in_memory()
         source = FolderSource(place, shown=str(place))
-        commit(fresh, draft_images(make_drop("d", place), source, threads=count))
-        manifests.add(fresh.get(manifest_key(OutputId("images", "d"))))
+        commit(fresh_store, draft_images(make_drop("d", place), source, threads=count))
+        manifests.add(fresh_store.get(manifest_key(OutputId("images", "d"))))
     assert len(manifests) == 1
 
 
@@ -368,8 +368,8 @@ def judge(rows: list[dict[str, object]]) -> tuple[bool, str]:
 
 
 def test_judge_images__good_table():
-    bad = good_row("b", is_usable=False, reason="empty", image_id=None, width=None)
-    assert judge([good_row("a"), bad]) == (
+    bad_row = good_row("b", is_usable=False, reason="empty", image_id=None, width=None)
+    assert judge([good_row("a"), bad_row]) == (
         True,
         "2 rows, each path once, each bad file with a reason",
     )
@@ -393,9 +393,9 @@ def test_judge_images__good_table():
     ],
 )
 def test_judge_images__planted_fault(planted: dict[str, object], sentence: str):
-    passed, found = judge([good_row("a"), planted, good_row("c")])
+    passed, verdict = judge([good_row("a"), planted, good_row("c")])
     assert not passed
-    assert sentence in found
+    assert sentence in verdict
 
 
 def test_judge_images__committed_drops_pass(memory: ObjectStore, flight: Path):

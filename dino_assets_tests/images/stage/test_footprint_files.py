@@ -47,16 +47,16 @@ def test_tables__geopandas_reads_places_with_a_crs(placed: ObjectStore, asset: s
     assert frame.crs is not None
     assert frame.crs.equals("OGC:CRS84")
     assert frame.geometry.name == "geometry"
-    known = frame[frame.place_quality == "gps-nadir"]
-    assert known.geometry.is_valid.all()
+    placed_rows = frame[frame.place_quality == "gps-nadir"]
+    assert placed_rows.geometry.is_valid.all()
     assert frame[frame.path == "lost.jpg"].geometry.isna().all()
     # The area of the polygon is that of the window at its ground sample distance.
-    local = known[known.path == "a.jpg"].to_crs(32632)
+    local = placed_rows[placed_rows.path == "a.jpg"].to_crs(32632)
     width, height = ("width", "height") if asset == "images" else ("w", "h")
     px = local[width].astype(float) * local[height].astype(float)
     assert (local.area / (px * local.gsd_m**2)).between(0.99, 1.01).all()
-    assert set(known[known.path == "fiji.jpg"].geom_type) <= {"MultiPolygon", "Polygon"}
-    assert "MultiPolygon" in set(known[known.path == "fiji.jpg"].geom_type)
+    assert set(placed_rows[placed_rows.path == "fiji.jpg"].geom_type) <= {"MultiPolygon", "Polygon"}
+    assert "MultiPolygon" in set(placed_rows[placed_rows.path == "fiji.jpg"].geom_type)
 
 
 def test_tables__tiles_lie_in_their_image_and_cover_it(placed: ObjectStore):
@@ -65,8 +65,8 @@ def test_tables__tiles_lie_in_their_image_and_cover_it(placed: ObjectStore):
     }
     for path in ("a.jpg", "b.jpg"):
         image, tiles = (t[t.path == path].to_crs(32632) for t in tables.values())
-        outline, together = image.geometry.iloc[0], tiles.union_all()
-        assert together.symmetric_difference(outline).area < 1e-4 * outline.area
+        outline, union = image.geometry.iloc[0], tiles.union_all()
+        assert union.symmetric_difference(outline).area < 1e-4 * outline.area
         assert tiles.geometry.centroid.distance(
             geopandas.GeoSeries.from_xy(tiles.center_longitude, tiles.center_latitude, crs=4326)
             .to_crs(32632)

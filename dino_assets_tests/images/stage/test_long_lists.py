@@ -10,7 +10,7 @@ from dino_assets.store.commits.writing import commit
 from dino_assets.store.objects import ObjectStore
 
 # Rows beyond those on the page, of which nothing more is shown.
-FEWER, MORE = 3_200, 6_400
+FEW_ROWS, MANY_ROWS = 3_200, 6_400
 # Listing them once more, in the end, takes some 200 of these; records of all of them took 700.
 MAX_BYTES_PER_ROW = 350
 
@@ -23,19 +23,19 @@ def measure_peak_bytes(folder: Path, count: int) -> int:
     source = ListSource(folder / "list.txt", shown="list.txt")
     tracemalloc.start()
     try:
-        done = commit(
+        committed = commit(
             ObjectStore.in_memory(), draft_images(Drop("d", "", "", "d"), source, threads=1)
         )
         peak_bytes = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert done.manifest.facts["findings"]["quarantined"] == count
+    assert committed.manifest.facts["findings"]["quarantined"] == count
     return peak_bytes
 
 
 def test_draft_images__memory_per_row_of_a_list(tmp_path: Path):
     measure_peak_bytes(tmp_path / "first", 10)  # fonts, templates: held once
-    fewer = measure_peak_bytes(tmp_path / "fewer", FEWER)
-    more = measure_peak_bytes(tmp_path / "more", MORE)
-    per_row = (more - fewer) / (MORE - FEWER)
+    few_bytes = measure_peak_bytes(tmp_path / "fewer", FEW_ROWS)
+    many_bytes = measure_peak_bytes(tmp_path / "more", MANY_ROWS)
+    per_row = (many_bytes - few_bytes) / (MANY_ROWS - FEW_ROWS)
     assert per_row < MAX_BYTES_PER_ROW

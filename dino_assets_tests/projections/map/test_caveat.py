@@ -10,11 +10,11 @@ from dino_assets.projections.map.page import make_page
 from dino_assets.projections.map.picture import draw_map
 
 PLACES = np.array([[0.0, 0.0], [1.0, 1.0]])
-COMMON = {"groups": None, "group_names": [], "chosen": [], "title": "A map", "caption": "of tiles"}
+OPTIONS = {"groups": None, "group_names": [], "chosen": [], "title": "A map", "caption": "of tiles"}
 
 
 def find_red(**options: object) -> np.ndarray:
-    data = draw_map(PLACES, **COMMON, **options)
+    data = draw_map(PLACES, **OPTIONS, **options)
     pixels = np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(int)
     return np.argwhere(np.abs(pixels - RED).max(axis=2) < 8)
 
@@ -27,14 +27,14 @@ def test_draw_map__a_caveat_in_red_above_the_map():
 
 
 def test_draw_map__equal_without_a_caveat():
-    assert draw_map(PLACES, **COMMON) == draw_map(PLACES, **COMMON, caveat="")
+    assert draw_map(PLACES, **OPTIONS) == draw_map(PLACES, **OPTIONS, caveat="")
 
 
 def test_make_page__a_caveat_in_the_header():
     lists = {"tile_ids": ["a", "b"], "thumbs": [b"", b""]}
-    marked = make_page(PLACES, **COMMON, **lists, caveat="random <weights>")
-    plain = make_page(PLACES, **COMMON, **lists)
-    head = marked.partition("</header>")[0]
+    page = make_page(PLACES, **OPTIONS, **lists, caveat="random <weights>")
+    plain_page = make_page(PLACES, **OPTIONS, **lists)
+    head = page.partition("</header>")[0]
     assert "random &lt;weights&gt;</p><p>of tiles</p>" in head
-    assert "random" not in plain
-    assert "<h1>A map</h1><p>of tiles</p></header>" in plain
+    assert "random" not in plain_page
+    assert "<h1>A map</h1><p>of tiles</p></header>" in plain_page

@@ -21,9 +21,9 @@ def test_number_colours__by_hand():
 def test_number_colours__are_permanent_over_maps(maps):
     numbers: dict[str, int] = {}
     for drops in maps:
-        before, numbers = numbers, number_colours(sorted(drops, reverse=True), numbers)
-        assert before.items() <= numbers.items()
-        assert numbers.keys() == before.keys() | drops
+        old_numbers, numbers = numbers, number_colours(sorted(drops, reverse=True), numbers)
+        assert old_numbers.items() <= numbers.items()
+        assert numbers.keys() == old_numbers.keys() | drops
         assert sorted(numbers.values()) == list(range(len(numbers)))  # distinct, and small first
         assert number_colours(drops, numbers) == numbers
         assert list(numbers) == sorted(numbers)  # equal recipes are equal text

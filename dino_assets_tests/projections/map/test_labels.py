@@ -5,13 +5,13 @@ import pytest
 
 from dino_assets.projections.map.labels import place_labels
 
-ROOM = {"radius": 5, "gap": 1, "width": 100, "height": 80}
+OPTIONS = {"radius": 5, "gap": 1, "width": 100, "height": 80}
 
 
 def place(anchors, size=(10, 8), **room):
     points = np.array(anchors, np.float64).reshape(-1, 2)
     sizes = np.tile(np.array(size, np.float64), (len(points), 1))
-    return place_labels(points, sizes, **({"rings": points} | ROOM | room))
+    return place_labels(points, sizes, **({"rings": points} | OPTIONS | room))
 
 
 def test_place_labels__by_hand():
@@ -34,12 +34,12 @@ def test_place_labels__nothing_is_covered(seed):
     rings = rng.uniform(0, [300, 200], (150, 2))
     sizes = rng.uniform([4, 6], [20, 12], (120, 2))  # not all rings have labels
     middles = place_labels(rings[:120], sizes, rings=rings, radius=5, gap=1, width=300, height=200)
-    placed = [(np.array(m), size / 2) for m, size in zip(middles, sizes, strict=True) if m]
-    assert 40 < len(placed) < 120
-    for number, (middle, half) in enumerate(placed):
+    boxes = [(np.array(m), size / 2) for m, size in zip(middles, sizes, strict=True) if m]
+    assert 40 < len(boxes) < 120
+    for number, (middle, half) in enumerate(boxes):
         assert (middle - half).min() >= 0
         assert (middle + half <= [300, 200]).all()
-        off = np.maximum(np.abs(rings - middle) - half, 0)
-        assert np.hypot(*off.T).min() >= 5
-        for other, other_half in placed[:number]:
-            assert (np.abs(middle - other) >= half + other_half - 1e-9).any()
+        distances = np.maximum(np.abs(rings - middle) - half, 0)
+        assert np.hypot(*distances.T).min() >= 5
+        for other_middle, other_half in boxes[:number]:
+            assert (np.abs(middle - other_middle) >= half + other_half - 1e-9).any()

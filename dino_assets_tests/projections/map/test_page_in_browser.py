@@ -35,7 +35,7 @@ def test_make_page__without_a_round_mentions_no_choices(tmp_path):
 
 def test_make_page__pointer_and_legend(tmp_path):
     # One tile is in the middle of what the buttons leave; a group of two is switched off first.
-    act = """<script>
+    script = """<script>
     const canvas = document.querySelector("#map"), box = canvas.getBoundingClientRect();
     document.querySelectorAll("#legend input")[1].click();
     const at = { clientX: box.left + box.width / 2, clientY: box.top + (box.height - 28) / 2 };
@@ -44,7 +44,7 @@ def test_make_page__pointer_and_legend(tmp_path):
     </script>"""
     text = page([[0, 0], [-1, -1], [1, 1]], groups=[0, 1, 1], group_names=["a", "b"])
     assert text.count("</body>") == 1
-    document, _ = open_in_browser(text.replace("</body>", act + "</body>"), tmp_path)
+    document, _ = open_in_browser(text.replace("</body>", script + "</body>"), tmp_path)
     assert document.body()["data-drawn"] == "1"
     assert document.body()["data-hover"] == document.body()["data-picture"] == "tile-0"
 
@@ -109,15 +109,15 @@ def test_make_page__the_card_of_a_chosen_tile(tmp_path):
 )
 def test_make_page__the_card_omits_unknown_values(tmp_path, tile, place, is_known):
     document, _ = open_in_browser(page(POINTS, **CARDS), tmp_path, hover=tile)
-    hidden = {} if is_known else {"hidden": ""}
-    assert document.texts("div", **{"class": "place"} | hidden) == [place]
+    attributes = {} if is_known else {"hidden": ""}
+    assert document.texts("div", **{"class": "place"} | attributes) == [place]
     assert document.texts("div", **{"class": "cluster", "hidden": ""}) == [""]
     assert document.body()["data-picture-px"] == "48"
 
 
 def test_make_page__keys_and_clicks_in_the_list_show_tiles(tmp_path):
     # The drop of the second tile of the list is switched off, and the map is moved away.
-    act = """<script>
+    script = """<script>
     const press = (target, key) => target.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true }));
     const picks = document.querySelectorAll(".pick"), boxes = document.querySelectorAll("#legend input");
     boxes[1].click();
@@ -130,11 +130,11 @@ def test_make_page__keys_and_clicks_in_the_list_show_tiles(tmp_path):
     const at = document.querySelector("#card").getBoundingClientRect();
     document.body.dataset.inside = at.left >= 0 && at.top >= 0 && at.right <= innerWidth && at.bottom <= innerHeight;
     </script>"""
-    text = page(POINTS, **CARDS).replace("</body>", act + "</body>")
+    text = page(POINTS, **CARDS).replace("</body>", script + "</body>")
     document, _ = open_in_browser(text, tmp_path)
     body = document.body()
     assert body["data-hover"] == "tile-0"
     assert (body["data-on"], body["data-focused"], body["data-inside"]) == ("true", "1", "true")
-    (current,) = [each for _, each, _ in document.elements if each.get("aria-current") == "true"]
-    assert current["title"] == "DCIM/100MEDIA/DJI_0018.JPG"
+    (attributes,) = [each for _, each, _ in document.elements if each.get("aria-current") == "true"]
+    assert attributes["title"] == "DCIM/100MEDIA/DJI_0018.JPG"
     assert int(body["data-ranks"]) >= 1  # the tile is in view again

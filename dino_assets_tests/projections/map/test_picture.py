@@ -44,10 +44,10 @@ def plotted(picture: np.ndarray) -> np.ndarray:
 def find_colour(picture: np.ndarray, colour) -> np.ndarray:
     """Rows and columns (K, 2) of pixels whose hue is the colour's: white mixed with it."""
     paint = 255 - picture
-    wanted = 255 - np.array(colour)
-    strength = paint.sum(axis=2) / wanted.sum()
-    same = np.abs(paint - strength[..., None] * wanted).max(axis=2) < 6
-    return np.argwhere(same & (strength > 0.3))
+    full_paint = 255 - np.array(colour)
+    strength = paint.sum(axis=2) / full_paint.sum()
+    is_same_hue = np.abs(paint - strength[..., None] * full_paint).max(axis=2) < 6
+    return np.argwhere(is_same_hue & (strength > 0.3))
 
 
 # --- where points go ------------------------------------------------------------------------
@@ -124,7 +124,7 @@ def test_draw_map__equal_points_are_one_spot_in_the_middle():
 
 def test_draw_map__more_tiles_are_stronger():
     heaps = [(0, 1), (1, 10), (2, 100), (3, 1000)]
-    coordinates = np.concatenate([np.tile([[x, 0.0]], (many, 1)) for x, many in heaps])
+    coordinates = np.concatenate([np.tile([[x, 0.0]], (count, 1)) for x, count in heaps])
     inside = plotted(draw(coordinates))
     row = inside[find_colour(inside, PALETTE[0])[:, 0].mean().round().astype(int), :, 0]
     darkest = [part.min() for part in np.array_split(row, 4)]
@@ -158,28 +158,28 @@ def test_draw_map__labels_are_beside_their_rings():
     ring = np.argwhere((plain == INK).all(axis=2))
     text = np.argwhere((plain != labelled).any(axis=2))
     assert len(text) > 30
-    beside = np.abs(text.mean(axis=0) - ring.mean(axis=0))
-    assert beside.max() < 40
+    offset = np.abs(text.mean(axis=0) - ring.mean(axis=0))
+    assert offset.max() < 40
     assert not set(map(tuple, ring.tolist())) & set(map(tuple, text.tolist()))
 
 
 def test_draw_map__legend_names_groups_and_counts():
-    one = draw([[0, 0], [1, 1]], groups=[0, 1], names=["ridge", "river"])
-    other = draw([[0, 0], [1, 1]], groups=[0, 1], names=["ridge", "quarry"])
-    right = plot_box(one)[2]
-    columns = np.nonzero((one != other).any(axis=2))[1]
+    picture = draw([[0, 0], [1, 1]], groups=[0, 1], names=["ridge", "river"])
+    other_picture = draw([[0, 0], [1, 1]], groups=[0, 1], names=["ridge", "quarry"])
+    right = plot_box(picture)[2]
+    columns = np.nonzero((picture != other_picture).any(axis=2))[1]
     assert columns.min() > right
     for colour in PALETTE[:2]:
-        assert (one[:, right + 2 :] == colour).all(axis=2).sum() > 30
-    more = draw([[0, 0], [1, 1], [1, 1]], groups=[0, 1, 1], names=["ridge", "river"])
-    assert (one[:, right + 2 :] != more[:, right + 2 :]).any()
+        assert (picture[:, right + 2 :] == colour).all(axis=2).sum() > 30
+    larger_picture = draw([[0, 0], [1, 1], [1, 1]], groups=[0, 1, 1], names=["ridge", "river"])
+    assert (picture[:, right + 2 :] != larger_picture[:, right + 2 :]).any()
 
 
 def test_draw_map__groups_in_the_colours_of_their_numbers():
     points = {"groups": [0, 1], "names": ["ridge", "river"]}
-    other = draw([[0, 0], [1, 1]], **points, colours=[2, 0])
-    assert len(find_colour(other, PALETTE[2])) > 100
-    assert not len(find_colour(other, PALETTE[1]))
+    picture = draw([[0, 0], [1, 1]], **points, colours=[2, 0])
+    assert len(find_colour(picture, PALETTE[2])) > 100
+    assert not len(find_colour(picture, PALETTE[1]))
     assert (
         draw([[0, 0], [1, 1]], **points, colours=[0, 1]) == draw([[0, 0], [1, 1]], **points)
     ).all()
