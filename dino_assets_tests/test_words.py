@@ -112,6 +112,30 @@ def test_room__is_said_plainly(room: str):
     assert faults == []
 
 
+# In a test, everything was done, seen or made; the name is the noun.
+VAGUE_IN_TESTS = VAGUE_NAMES - {"kept", "ours", "theirs"} | {"done", "seen", "made", "asked", "got"}
+
+
+def test_tests__locals_say_what_they_hold():
+    assigned = re.compile(
+        rf"\b({'|'.join(VAGUE_IN_TESTS)})\b[^\n]*( = | in )| as ({'|'.join(VAGUE_IN_TESTS)})\b"
+    )
+    suspects = {
+        path: path.read_text()
+        for path in sorted((REPOSITORY / "dino_assets_tests").rglob("*.py"))
+        if assigned.search(path.read_text())
+    }
+    faults = [
+        f"{path.relative_to(REPOSITORY)}:{node.lineno}: {node.id}"
+        for path, text in suspects.items()
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Name)
+        and isinstance(node.ctx, ast.Store)
+        and node.id in VAGUE_IN_TESTS
+    ]
+    assert faults == []
+
+
 def list_class_names(path: Path) -> Iterator[str]:
     """List the classes that a file defines, without subclasses that share their parent's name."""
     for node in ast.walk(ast.parse(path.read_text())):

@@ -59,8 +59,8 @@ def pick_covering(
         candidates = _draw(np.flatnonzero(is_open), most_rows, rng)
         is_all = len(candidates) == np.count_nonzero(is_open)
         more = count - len(picked) if is_all else min(PICKS_PER_SET, count - len(picked))
-        found, covered = _pick_greedily(measure.between(candidates), covered, more)
-        picked += candidates[found].tolist()
+        places, covered = _pick_greedily(measure.between(candidates), covered, more)
+        picked += candidates[places].tolist()
         is_open[picked] = False
     indices = np.asarray(picked, np.int64)
     return Cover(indices, _measure_earlier(rows, indices, np.asarray(chosen, np.int64)))

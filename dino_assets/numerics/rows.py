@@ -25,8 +25,8 @@ class Rows:
 
     def read(self, which: slice | np.ndarray) -> np.ndarray:
         """Read rows as a new or the given float32 array; the value of a row depends on that row alone."""
-        found = np.asarray(self.vectors[which])
-        return scale_to_unit(found) if self.unit else found.astype(np.float32, copy=False)
+        rows = np.asarray(self.vectors[which])
+        return scale_to_unit(rows) if self.unit else rows.astype(np.float32, copy=False)
 
     def blocks(self) -> Iterator[np.ndarray]:
         """Read all rows in order, in blocks that a processor's cache holds."""
