@@ -1,7 +1,10 @@
 """Farthest points: equal to the definition, index for index and distance for distance."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
 from dino_assets.numerics import farthest
 from dino_assets.numerics.farthest import walk_farthest
@@ -9,6 +12,13 @@ from dino_assets.numerics.neighbours import scale_to_unit
 from dino_assets.numerics.rows import Rows
 
 NOTHING = np.empty(0, np.int64)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """One thread per product: many small products in several threads wait for each other."""
+    with threadpool_limits(1):
+        yield
 
 
 def walk_naively(
@@ -81,7 +91,7 @@ KINDS = (
 def test_walk_farthest__equals_the_definition(kind: str, monkeypatch):
     """Pools and chunks of every size, since a project's rows never fill the default ones."""
     rng = np.random.default_rng(KINDS.index(kind))
-    for _ in range(60):
+    for _ in range(30):
         count, dims = int(rng.integers(1, 300)), int(rng.integers(1, 20))
         points = draw(kind, rng, count, dims)
         chosen = np.sort(
