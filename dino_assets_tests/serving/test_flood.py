@@ -164,6 +164,13 @@ def test_flood__ends_without_the_last_answer(tmp_path, local_store):
     assert len(engine.calls) == 1  # the upload is not sent again
 
 
+def test_flood__stopped_before_it_began():
+    flood = Flood("http://127.0.0.1:1", [[PICTURE]] * 2, seconds=60, at_once=False)
+    flood.stop(grace_s=30)
+    assert flood.is_done
+    assert flood.answers == []
+
+
 def test_flood__stop_waits_for_open_answers(tmp_path, local_store):
     engine = Painter(is_held=True)
     with serving(make_settings(tmp_path), local_store, engine) as served:

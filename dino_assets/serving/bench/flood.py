@@ -63,7 +63,10 @@ class Answer:
 
 
 class Flood:
-    """A load that begins at once and runs for some seconds; ``clients`` lists the pictures of each client."""
+    """A load that runs for some seconds; ``clients`` lists the pictures of each client.
+
+    It begins at once, or with ``at_once=False`` when ``begin`` is called.
+    """
 
     def __init__(
         self,
@@ -75,10 +78,11 @@ class Flood:
         seed: int | None = None,  # None: other uploads than in any earlier load
         timeout_s: float = 600.0,
         on_answer: Callable[[Answer], None] = lambda answer: None,
+        at_once: bool = True,
     ) -> None:
         self.answers: list[Answer] = []
         self.started = time.monotonic()
-        self._end = self.started + seconds
+        self._seconds, self._end = seconds, self.started + seconds
         self._lock = threading.Lock()
         self._on_answer = on_answer
         self._stopping, self._cutting = threading.Event(), threading.Event()
@@ -88,6 +92,13 @@ class Flood:
             threading.Thread(target=self._work, args=given, name="bench-client", daemon=True)
             for given in zip(clients, self._connections, seeds, strict=True)
         ]
+        if at_once:
+            self.begin()
+
+    def begin(self) -> None:
+        """Begin to send."""
+        self.started = time.monotonic()
+        self._end = self.started + self._seconds
         for thread in self._threads:
             thread.start()
 
@@ -106,7 +117,7 @@ class Flood:
     def join(self, seconds: float) -> None:
         """Wait until every client has its last answer, at most ``seconds``."""
         deadline = time.monotonic() + seconds
-        for thread in self._threads:
+        for thread in self._running:
             thread.join(max(0.0, deadline - time.monotonic()))
 
     def stop(self, *, grace_s: float = 0.0) -> None:
@@ -116,8 +127,13 @@ class Flood:
         self._cutting.set()
         for connection in self._connections:
             connection.end()
-        for thread in self._threads:
+        for thread in self._running:
             thread.join(5)
+
+    @property
+    def _running(self) -> list[threading.Thread]:
+        """The threads that have been started: Ctrl-C may come before all are."""
+        return [thread for thread in self._threads if thread.ident is not None]
 
     def _work(
         self, pictures: Sequence[LoadPicture], connection: Connection, seed: np.random.SeedSequence

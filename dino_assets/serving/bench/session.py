@@ -120,9 +120,12 @@ def run_load(
         if answer.embedding_id:
             keep_id(answer.embedding_id)
 
-    flood = Flood(url, [pictures] * clients, seconds=seconds, key=key, on_answer=take)
-    looking.start()
+    flood = Flood(
+        url, [pictures] * clients, seconds=seconds, key=key, on_answer=take, at_once=False
+    )
     try:
+        looking.start()
+        flood.begin()
         while not flood.is_done and time.monotonic() < flood.started + seconds + GRACE_S:
             tick(time.monotonic() - flood.started, flood.answers)
             flood.join(_TICK_S)
@@ -131,7 +134,8 @@ def run_load(
         # could not be deleted.
         flood.stop(grace_s=_LOOK_S)
         stopping.set()
-        looking.join(_LOOK_S)
+        if looking.ident is not None:
+            looking.join(_LOOK_S)
     return summarise(flood.answers, clients=clients, started=flood.started, health=health)
 
 

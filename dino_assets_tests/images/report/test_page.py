@@ -15,7 +15,7 @@ from dino_assets.images.report import draw_footprints, draw_ground, make_drop_pa
 from dino_assets.images.report.findings import KINDS, Finding, find_problems
 from dino_assets.images.report.ground_plan import measure_area, project_footprints
 from dino_assets.images.report.shots import Shot
-from dino_assets_tests.images.report.test_findings import START, flight, shot
+from dino_assets_tests.images.report.test_findings import SQUARE, START, flight, shot
 
 VOID = {"meta", "link", "br", "img", "input", "hr", "col", "line", "rect", "circle", "path"}
 
@@ -123,7 +123,14 @@ def test_make_drop_page__same_input_same_page():
 def test_make_drop_page__many_pictures_stay_a_small_page():
     pictures = [thumb(n) for n in range(20)]
     shots = [
-        shot(n, thumb=pictures[n % 20], taken=START + timedelta(seconds=n), sharpness=0.0)
+        # All lie in one place, so that each footprint is drawn large: a few have one.
+        shot(
+            n,
+            thumb=pictures[n % 20],
+            taken=START + timedelta(seconds=n),
+            sharpness=0.0,
+            corners=SQUARE if n % 20 == 0 else None,
+        )
         for n in range(20_000)
     ]
     page = make(shots)
