@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dino_assets.embeddings.encoder.engine import count_tokens
-from dino_assets.embeddings.encoder.openvino_engine import import_openvino
+from dino_assets.embeddings.encoder.openvino_engine import import_openvino, open_core
 from dino_assets.weights.records import Checkpoint
 from dino_assets_tests.bench.encoder_workload import Case
 
@@ -68,7 +68,7 @@ def _compile_one(left: np.ndarray, right: np.ndarray) -> Callable[[], object]:
 
     node = ops.parameter(left.shape, np.float32)
     graph = openvino.Model([ops.matmul(node, ops.constant(right), False, False)], [node])
-    request = openvino.Core().compile_model(graph, "CPU", OPTIONS).create_infer_request()
+    request = open_core().compile_model(graph, "CPU", OPTIONS).create_infer_request()
     return lambda: request.infer([left], share_inputs=True)
 
 
@@ -97,7 +97,7 @@ def build_own_products(case: Case, checkpoint: Checkpoint, *, batch: int) -> Pro
             hidden = multiply(hidden, inputs * dim, outputs * dim)
         query = ops.matmul(ops.matmul(query, key, False, True), value, False, False)
     graph = openvino.Model([hidden, query], nodes)
-    request = openvino.Core().compile_model(graph, "CPU", OPTIONS).create_infer_request()
+    request = open_core().compile_model(graph, "CPU", OPTIONS).create_infer_request()
     # Small enough that a product of products of keys and values neither grows nor dies away.
     scale = np.float32(heads[2] ** -0.25 * tokens**-0.25)
     arrays = [rng.standard_normal((batch * tokens, dim), np.float32)]

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from dino_assets.embeddings.encoder.engine import Encoder, NetworkSource
-from dino_assets.embeddings.encoder.openvino_engine import import_openvino
+from dino_assets.embeddings.encoder.openvino_engine import open_core
 from dino_assets.embeddings.encoder.tokens import normalise
 from dino_assets.images.decoding import decode_image
 from dino_assets.tiles.grid import cut_tiles
@@ -124,8 +124,7 @@ class OnnxOpenVinoPeer(ArrayPeer):
     """OpenVINO on the network as ONNX, as most of its users have it."""
 
     def __init__(self, source: NetworkSource, file: Path, *, batch: int) -> None:
-        openvino = import_openvino()
-        core = openvino.Core()
+        core = open_core()
         options = {"INFERENCE_PRECISION_HINT": "bf16", "INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1}
         compiled_model = core.compile_model(
             core.read_model(file), "CPU", options | {"ENABLE_CPU_PINNING": False}

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dino_assets.embeddings.encoder.openvino_engine import has_bf16, import_openvino
+from dino_assets.embeddings.encoder.openvino_engine import has_bf16, open_core
 from dino_assets.exports.graph import GRAPH, INPUT, OUTPUT
 from dino_assets.exports.onnx import export_onnx
 from dino_assets.exports.settings import make_settings
@@ -58,7 +58,7 @@ def open_in_onnxruntime(file: Path) -> Run:
 
 
 def open_in_openvino(file: Path, numerics: str) -> Run:
-    core = import_openvino().Core()
+    core = open_core()
     options = {"INFERENCE_PRECISION_HINT": numerics, "INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1}
     compiled = core.compile_model(
         core.read_model(file), "CPU", options | {"ENABLE_CPU_PINNING": False}

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dino_assets.embeddings.encoder.openvino_engine import import_openvino
+from dino_assets.embeddings.encoder.openvino_engine import open_core
 from dino_assets_tests.worlds.networks import Sample
 
 
@@ -23,8 +23,7 @@ def run_onnxruntime(path: Path, values: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def run_openvino(path: Path, values: NDArray[Any]) -> NDArray[np.float32]:
-    openvino = import_openvino()
-    compiled_model = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled_model = open_core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     return np.array(compiled_model(values)[0])
 
 

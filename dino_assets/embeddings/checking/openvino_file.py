@@ -13,7 +13,11 @@ from dino_assets.embeddings.checking.candidates import (
     Run,
     form_input,
 )
-from dino_assets.embeddings.encoder.openvino_engine import has_bf16, has_openvino, import_openvino
+from dino_assets.embeddings.encoder.openvino_engine import (
+    has_bf16,
+    has_openvino,
+    open_core,
+)
 from dino_assets.errors import InvalidModelFileError
 
 _TYPES = {"f32": "float32", "f16": "float16", "u8": "uint8"}
@@ -33,8 +37,7 @@ class OpenVinoCandidate(Candidate):
                 "file on an x86-64 machine, where OpenVINO is installed with dino_assets",
                 file=file.name,
             )
-        openvino = import_openvino()
-        core = openvino.Core()
+        core = open_core()
         try:
             graph = core.read_model(file)
             numerics = _find_numerics(graph)

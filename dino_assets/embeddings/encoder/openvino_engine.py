@@ -29,11 +29,25 @@ def import_openvino() -> Any:
         ImportError: OpenVINO is not installed.
     """
     with _first:
-        return _import()
+        return _load()[0]
+
+
+def open_core() -> Any:
+    """Open OpenVINO's core: one for the whole process, which is never closed.
+
+    The core's CPU plug-in gives the thread that loads it another stack for handling signals, and unmaps that
+    stack when the last core is closed. If that happens in another thread, the first thread keeps the address,
+    and the next signal with a handler ends the process with a segmentation fault.
+
+    Raises:
+        ImportError: OpenVINO is not installed.
+    """
+    with _first:
+        return _load()[1]
 
 
 @cache
-def _import() -> Any:
+def _load() -> tuple[Any, Any]:
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     import openvino
     from openvino import opset13 as ops
@@ -43,11 +57,12 @@ def _import() -> Any:
     # So one thread uses everything once here.
     blank = np.zeros((1, 1), np.float32)
     node = ops.parameter(blank.shape, np.float32)
-    compiled = openvino.Core().compile_model(openvino.Model([ops.relu(node)], [node]), "CPU")
+    core = openvino.Core()
+    compiled = core.compile_model(openvino.Model([ops.relu(node)], [node]), "CPU")
     request = compiled.create_infer_request()
     request.infer([blank], share_inputs=True)
     np.array(request.get_output_tensor(0).data)
-    return openvino
+    return openvino, core
 
 
 def has_openvino() -> bool:
@@ -83,8 +98,7 @@ def refuse_fork() -> None:
 @cache
 def has_bf16() -> bool:
     """Check whether this CPU multiplies bfloat16; otherwise OpenVINO computes float32 instead."""
-    openvino = import_openvino()
-    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in open_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 class OpenVinoEncoder(Encoder):
@@ -106,7 +120,7 @@ class OpenVinoEncoder(Encoder):
         refuse_fork()
         openvino = import_openvino()
         self.version = openvino.__version__.partition("-")[0]
-        core = openvino.Core()
+        core = open_core()
         # Read from the file even after a conversion: with the graph in memory, results differ by 4e-7.
         graph = open_converted(
             cache_folder,

@@ -406,6 +406,30 @@ threads = [threading.Thread(target=first) for _ in range(2)]
 """
 
 
+DROPPED = """
+import gc, signal, subprocess, threading
+from dino_assets.embeddings.encoder.openvino_engine import open_core
+cores = [open_core()]
+cores[0].get_property("CPU", "OPTIMIZATION_CAPABILITIES")  # loads the plug-in in this thread
+def drop():
+    cores.clear()
+    gc.collect()
+thread = threading.Thread(target=drop)
+thread.start()
+thread.join()
+signal.signal(signal.SIGCHLD, lambda number, frame: print("handled"))
+subprocess.run(["true"])
+"""
+
+
+def test_open_core__signals_are_handled_after_its_users_ended_in_another_thread():
+    """A process whose last core was closed by another thread died of SIGSEGV at its next signal."""
+    script = [sys.executable, "-X", "faulthandler", "-c", DROPPED]
+    process = subprocess.run(script, capture_output=True, text=True, timeout=120)
+    assert process.returncode == 0, process.stderr
+    assert process.stdout == "handled\n"
+
+
 @pytest.mark.slow
 def test_import_openvino__simultaneous_first_inferences_do_not_deadlock():
     """Without the one inference at the import, 3 of 14 processes hung for ever."""
