@@ -100,10 +100,10 @@ class _Similarities:
         """Compute the similarities (n, P) of some rows to all counted ones."""
         squared = self._square(which)
         if self.similarity == "distance":
-            return np.negative(np.sqrt(squared, out=squared), out=squared)
+            return np.asarray(-np.sqrt(squared, out=squared))
         # Rows that are all equal have the similarity 1.
         squared /= -self.median if self.median > 0 else -math.inf
-        return np.exp(squared, out=squared)
+        return np.asarray(np.exp(squared, out=squared))
 
     def cover(self, chosen: np.ndarray) -> np.ndarray:
         """Compute how well chosen rows cover the counted ones (P,): not at all without a chosen row."""
@@ -158,4 +158,4 @@ def _measure_earlier(rows: Rows, picked: np.ndarray, chosen: np.ndarray) -> np.n
         squared[place] = min(
             squared[place], float(measure_squared(read[:place], read[place]).min())
         )
-    return np.sqrt(squared)
+    return np.asarray(np.sqrt(squared))
