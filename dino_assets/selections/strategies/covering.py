@@ -25,7 +25,7 @@ class CoveringStrategy:
             pool.vectors, budget, chosen=pool.chosen, similarity=self.similarity, rng=rng
         )
         reasons = [
-            Reason("covering", None, distance if math.isfinite(distance) else None)
+            Reason("representative", None, distance if math.isfinite(distance) else None)
             for distance in picked.distances.tolist()
         ]
         return Picks(picked.indices.tolist(), reasons)

@@ -16,7 +16,7 @@ REASONS = {
     "central": "among the nearest to the centre of its cluster",
     "first": "start of the search for the farthest tiles",
     "farthest": "least similar to everything chosen before it",
-    "covering": "similar to many tiles that resemble nothing chosen before it",
+    "representative": "similar to many tiles that resemble nothing chosen before it",
 }
 
 
@@ -25,12 +25,12 @@ class Reason(NamedTuple):
 
     ``random``: chosen at random. ``central``: among the nearest to the centre of its cluster. ``first``: the
     start of a farthest-point walk, farthest from the mean. ``farthest``: farthest from everything picked
-    or chosen before, within its cluster if there is one. ``covering``: adds most to how well the choice
+    or chosen before, within its cluster if there is one. ``representative``: adds most to how well the choice
     represents all tiles. ``uncertain``: the largest product of uncertainty
     and distance to everything before it. ``distance`` is the distance in this definition.
     """
 
-    word: Literal["random", "central", "first", "farthest", "covering", "uncertain"]
+    word: Literal["random", "central", "first", "farthest", "representative", "uncertain"]
     cluster: int | None = None
     distance: float | None = None
 
