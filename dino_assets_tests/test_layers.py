@@ -51,6 +51,7 @@ JOINING = {
         "sources",
         "survey",
     },
+    "tiles": {"reading", "stage"},
     "weights": {"fetching", "hub", "importing", "stage"},
 }
 

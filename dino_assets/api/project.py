@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
+    from dino_assets.api.finding import Query
     from dino_assets.embeddings.space import EmbeddingColumn
+    from dino_assets.embeddings.stage.finding import SimilarTiles
     from dino_assets.selections.stage.listing import ListedRound
 
 # Weights and deployments are files, not tables.
@@ -123,6 +125,54 @@ class Project:
         pool = read_pool(table, column)
         assert table.space is not None
         return TileVectors(pool.vectors, tuple(pool.tile_ids), tuple(pool.drops), table.space)
+
+    def find(
+        self,
+        query: "Query",
+        count: int = 50,
+        *,
+        drops: Sequence[str] = (),
+        unlike: "Sequence[Query]" = (),
+        column: "EmbeddingColumn" = "cls",
+        space: str | None = None,
+        all_windows: bool = False,
+    ) -> "SimilarTiles":
+        """Find the tiles that are most similar to a query, by exact cosines.
+
+        The query is a tile's id, a vector (an array, or the name of a .npy file), or a picture, which is
+        embedded as the tiles were; ``photo.jpg:x,y,w,h`` is a window of a picture. A tile that is more
+        similar to one of ``unlike`` than to the query is left out. Of windows that overlap, and of pictures
+        that show the same ground, one tile is returned, unless ``all_windows``. ``drops`` are the names of
+        drops that are searched; without names, all drops that are not retired.
+
+        >>> import dino_assets as da
+        >>> project = da.open_project()
+        >>> vectors = project.vectors("my-flight")
+        >>> similar = project.find(vectors.matrix[0], 3)
+        >>> similar.tiles[0].tile_id == vectors.tile_ids[0], len(similar.tiles)
+        (True, 3)
+
+        Raises:
+            ConfigError: the query is no file and no tile, a picture would be embedded in another space, a
+                drop does not exist, or a setting is invalid.
+            NotCommittedError: nothing is embedded in this space.
+        """
+        from dino_assets.api.finding import read_query
+        from dino_assets.embeddings.stage.finding import TileQuery, find_tiles
+        from dino_assets.embeddings.stage.pool import choose_pool
+
+        table = self.table("embeddings", space=space)
+        searched = read_query(self, table, query, column)
+        others = [read_query(self, table, each, column) for each in unlike]
+        tile_query = TileQuery(
+            searched.vector,
+            count,
+            column=column,
+            unlike=tuple(other.vector for other in others),
+            without=frozenset(filter(None, (each.tile_id for each in (searched, *others)))),
+            all_windows=all_windows,
+        )
+        return find_tiles(choose_pool(table, drops=drops), self.table("tiles"), tile_query)
 
     @property
     def rounds(self) -> "Sequence[ListedRound]":

@@ -29,6 +29,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "drops report": ("drops report my-flight", "drops report my-flight --json"),
     "select": ("select --round 2 --budget 50", "select --round 2 --tag fire --strategy fps"),
     "rounds": ("rounds", "rounds --json"),
+    "find": (
+        "find photo.jpg:1200,800,512,512 -k 20 --sheet out/similar.jpg",
+        "find smoke.npy --not cloud.npy --drop my-flight --json",
+    ),
     "tiles preview": ("tiles preview photo.jpg", "tiles preview photo.jpg --tile-m 20"),
     "footprints": (
         "footprints images my-flight --to images.gpkg",

@@ -25,6 +25,7 @@ COMMANDS = [
     ["status"],
     ["status", "--json"],
     ["rounds", "--json"],
+    ["find", "card/a.jpg", "--sheet", "out/sheet.jpg"],
     ["parts", "tiles", "a"],
     ["export", "projections", "--to", "out"],
     ["export", "selections", "round-0001", "--to", "out"],

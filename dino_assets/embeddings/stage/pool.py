@@ -1,6 +1,6 @@
 """Tile pool: all tiles embedded in one space, in a fixed order, with vectors and thumbnails."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -97,18 +97,30 @@ def read_pool(embeddings: CommittedTable, column: EmbeddingColumn) -> TilePool:
     images: list[str] = []
     thumbs: list[bytes] = []
     vectors: list[NDArray[np.float32]] = []
-    columns = ["tile_id", "image_id", column, "thumb"]
-    for manifest in embeddings.manifests:
-        _check_column(manifest, column)
-    for manifest, part in embeddings.parts(columns, ahead_bytes=_AHEAD_BYTES):
-        _check_space(embeddings, manifest, part)
-        drops += [str(manifest.recipe.output.drop)] * part.num_rows
+    for drop, part in read_parts(embeddings, column, ["tile_id", "image_id", "thumb"]):
+        drops += [drop] * part.num_rows
         ids += part["tile_id"].to_pylist()
         images += part["image_id"].to_pylist()
         thumbs += part["thumb"].to_pylist()
         vectors.append(to_matrix(part[column]))
     matrix = np.concatenate(vectors) if vectors else np.empty((0, 0), np.float32)
     return TilePool(drops, ids, images, matrix, thumbs)
+
+
+def read_parts(
+    embeddings: CommittedTable, column: EmbeddingColumn, others: list[str]
+) -> Iterator[tuple[str, pa.Table]]:
+    """Read the stored parts in their order, each with the name of its drop.
+
+    Raises:
+        MixedSpacesError: a stored part of a drop's table belongs to another space.
+        ConfigError: a drop was embedded without the column.
+    """
+    for manifest in embeddings.manifests:
+        _check_column(manifest, column)
+    for manifest, part in embeddings.parts([*others, column], ahead_bytes=_AHEAD_BYTES):
+        _check_space(embeddings, manifest, part)
+        yield str(manifest.recipe.output.drop), part
 
 
 def _check_column(manifest: Manifest, column: str) -> None:

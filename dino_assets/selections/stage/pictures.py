@@ -8,22 +8,19 @@ from itertools import groupby
 from types import TracebackType
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 from PIL import Image
 
 from dino_assets.drawing.contact_sheet import make_contact_sheet
 from dino_assets.drops.sources.source import Source
-from dino_assets.errors import CommitRefusedError
 from dino_assets.images.records import Pixels
 from dino_assets.projections.map.cards import CARD_PX
 from dino_assets.selections.records import ChosenTile, Pick
 from dino_assets.selections.stage.unreadable import OF_ONE_DROP, explain
-from dino_assets.store.commits.columns import read_records
 from dino_assets.store.commits.protocol import OutputWriter
 from dino_assets.store.commits.reading import CommittedTable
 from dino_assets.tiles.grid import TileGrid, cut_tiles
+from dino_assets.tiles.reading import read_tiles
 from dino_assets.tiles.rows import TileRow, open_tiled
 from dino_assets.tiles.stage import grid_of
 
@@ -134,7 +131,7 @@ def _cut_drop(
 ) -> Iterator[tuple[Pick, TileRow, Image.Image]]:
     """Cut the pictures of a drop's picks, sorted by photograph, not by rank."""
     grid = grid_of(tiles.manifest(drop))
-    rows = _read_tiles(tiles, drop, {pick.tile_id for pick in picks})
+    rows = read_tiles(tiles, drop, {pick.tile_id for pick in picks})
     source = open_source(drop)
     by_path: dict[str, list[Pick]] = {}
     for pick in picks:
@@ -144,28 +141,6 @@ def _cut_drop(
             pictures = [_cut(pixels, rows[pick.tile_id], grid) for pick in group]
         for pick, picture in zip(group, pictures, strict=True):
             yield pick, rows[pick.tile_id], picture
-
-
-def _read_tiles(tiles: CommittedTable, drop: str, wanted: set[str]) -> dict[str, TileRow]:
-    """Read the rows of some tiles, by id.
-
-    Raises:
-        CommitRefusedError: a tile is not in ``tiles``, or the drop was tiled by an earlier version.
-    """
-    table = tiles.read(drop)
-    if "span_px" not in table.column_names:
-        raise CommitRefusedError(
-            f"drop {drop!r} was tiled by an earlier version of dino_assets. Materialise its `images`, "
-            "`tiles` and `embeddings` again."
-        )
-    chosen = table.filter(pc.is_in(table["tile_id"], pa.array(sorted(wanted))))
-    rows = {row.tile_id: row for row in read_records(TileRow, chosen)}
-    if missing := sorted(wanted - rows.keys()):
-        raise CommitRefusedError(
-            f"drop {drop!r}: tile {missing[0]!r} is embedded but no longer in `tiles`. Materialise "
-            "`embeddings` of this drop again."
-        )
-    return rows
 
 
 def _cut(pixels: Pixels, tile: TileRow, grid: TileGrid) -> Image.Image:

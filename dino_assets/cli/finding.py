@@ -1,0 +1,124 @@
+"""The command ``find``: tiles that are similar to a tile, a picture or a vector."""
+
+import argparse
+import io
+import textwrap
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
+
+import numpy as np
+
+from dino_assets.cli.flags import add_json
+from dino_assets.cli.terminal import say, write_json
+from dino_assets.counting import count_of
+from dino_assets.embeddings.space import EmbeddingColumn
+from dino_assets.settings.records import Settings
+from dino_assets.settings.urls import expand_path
+
+if TYPE_CHECKING:
+    from dino_assets.embeddings.stage.finding import SimilarTile, SimilarTiles
+
+_CELL_PX = 160
+_HELP = """
+    List the tiles that are most similar to a query, over all drops of a space.
+
+    QUERY is the id of a tile, a picture (photo.jpg), a window of a picture (photo.jpg:x,y,w,h), or a
+    vector in a .npy file. A picture is embedded by the same model and engine as the tiles.
+
+    Of windows that overlap, and of photographs that show the same ground, the most similar tile is
+    listed.
+"""
+
+
+def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command ``find``."""
+    find = commands.add_parser(
+        "find",
+        help="list the tiles that are most similar to a tile, a picture or a vector",
+        description=textwrap.dedent(_HELP),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    find.add_argument("query", metavar="QUERY", help="a tile's id, a picture, or a .npy file")
+    find.add_argument(
+        "-k", "--count", type=int, default=50, metavar="N", help="number of tiles (default: 50)"
+    )
+    find.add_argument(
+        "--drop",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="search only this drop; may be repeated (default: all drops that are not retired)",
+    )
+    find.add_argument(
+        "--not",
+        dest="unlike",
+        action="append",
+        default=[],
+        metavar="QUERY",
+        help="leave tiles out that are more similar to this query; may be repeated",
+    )
+    find.add_argument(
+        "--column",
+        choices=get_args(EmbeddingColumn),
+        default="cls",
+        help="the vector to compare (default: cls)",
+    )
+    find.add_argument("--space", metavar="ID", help="the space to search, if there are several")
+    find.add_argument(
+        "--all-windows",
+        action="store_true",
+        help="list tiles that show the same place, too",
+    )
+    find.add_argument(
+        "--sheet", type=Path, metavar="FILE.jpg", help="draw the tiles' thumbnails into this file"
+    )
+    add_json(find)
+    find.set_defaults(run=_find)
+
+
+def _find(options: argparse.Namespace, settings: Settings) -> int:
+    from dino_assets.api.project import open_project
+
+    project = open_project(settings.root)
+    similar = project.find(
+        options.query,
+        options.count,
+        drops=options.drop,
+        unlike=options.unlike,
+        column=options.column,
+        space=options.space,
+        all_windows=options.all_windows,
+    )
+    if options.sheet is not None:
+        _draw_sheet(similar, expand_path(options.sheet), title=f"Similar to {options.query}")
+    if options.json:
+        write_json(
+            {"searched": similar.searched, "tiles": [asdict(tile) for tile in similar.tiles]}
+        )
+        return 0
+    for tile in similar.tiles:
+        say(_spell(tile))
+    if options.sheet is not None:
+        say(f"sheet {options.sheet}")
+    say(f"{count_of(len(similar.tiles), 'tile')} of {similar.searched:,} searched")
+    return 0
+
+
+def _spell(tile: "SimilarTile") -> str:
+    place = f"x{tile.x} y{tile.y} {tile.w}×{tile.h}"
+    return f"{tile.rank:4d}  {tile.cosine:.4f}  {tile.drop}  {tile.path}  {place}  {tile.tile_id}"
+
+
+def _draw_sheet(similar: "SimilarTiles", file: Path, *, title: str) -> None:
+    from PIL import Image
+
+    from dino_assets.drawing.contact_sheet import make_contact_sheet
+    from dino_assets.store.targets import write_target
+
+    cells = []
+    for tile, thumb in zip(similar.tiles, similar.thumbs, strict=True):
+        with Image.open(io.BytesIO(thumb)) as picture:
+            cell = picture.convert("RGB").resize((_CELL_PX, _CELL_PX))
+        cells.append((np.asarray(cell), f"{tile.rank}  {tile.cosine:.3f}  {tile.drop}"))
+    write_target(file, make_contact_sheet(cells, cell_px=_CELL_PX, title=title))
