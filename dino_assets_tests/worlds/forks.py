@@ -4,8 +4,12 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 from collections.abc import Callable
+from multiprocessing import forkserver
 from pathlib import Path
+
+import pytest
 
 # Nothing opens a store, a thread or a connection while it is imported. pyarrow imports pandas with its
 # first table, 0.3 s in every process.
@@ -15,8 +19,21 @@ _MODULES = [
     "dino_assets_tests.worlds.serving_process",
     "dino_assets_tests.worlds.writer_process",
 ]
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(_MODULES)
+_PROCESSES = multiprocessing.get_context("forkserver")
+_PROCESSES.set_forkserver_preload(_MODULES)
+
+
+def start_forked(
+    target: Callable[..., None], *given: object, **named: object
+) -> multiprocessing.process.BaseProcess:
+    """Start a process that calls a function."""
+    # Python 3.11 does not give its own path to the server of forks, which then imports nothing, silently.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
+        forkserver.ensure_running()
+    process = _PROCESSES.Process(target=target, args=given, kwargs=named, daemon=True)
+    process.start()
+    return process
 
 
 class Forked:
@@ -25,10 +42,7 @@ class Forked:
     def __init__(
         self, work: Callable[..., None], *given: object, log: Path, env: dict[str, str], cwd: Path
     ) -> None:
-        self._process = PROCESSES.Process(
-            target=_run, args=(work, given, log, env, cwd), daemon=True
-        )
-        self._process.start()
+        self._process = start_forked(_run, work, given, log, env, cwd)
 
     @property
     def pid(self) -> int:

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import itertools
+import multiprocessing
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -19,7 +20,7 @@ from dino_assets.store.objects import ObjectStore, open_store
 from dino_assets.store.upkeep.collecting import collect
 from dino_assets.store.upkeep.verifying import verify
 from dino_assets_tests.conftest import s3_settings
-from dino_assets_tests.worlds.forks import PROCESSES
+from dino_assets_tests.worlds.forks import start_forked
 from dino_assets_tests.worlds.outputs import (
     OUTPUT,
     full_draft,
@@ -44,8 +45,7 @@ def settings(request: pytest.FixtureRequest, tmp_path: Path) -> StorageSettings:
 
 @contextlib.contextmanager
 def writer(settings: StorageSettings, do: str, **order: object) -> Iterator[BaseProcess]:
-    process = PROCESSES.Process(target=write, args=(do, settings), kwargs=order, daemon=True)
-    process.start()
+    process = start_forked(write, do, settings, **order)
     try:
         yield process
     finally:
@@ -100,7 +100,7 @@ def test_put__killed_in_the_middle(settings):
     for n in range(64):  # until a kill happens during a put, nearly always among the first few
         if n >= 8 and (half_written or not store.folder):
             break
-        receiver, sender = PROCESSES.Pipe(duplex=False)
+        receiver, sender = multiprocessing.Pipe(duplex=False)
         with receiver, sender, writer(settings, "put", size=size, puts=sender) as process:
             for _ in range(n % 8 + 1):
                 receiver.recv()
