@@ -29,40 +29,46 @@ def import_openvino() -> Any:
         ImportError: OpenVINO is not installed.
     """
     with _first:
-        return _load()[0]
+        return _import()
 
 
 def open_core() -> Any:
-    """Open OpenVINO's core: one for the whole process, which is never closed.
+    """Open OpenVINO's core for a model: one for the whole process, which is never closed.
 
     The core's CPU plug-in gives the thread that loads it another stack for handling signals, and unmaps that
     stack when the last core is closed. If that happens in another thread, the first thread keeps the address,
     and the next signal with a handler ends the process with a segmentation fault.
 
     Raises:
+        ConfigError: this process was forked after a core was opened.
         ImportError: OpenVINO is not installed.
     """
+    refuse_fork()
     with _first:
-        return _load()[1]
+        return _keep_core()
 
 
 @cache
-def _load() -> tuple[Any, Any]:
+def _keep_core() -> Any:
+    return _import().Core()
+
+
+@cache
+def _import() -> Any:
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     import openvino
     from openvino import opset13 as ops
 
     # OpenVINO's binding creates some objects on first use. It does so under a lock that it holds while it
     # waits for Python's lock: two threads with simultaneous first inferences deadlock (3 of 14 tries).
-    # So one thread uses everything once here.
+    # So one thread uses everything once here. Its core ends here, too: a process may fork after this.
     blank = np.zeros((1, 1), np.float32)
     node = ops.parameter(blank.shape, np.float32)
-    core = openvino.Core()
-    compiled = core.compile_model(openvino.Model([ops.relu(node)], [node]), "CPU")
+    compiled = openvino.Core().compile_model(openvino.Model([ops.relu(node)], [node]), "CPU")
     request = compiled.create_infer_request()
     request.infer([blank], share_inputs=True)
     np.array(request.get_output_tensor(0).data)
-    return openvino, core
+    return openvino
 
 
 def has_openvino() -> bool:
@@ -98,7 +104,8 @@ def refuse_fork() -> None:
 @cache
 def has_bf16() -> bool:
     """Check whether this CPU multiplies bfloat16; otherwise OpenVINO computes float32 instead."""
-    return "BF16" in open_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    with _first:  # no other thread's core is the last one while this one is closed
+        return "BF16" in _import().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 class OpenVinoEncoder(Encoder):
@@ -117,10 +124,8 @@ class OpenVinoEncoder(Encoder):
         convert: Callable[..., Any] | None = None,  # in place of `convert_network`
     ) -> None:
         super().__init__(source, spec)
-        refuse_fork()
-        openvino = import_openvino()
+        core, openvino = open_core(), import_openvino()
         self.version = openvino.__version__.partition("-")[0]
-        core = open_core()
         # Read from the file even after a conversion: with the graph in memory, results differ by 4e-7.
         graph = open_converted(
             cache_folder,

@@ -430,6 +430,31 @@ def test_open_core__signals_are_handled_after_its_users_ended_in_another_thread(
     assert process.stdout == "handled\n"
 
 
+FORKED = """
+import os, signal
+import numpy as np
+from dino_assets.embeddings.encoder.openvino_engine import has_bf16, import_openvino, open_core
+openvino, _ = import_openvino(), has_bf16()
+from openvino import opset13 as ops
+child = os.fork()
+if not child:
+    signal.alarm(30)
+    numbers = np.ones((4, 512, 512), np.float32)
+    node = ops.parameter(numbers.shape, np.float32)
+    product = ops.matmul(node, ops.constant(numbers[0]), False, False)
+    options = {"NUM_STREAMS": 1, "INFERENCE_NUM_THREADS": 2}
+    compiled = open_core().compile_model(openvino.Model([product], [node]), "CPU", options)
+    compiled([numbers])
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+def test_open_core__works_in_a_fork_of_a_process_without_a_model():
+    """A core that is kept from the import on made such a child wait for ever."""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", FORKED], check=True, timeout=120)
+
+
 @pytest.mark.slow
 def test_import_openvino__simultaneous_first_inferences_do_not_deadlock():
     """Without the one inference at the import, 3 of 14 processes hung for ever."""
