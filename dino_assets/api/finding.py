@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from dino_assets.embeddings.space import EmbeddingColumn
 from dino_assets.embeddings.stage.finding import read_vector
-from dino_assets.errors import ConfigError
+from dino_assets.errors import ConfigError, InvalidVectorsError
 from dino_assets.store.commits.reading import CommittedTable
 
 if TYPE_CHECKING:
@@ -34,18 +34,30 @@ def read_query(
 
     Raises:
         ConfigError: there is no such file or tile, or a picture's vector would be of another space.
+        InvalidVectorsError: a .npy file holds no vector.
+        UnusableImageError: a picture cannot be used.
     """
     if isinstance(query, np.ndarray):
         return QueryVector(np.asarray(query, np.float32))
     name, _, window = os.fspath(query).partition(":")
     file = Path(os.fspath(query))
     if file.is_file() and file.suffix.lower() == ".npy":
-        return QueryVector(np.asarray(np.load(file, allow_pickle=False), np.float32).squeeze())
+        return QueryVector(_load(file))
     if file.is_file():
         return QueryVector(_embed(project, embeddings, file, (), column))
     if window and Path(name).is_file():
         return QueryVector(_embed(project, embeddings, Path(name), _read_window(window), column))
     return QueryVector(read_vector(embeddings, os.fspath(query), column), os.fspath(query))
+
+
+def _load(file: Path) -> NDArray[np.float32]:
+    try:
+        return np.asarray(np.load(file, allow_pickle=False), np.float32).squeeze()
+    except (ValueError, TypeError, EOFError) as err:
+        raise InvalidVectorsError(
+            f"{file} holds no vector of numbers ({err}). Write one with numpy.save, for example a row of "
+            "`Project.vectors`"
+        ) from err
 
 
 def _read_window(text: str) -> tuple[int, ...]:

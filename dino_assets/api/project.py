@@ -155,6 +155,7 @@ class Project:
         Raises:
             ConfigError: the query is no file and no tile, a picture would be embedded in another space, a
                 drop does not exist, or a setting is invalid.
+            InvalidVectorsError: a vector is not finite, or has another number of dimensions than the tiles.
             NotCommittedError: nothing is embedded in this space.
         """
         from dino_assets.api.finding import read_query

@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from dino_assets.numerics.neighbours import blocks, measure_squared
+from dino_assets.numerics.neighbours import blocks, measure_squared, square_rows
 from dino_assets.numerics.rows import Rows, as_rows
 
 Similarity = Literal["gaussian", "distance"]
@@ -79,7 +79,7 @@ class _Similarities:
         read = rows.read(population)
         self.mean = read.mean(axis=0, dtype=np.float64).astype(np.float32)
         self.population = read - self.mean
-        self.squares = np.einsum("ij,ij->i", self.population, self.population)
+        self.squares = square_rows(self.population)
         between = self._square(population)
         own = between[np.triu_indices(len(population), 1)]
         self.median = float(np.median(own)) if len(own) else 0.0
@@ -93,7 +93,7 @@ class _Similarities:
             squared[block] = given @ self.population.T
             squared[block] *= -2
             squared[block] += self.squares
-            squared[block] += np.einsum("ij,ij->i", given, given)[:, None]
+            squared[block] += square_rows(given)[:, None]
         return np.maximum(squared, 0, out=squared)
 
     def between(self, which: np.ndarray) -> np.ndarray:

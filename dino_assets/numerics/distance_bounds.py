@@ -101,8 +101,3 @@ class Bounds(NamedTuple):
     def close(self, places: int | np.ndarray) -> None:
         """Mark rows as picked."""
         self.low[places] = self.high[places] = PICKED
-
-
-def square_rows(rows: np.ndarray) -> np.ndarray:
-    """Compute the squared lengths (n,) of rows."""
-    return np.asarray(np.einsum("ij,ij->i", rows, rows))

@@ -21,9 +21,8 @@ from dino_assets.numerics.distance_bounds import (
     Frame,
     Projected,
     make_frame,
-    square_rows,
 )
-from dino_assets.numerics.neighbours import PAIR_FLOATS, TINY, blocks, measure_squared
+from dino_assets.numerics.neighbours import PAIR_FLOATS, TINY, blocks, measure_squared, square_rows
 from dino_assets.numerics.rows import Rows, as_rows
 
 # Rows that are kept up to date together: 6 MiB at 768 dimensions, which a last-level cache holds.

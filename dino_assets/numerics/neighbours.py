@@ -184,7 +184,7 @@ def find_nearest(points: np.ndarray, centres: np.ndarray) -> Nearest:
         rows = points[block]
         left = screen.project(rows)
         lower = screen.bound_below(left, right)
-        upper = lower + 2 * screen.margin * (_square(left)[:, None] + _square(right))
+        upper = lower + 2 * screen.margin * (square_rows(left)[:, None] + square_rows(right))
         i, j = np.nonzero(lower <= upper.min(axis=1, keepdims=True))
         exact = _measure_pairs(rows, i, distinct, j)
         order = np.lexsort((j, exact, i))
@@ -213,8 +213,8 @@ class Screen(NamedTuple):
         """Compute lower bounds (M, N) float32 of the squared distances between projected rows."""
         products = left @ right.T
         products *= -2
-        products += (1 - self.margin) * _square(left)[:, None] - TINY
-        products += (1 - self.margin) * _square(right)
+        products += (1 - self.margin) * square_rows(left)[:, None] - TINY
+        products += (1 - self.margin) * square_rows(right)
         return np.asarray(products)
 
 
@@ -229,7 +229,8 @@ def make_screen(*arrays: np.ndarray) -> Screen:
     return Screen(shift, scale, np.float32(2 * (arrays[0].shape[1] + 8) * ROUNDING))
 
 
-def _square(rows: np.ndarray) -> np.ndarray:
+def square_rows(rows: np.ndarray) -> np.ndarray:
+    """Compute the squared lengths (n,) of rows."""
     return np.asarray(np.einsum("ij,ij->i", rows, rows))
 
 
@@ -268,8 +269,8 @@ def _search(
     if count < len(pool):
         # The k rows bound the k-th distance from above. Rows that were dropped are at least as far as the
         # lower bound of the last candidate. Where the two bounds overlap, more rows must be measured.
-        upper = np.stack([_square(screen.project(pool[c])) for c in indices])
-        upper = lower + 2 * screen.margin * (_square(left)[:, None] + upper)
+        upper = np.stack([square_rows(screen.project(pool[c])) for c in indices])
+        upper = lower + 2 * screen.margin * (square_rows(left)[:, None] + upper)
         limits = np.sort(upper, axis=1)[:, k - 1]
         unsure = np.flatnonzero(lower.max(axis=1) <= limits)
     else:

@@ -126,6 +126,12 @@ def test_find__refusals(lineage, project, refuse):
     refuse(ConfigError, "find", "no-such-tile", "-k", "0")
     np.save(project / "short.npy", np.ones(5, np.float32))
     refuse(InvalidVectorsError, "find", "short.npy")
+    (project / "text.npy").write_text("no numbers")
+    refuse(InvalidVectorsError, "find", "text.npy")
+    tile_id, *_ = da.open_project().vectors("a").tile_ids
+    np.save(project / "nan.npy", np.full(16, np.nan, np.float32))
+    refuse(InvalidVectorsError, "find", "nan.npy")
+    refuse(InvalidVectorsError, "find", tile_id, "--not", "nan.npy")
     photo = str(project / "inbox" / "a" / "DJI_0001.JPG")
     refuse(ConfigError, "find", f"{photo}:1500,0,512,512")
     refuse(ConfigError, "find", f"{photo}:1,2,3")

@@ -12,6 +12,7 @@ from dino_assets.embeddings.space import EmbeddingColumn
 from dino_assets.embeddings.stage.pool import read_parts
 from dino_assets.errors import ConfigError, InvalidVectorsError, NotCommittedError
 from dino_assets.numerics.earth import measure_distance_m
+from dino_assets.numerics.neighbours import check_vectors
 from dino_assets.numerics.search import Search, measure_cosines
 from dino_assets.store.commits.reading import CommittedTable
 from dino_assets.tiles.reading import read_tiles
@@ -79,7 +80,7 @@ def find_tiles(embeddings: CommittedTable, tiles: CommittedTable, query: TileQue
 
     Raises:
         ConfigError: a drop was embedded without the column, or ``count`` is below 1.
-        InvalidVectorsError: the query has another number of dimensions than the tiles.
+        InvalidVectorsError: a query is not finite, or has another number of dimensions than the tiles.
         NotCommittedError: nothing is embedded in this space.
     """
     if query.count < 1:
@@ -130,7 +131,7 @@ def _search(embeddings: CommittedTable, query: TileQuery, count: int) -> list[_H
         vectors = to_matrix(part[query.column])
         if search is None:
             for vector in (query.vector, *query.unlike):
-                _check_dims(vector, vectors)
+                _check_query(vector, vectors)
             search = Search(query.vector[None], count)
         firsts.append(search.added)
         search.add(vectors)
@@ -160,13 +161,14 @@ def _search(embeddings: CommittedTable, query: TileQuery, count: int) -> list[_H
     return list(once.values())
 
 
-def _check_dims(query: NDArray[np.float32], vectors: NDArray[np.float32]) -> None:
+def _check_query(query: NDArray[np.float32], vectors: NDArray[np.float32]) -> None:
     if query.shape != vectors.shape[1:]:
         raise InvalidVectorsError(
             f"the query has the shape {query.shape}, and the tiles' vectors have {vectors.shape[1]} numbers. Embed "
             "the query with the same model, or name another space",
             dims=(query.shape[-1] if query.ndim else 0, vectors.shape[1]),
         )
+    check_vectors(query[None])
 
 
 def _keep(
