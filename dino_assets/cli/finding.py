@@ -93,15 +93,16 @@ def _find(options: argparse.Namespace, settings: Settings) -> int:
     if options.sheet is not None:
         _draw_sheet(similar, expand_path(options.sheet), title=f"Similar to {options.query}")
     if options.json:
-        write_json(
-            {"searched": similar.searched, "tiles": [asdict(tile) for tile in similar.tiles]}
-        )
+        tiles = [asdict(tile) for tile in similar.tiles]
+        write_json({"searched": similar.searched, "caveat": similar.caveat, "tiles": tiles})
         return 0
     for tile in similar.tiles:
         say(_spell(tile))
     if options.sheet is not None:
         say(f"sheet {options.sheet}")
     say(f"{count_of(len(similar.tiles), 'tile')} of {similar.searched:,} searched")
+    if similar.caveat:
+        say(f"note: {similar.caveat}")
     return 0
 
 
@@ -121,4 +122,6 @@ def _draw_sheet(similar: "SimilarTiles", file: Path, *, title: str) -> None:
         with Image.open(io.BytesIO(thumb)) as picture:
             cell = picture.convert("RGB").resize((_CELL_PX, _CELL_PX))
         cells.append((np.asarray(cell), f"{tile.rank}  {tile.cosine:.3f}  {tile.drop}"))
-    write_target(file, make_contact_sheet(cells, cell_px=_CELL_PX, title=title))
+    write_target(
+        file, make_contact_sheet(cells, cell_px=_CELL_PX, title=title, caveat=similar.caveat)
+    )

@@ -11,6 +11,7 @@ from PIL import Image
 import dino_assets as da
 from dino_assets.cli import main
 from dino_assets.errors import ConfigError, InvalidVectorsError
+from dino_assets.weights.checkpoint import CAVEAT
 from dino_assets_tests.defs.conftest import Lineage
 from dino_assets_tests.worlds.prepared import Prepared
 
@@ -117,6 +118,7 @@ def test_find__only_some_drops_and_a_sheet(find, project, capsys, tile_ids):
     assert main(["find", tile_ids[0], "-k", "3", "--sheet", "out/similar.jpg"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split()[0] == "1"
+    assert CAVEAT in lines[-1]  # the tests' model has random weights
     with Image.open(project / "out" / "similar.jpg") as sheet:
         assert sheet.format == "JPEG"
 

@@ -17,6 +17,7 @@ from dino_assets.numerics.search import Search, measure_cosines
 from dino_assets.store.commits.reading import CommittedTable
 from dino_assets.tiles.reading import read_tiles
 from dino_assets.tiles.rows import TileRow
+from dino_assets.weights.records import spell_caveat
 
 _SPARE = 8  # hits per asked one that are searched first: others may show the same place
 
@@ -41,11 +42,15 @@ class SimilarTile:
 
 @dataclass(frozen=True, eq=False)
 class SimilarTiles:
-    """The tiles in the order of their rank, their thumbnails, and the number of tiles that were searched."""
+    """The tiles in the order of their rank, their thumbnails, and the number of tiles that were searched.
+
+    ``caveat`` says if the model has random weights, whose cosines mean nothing; else it is empty.
+    """
 
     tiles: tuple[SimilarTile, ...]
     thumbs: tuple[bytes, ...]
     searched: int
+    caveat: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +105,13 @@ def find_tiles(embeddings: CommittedTable, tiles: CommittedTable, query: TileQue
             break
         searched *= 4
     similar = [_make_tile(rank, hit, row) for rank, (hit, row) in enumerate(chosen, 1)]
-    return SimilarTiles(tuple(similar), tuple(hit.thumb for hit, _ in chosen), total)
+    caveats = [manifest.facts.get("caveat") for manifest in embeddings.manifests]
+    return SimilarTiles(
+        tuple(similar),
+        tuple(hit.thumb for hit, _ in chosen),
+        total,
+        spell_caveat(next(filter(None, caveats), None)),
+    )
 
 
 def read_vector(
