@@ -7,8 +7,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
-import numpy as np
-
 from dino_assets.cli.flags import add_json
 from dino_assets.cli.terminal import say, write_json
 from dino_assets.counting import count_of
@@ -112,6 +110,7 @@ def _spell(tile: "SimilarTile") -> str:
 
 
 def _draw_sheet(similar: "SimilarTiles", file: Path, *, title: str) -> None:
+    import numpy as np
     from PIL import Image
 
     from dino_assets.drawing.contact_sheet import make_contact_sheet

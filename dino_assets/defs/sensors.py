@@ -27,11 +27,6 @@ from dino_assets.store.objects import ObjectStore
 CONTENT_TAG = "dino_assets/content"
 ATTEMPT_TAG = "dino_assets/attempt"
 
-OVER = [
-    dg.DagsterRunStatus.SUCCESS,
-    dg.DagsterRunStatus.FAILURE,
-    dg.DagsterRunStatus.CANCELED,
-]
 # The daemon retries a crashed run within seconds. If daemon and run were killed together, the run stays
 # "waiting to retry" without ever being retried; it must not block its drop.
 RETRY_PATIENCE_S = 120.0
@@ -54,17 +49,19 @@ class InstanceRuns:
         self.in_flight = find_in_flight(instance)
 
     def past(self, drop: str, content: str) -> PastRuns:
-        """Sum up the finished runs for a drop with these files, of any job and from any launcher.
+        """Sum up the runs for a drop with these files, of any job and from any launcher.
 
-        ``content`` is the hash that stands for the files.
+        ``content`` is the hash that stands for the files. All runs are read at once: between two queries,
+        Dagster may retry a crashed run, and then neither query shows that the drop has a run.
 
         Only a run that started counts as an attempt. A failed launch says nothing about the drop: the code
         server did not answer, or the run's process died at once.
         """
-        filters = dg.RunsFilter(tags={PARTITION_TAG: drop}, statuses=OVER)
+        filters = dg.RunsFilter(tags={PARTITION_TAG: drop})
         records = self._instance.get_run_records(filters, limit=MAX_PAST_RUNS)
         since_s = self._clock() - RETRY_PATIENCE_S
-        of_content = [r for r in records if r.dagster_run.tags.get(CONTENT_TAG) == content]
+        over = [r for r in records if r.dagster_run.status not in IN_FLIGHT]
+        of_content = [r for r in over if r.dagster_run.tags.get(CONTENT_TAG) == content]
         runs = [record.dagster_run for record in of_content]
         started = [r.dagster_run.run_id for r in of_content if r.start_time is not None]
         unstarted = list(takewhile(lambda record: record.start_time is None, of_content))
@@ -77,9 +74,10 @@ class InstanceRuns:
                 (run.run_id for run in runs if run.status == dg.DagsterRunStatus.CANCELED), ""
             ),
             blocked=find_verdict(self._instance, started[0], drop=drop) if started else "",
+            is_running=len(over) < len(records),
             is_retrying=any(
                 r.dagster_run.is_complete_and_waiting_to_retry and (r.end_time or 0) > since_s
-                for r in records
+                for r in over
             ),
             keys=frozenset(run.tags.get("dagster/run_key", "") for run in runs),
         )

@@ -74,6 +74,7 @@ class PastRuns:
     last: str = ""
     cancelled: str = ""  # the last run that a person cancelled
     blocked: str = ""  # why a check stopped the last run; it would stop the same files again
+    is_running: bool = False  # a run of the drop, on any files, has not ended
     is_retrying: bool = False  # Dagster is about to start a crashed run again
     keys: frozenset[str] = frozenset()
 

@@ -47,6 +47,7 @@ MAX_LAUNCHES = 10
 # The UI shows a tick's text in one paragraph, which must stay readable.
 MAX_NOTES = 20
 MAX_NOTE_CHARS = 300
+_HAS_RUN = "its run has not ended yet"
 
 
 class FolderReader(Protocol):
@@ -208,7 +209,7 @@ def survey_inbox(
     # Start after the folder that was listed last, so that a slow or full inbox reaches every folder.
     for arrival in sorted(waiting, key=lambda a: (a.folder <= memory.after, a.folder)):
         if arrival.drop in runs.in_flight:
-            notes.append(Note(arrival.folder, "its run has not ended yet"))
+            notes.append(Note(arrival.folder, _HAS_RUN))
             continue
         is_over_budget = last and clock() - started_s >= BUDGET_S
         if len(launches) >= max_launches or is_over_budget:
@@ -286,6 +287,8 @@ def _examine(
     if why := explain_incomplete(state, earlier, now_s=now_s):
         return _Outcome(why, unchanged=unchanged)
     past = runs.past(arrival.drop, state.content)
+    if past.is_running:
+        return _Outcome(_HAS_RUN, unchanged=unchanged)
     if past.is_retrying:
         return _Outcome("Dagster is about to start its crashed run again", unchanged=unchanged)
     # If outputs of exactly these files exist, only the record is old, and earlier runs do not matter.

@@ -7,7 +7,7 @@ import pytest
 
 from dino_assets.defs import sensors
 from dino_assets.defs.execution import find_verdict
-from dino_assets.defs.sensors import ATTEMPT_TAG, CONTENT_TAG, PARTITION_TAG
+from dino_assets.defs.sensors import ATTEMPT_TAG, CONTENT_TAG, PARTITION_TAG, InstanceRuns
 from dino_assets.drops.arrivals import MARKER, read_folder_state
 from dino_assets_tests.worlds.tower import RUN_KEY, STATUS, Tower, names
 
@@ -175,6 +175,19 @@ def test_new_drops__no_run_while_dagster_retries(tower: Tower, is_ours: bool):
     (second_request,) = tower.tick()
     # Both count: they had the same drop and the same files.
     assert second_request.run_key.endswith(":3" if is_ours else ":1")
+
+
+def test_instance_runs__retry_after_the_start_of_the_tick(tower: Tower):
+    tower.arrive("a")
+    (request,) = tower.tick()
+    crashed_run = tower.run_of(request, STATUS.STARTED)
+    tower.instance.report_run_failed(crashed_run, "killed")
+    runs = InstanceRuns(tower.instance, clock=time.time)
+    assert runs.in_flight == frozenset()
+    retry = tower.run_of(request, STATUS.QUEUED)
+    tower.instance.add_run_tags(crashed_run.run_id, {"dagster/auto_retry_run_id": retry.run_id})
+    past = runs.past("a", request.tags[CONTENT_TAG])
+    assert (past.ended, past.is_running, past.is_retrying) == (1, True, False)
 
 
 def test_new_drops__missing_retry_does_not_block_the_drop(tower: Tower):

@@ -215,7 +215,10 @@ def test_has_argument__running_processes():
     name = uuid.uuid4().hex
     command = [sys.executable, "-c", "import time; time.sleep(600)", "--socket", name]
     with subprocess.Popen(command) as process:
-        assert has_argument(("--port", name), ("--socket", name))
+        # Linux shows a process's words some time after its start.
+        deadline_s = time.monotonic() + 30
+        while not has_argument(("--port", name), ("--socket", name)):
+            assert time.monotonic() < deadline_s
         assert not has_argument(("--socket", name[:-1]), ("--port", name))
         assert not has_argument()
         process.kill()

@@ -96,6 +96,8 @@ def test_survey_inbox__outcomes_of_earlier_runs(inbox: Inbox):
     inbox.put(f"a/{MARKER}", b"")
     inbox.runs.ended["a"] = PastRuns(ended=1, is_retrying=True)
     assert inbox.note("a") == "Dagster is about to start its crashed run again"
+    inbox.runs.ended["a"] = PastRuns(ended=1, is_running=True)
+    assert inbox.note("a") == "its run has not ended yet"
     inbox.runs.ended["a"] = PastRuns(ended=2)
     assert [launch.attempt for launch in inbox.survey().launches] == [3]
     for runs, reason in (

@@ -12,7 +12,6 @@ from dagster._core.remote_origin import (
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
 from dino_assets.definitions import make_definitions
-from dino_assets.defs import sensors
 from dino_assets.defs.partitions import add_drop_keys
 from dino_assets.defs.sensors import look_for_drops
 from dino_assets.drops.arrivals import MARKER
@@ -92,7 +91,7 @@ class Tower:
         """A run in some state, as another process left it."""
         target = LoadableTargetOrigin(module_name="dino_assets")
         location = InProcessCodeLocationOrigin(target, location_name="dino_assets")
-        is_started = status in (*sensors.OVER, STATUS.STARTED, STATUS.CANCELING)
+        is_started = status in EVENTS
         run = self.instance.create_run_for_job(
             self.defs.resolve_job_def(job),
             status=STATUS.NOT_STARTED if is_started else status,
@@ -101,7 +100,7 @@ class Tower:
                 RemoteRepositoryOrigin(location, "__repository__"), job
             ),
         )
-        for kind in EVENTS[status] if is_started else ():
+        for kind in EVENTS.get(status, ()):
             # Of a step: crashed ones are Dagster's to start again.
             failure = JobFailureData(error=None, failure_reason=RunFailureReason.STEP_FAILURE)
             data = failure if kind == EVENT.RUN_FAILURE else None
