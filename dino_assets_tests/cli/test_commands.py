@@ -14,6 +14,8 @@ from dino_assets_tests.worlds.ui import LINEAR
 
 BIN = Path(sys.executable).parent
 
+pytestmark = pytest.mark.usefixtures("ready_engines")
+
 
 def run(*command: str, **environment: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(

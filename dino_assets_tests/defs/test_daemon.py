@@ -28,6 +28,8 @@ RUNS = """{ runsOrError(filter: {pipelineName: "ingest"}) { ... on Runs { result
 TICKS = """query($sensor: SensorSelector!) { sensorOrError(sensorSelector: $sensor) {
   ... on Sensor { sensorState { ticks(limit: 3) { status skipReason error { message } } } } } }"""
 
+pytestmark = pytest.mark.usefixtures("ready_engines")
+
 
 def arrive(project: Path, name: str, photos: int) -> None:
     folder = project / "inbox" / name

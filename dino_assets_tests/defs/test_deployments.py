@@ -15,6 +15,8 @@ from dino_assets_tests.worlds.exported import draw_planes, run_onnxruntime
 
 SMALL = {"side": 64}
 
+pytestmark = pytest.mark.usefixtures("ready_engines")
+
 
 def deploy(lineage: Lineage, **config: object) -> dg.ExecuteInProcessResult:
     return lineage.run(only=["weights", "deployments"], deployments={**SMALL, **config})

@@ -17,6 +17,8 @@ from dino_assets.settings.environment import load_settings
 from dino_assets_tests.defs.conftest import Lineage
 from dino_assets_tests.worlds.raising import raising
 
+pytestmark = pytest.mark.usefixtures("ready_engines")
+
 
 @pytest.mark.parametrize(
     ("value", "name"),

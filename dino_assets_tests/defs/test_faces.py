@@ -18,7 +18,7 @@ from dino_assets.defs.config import values_of
 from dino_assets.selections.rounds import RoundSettings
 from dino_assets.settings.described import make_record
 from dino_assets.store.commits.catalogue import LINEAGE
-from dino_assets_tests.conftest import REPOSITORY
+from dino_assets_tests.conftest import REPOSITORY, link_engines
 from dino_assets_tests.defs.conftest import Lineage
 from dino_assets_tests.worlds.ui import LINEAR, serving_ui
 
@@ -38,7 +38,9 @@ THIRD = {
 
 
 @pytest.fixture
-def make_project(tmp_path: Path, checkpoint_dir: Path, write_photo) -> Callable[[str], Path]:
+def make_project(
+    tmp_path: Path, checkpoint_dir: Path, engine_cache: Path, write_photo
+) -> Callable[[str], Path]:
     """Makes projects with equal content, in different folders and with different file times."""
 
     def make(name: str) -> Path:
@@ -50,6 +52,7 @@ def make_project(tmp_path: Path, checkpoint_dir: Path, write_photo) -> Callable[
         (folder / ".env").write_text("DINO_MODEL_ID=models/tiny\n")
         for number in range(2):
             write_photo(folder / CARD / f"DJI_{number}.JPG", 1600, 1200, seed=number)
+        link_engines(folder, engine_cache)
         return folder
 
     return make

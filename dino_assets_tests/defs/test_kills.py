@@ -38,17 +38,12 @@ STAGES = (
 )
 # More points to kill at, one per test.
 PLACES = (
-    ("dino_assets.drops.sources.folders.FolderSource.read", 1),  # images
     ("dino_assets.drops.sources.folders.FolderSource.read", 11),  # embeddings of the second drop
-    ("dino_assets.drops.sources.folders.FolderSource.read", 14),  # selections
     ("dino_assets.weights.stage.fetch_part", 2),
-    ("dino_assets.images.pixels.decode_image", 2),
     ("dino_assets.embeddings.encoder.gate_check.compare_with_reference", 0),
     ("dino_assets.embeddings.stage.worker.make_thumb", 20),
     ("dino_assets.embeddings.stage.worker.store_shard", 1),
-    ("dino_assets.projections.stage.fit_projection", 0),
     ("dino_assets.projections.stage.make_page", 0),
-    ("dino_assets.selections.stage.drafting.select", 0),
     ("dino_assets.selections.stage.pictures.make_contact_sheet", 0),
     # Committed, but not yet recorded in Dagster.
     ("dino_assets.defs.io_manager.metadata_of", 0),

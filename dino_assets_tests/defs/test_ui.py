@@ -40,6 +40,8 @@ STATE_QUERY = """{
 STALE = """query($keys: [AssetKeyInput!], $drops: [String!]) { assetNodes(assetKeys: $keys) { assetKey { path }
   staleStatusByPartition(partitions: $drops) } }"""
 
+pytestmark = pytest.mark.usefixtures("ready_engines")
+
 
 def stale_in(ui: Ui, drop: str) -> set[str]:
     """List the assets that the UI shows as out of date for a drop."""

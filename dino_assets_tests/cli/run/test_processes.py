@@ -34,10 +34,10 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def slow_project(cards: Path, write_photo, monkeypatch) -> Path:
-    """A drop of 12 shards, each a fraction of a second, or a second where bfloat16 is missing."""
+    """A drop of 6 shards, each a fraction of a second, or a second where bfloat16 is missing."""
     write_demo_checkpoint(cards / "models" / "slow", dim=96, layers=6)
     monkeypatch.setenv("DINO_MODEL_ID", "models/slow")
-    for seed in range(12):
+    for seed in range(6):
         write_photo(cards / "cards" / "long" / f"DJI_{seed:04d}.JPG", 1600, 1200, seed=seed)
     config = {"ops": {**LINEAR["ops"], "embeddings": {"config": {"shard_tiles": 8}}}}
     (cards / "shards.json").write_text(json.dumps(config))
@@ -90,7 +90,7 @@ def finish(project: Path) -> str:
         (record,) = instance.fetch_materializations(dg.AssetKey("embeddings"), limit=1).records
         shards = record.asset_materialization.metadata["shards_were"].value
     assert shards["shards_reused"] >= 1
-    assert shards["shards_reused"] + shards.get("shards_made", 0) == 12
+    assert shards["shards_reused"] + shards.get("shards_made", 0) == 6
     return process.stdout
 
 
