@@ -23,7 +23,10 @@ _TOGETHER: dict[str, dict[str, tuple[str, ...]]] = {
         "numerics": ("engine_version", "engines", "batch", "gate"),
         "shards_were": ("shards_made", "shards_reused", "shards_copied"),
     },
-    "selections": {"random_coverage": ("random_coverage_mean", "random_coverage_radius")},
+    "selections": {
+        "random_coverage": ("random_coverage_mean", "random_coverage_radius"),
+        "ground": ("ground_m2", "m2_per_label", "ground_tiles", "same_ground"),
+    },
 }
 # Groups of counts; zeros are left out.
 _WITHOUT_ZEROS = frozenset({"beside", "shards_were"})

@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from dino_assets.numerics.neighbours import blocks, measure_squared, square_rows
+from dino_assets.numerics.open_rows import OpenRows
 from dino_assets.numerics.rows import Rows, as_rows
 
 Similarity = Literal["gaussian", "distance"]
@@ -39,9 +40,13 @@ def pick_covering(
     chosen: np.ndarray,
     similarity: Similarity,
     rng: np.random.Generator,
+    open_rows: OpenRows | None = None,
     most_rows: int = MOST_ROWS,
 ) -> Cover:
     """Pick ``count`` rows that together with the ``chosen`` rows cover all rows best, one after the other.
+
+    Only ``open_rows`` are picked, by default all that are not chosen; every pick closes rows there. There are
+    fewer than ``count`` picks if no row is left.
 
     ``gaussian`` similarities are exp(-d² / median d²), as MaxHerding has them; ``distance`` is -d, which makes
     the picks greedy medoids. Above ``most_rows`` rows, the coverage of a random sample counts, and the
@@ -52,16 +57,16 @@ def pick_covering(
     population = _draw(np.arange(rows.shape[0]), most_rows, rng)
     measure = _Similarities(rows, population, similarity)
     covered = measure.cover(np.asarray(chosen, np.int64))
-    is_open = np.ones(rows.shape[0], bool)
-    is_open[chosen] = False
+    if open_rows is None:
+        open_rows = OpenRows.all_but(chosen, rows.shape[0])
     picked: list[int] = []
-    while len(picked) < count:
-        candidates = _draw(np.flatnonzero(is_open), most_rows, rng)
-        is_all = len(candidates) == np.count_nonzero(is_open)
+    while len(picked) < count and len(left := open_rows.list()):
+        candidates = _draw(left, most_rows, rng)
+        is_all = len(candidates) == len(left)
         more = count - len(picked) if is_all else min(PICKS_PER_SET, count - len(picked))
-        places, covered = _pick_greedily(measure.between(candidates), covered, more)
+        similar = measure.between(candidates)
+        places, covered = _pick_greedily(similar, covered, more, candidates, open_rows)
         picked += candidates[places].tolist()
-        is_open[picked] = False
     indices = np.asarray(picked, np.int64)
     return Cover(indices, _measure_earlier(rows, indices, np.asarray(chosen, np.int64)))
 
@@ -115,9 +120,16 @@ class _Similarities:
 
 
 def _pick_greedily(
-    similar: np.ndarray, covered: np.ndarray, count: int
+    similar: np.ndarray,
+    covered: np.ndarray,
+    count: int,
+    candidates: np.ndarray,
+    open_rows: OpenRows,
 ) -> tuple[list[int], np.ndarray]:
-    """Pick ``count`` candidates by the gain in coverage; return their places and the coverage after them."""
+    """Pick ``count`` candidates by the gain in coverage; return their places and the coverage after them.
+
+    Each pick closes rows. If all candidates are closed, fewer are picked.
+    """
     covered, picked = covered.copy(), list[int]()
     gains, is_fresh = np.full(len(similar), math.inf), np.zeros(len(similar), bool)
     _compute_gains(gains, similar, covered, np.arange(len(similar)))
@@ -130,11 +142,14 @@ def _pick_greedily(
                 stale = stale[np.argpartition(-gains[stale], RECOMPUTED)[:RECOMPUTED]]
             _compute_gains(gains, similar, covered, stale)
             is_fresh[stale] = True
+        if gains[best] < 0:  # every candidate is closed
+            break
         picked.append(best)
         np.maximum(covered, similar[best], out=covered)
-        is_fresh[:] = False
-        gains[picked] = -1
-        is_fresh[picked] = True
+        open_rows.pick(int(candidates[best]))
+        is_closed = ~open_rows.are_open[candidates]
+        gains[is_closed] = -1
+        is_fresh = is_closed
     return picked, covered
 
 

@@ -73,14 +73,14 @@ def measure_areas_m2(corners: _F64, centers: _F64) -> _F64:
         ],
         1,
     )
-    offsets = _place_on_ellipsoid(corners) - _place_on_ellipsoid(centers)[:, None]
+    offsets = place_on_ellipsoid(corners) - place_on_ellipsoid(centers)[:, None]
     x, y = (np.einsum("nij,nj->ni", offsets, axis) for axis in (east, north))
     doubled = (x * np.roll(y, -1, axis=1) - np.roll(x, -1, axis=1) * y).sum(axis=1)
     reach = np.linalg.norm(offsets, axis=2).max(axis=1)
     return np.asarray(np.where(reach <= _MOST_REACH_M, np.abs(doubled) / 2, np.nan))
 
 
-def _place_on_ellipsoid(degrees: _F64) -> _F64:
+def place_on_ellipsoid(degrees: _F64) -> _F64:
     """Convert longitudes and latitudes (…, 2) to x, y, z (…, 3) in metres."""
     longitude, latitude = np.moveaxis(np.radians(degrees), -1, 0)
     around = EQUATOR_M / np.sqrt(1 - _E2 * np.sin(latitude) ** 2)

@@ -23,6 +23,7 @@ from dino_assets.numerics.distance_bounds import (
     make_frame,
 )
 from dino_assets.numerics.neighbours import PAIR_FLOATS, TINY, blocks, measure_squared, square_rows
+from dino_assets.numerics.open_rows import OpenRows
 from dino_assets.numerics.rows import Rows, as_rows
 
 # Rows that are kept up to date together: 6 MiB at 768 dimensions, which a last-level cache holds.
@@ -42,32 +43,43 @@ class Walk(NamedTuple):
 
 
 def walk_farthest(
-    points: np.ndarray | Rows, count: int, *, chosen: np.ndarray, pool_rows: int = POOL_ROWS
+    points: np.ndarray | Rows,
+    count: int,
+    *,
+    chosen: np.ndarray,
+    open_rows: OpenRows | None = None,
+    pool_rows: int = POOL_ROWS,
 ) -> Walk:
-    """Pick ``count`` farthest points among finite rows; at least as many are not ``chosen``.
+    """Pick ``count`` farthest points among finite rows, or fewer if no row is left.
 
     Every pick is the row farthest from all chosen and picked rows; ties go to the lowest index. The result
     equals the naive definition, for every ``pool_rows``. If nothing is chosen, the first pick is the row
-    farthest from the mean: unlike row 0, it does not depend on the order of the rows.
+    farthest from the mean: unlike row 0, it does not depend on the order of the rows. Only ``open_rows`` are
+    picked, by default all that are not chosen; every pick closes rows there.
     """
     rows = as_rows(points)
-    if not count:
+    if open_rows is None:
+        open_rows = OpenRows.all_but(chosen, rows.shape[0])
+    if not count or not open_rows.are_open.any():
         return Walk(np.empty(0, np.int64), np.empty(0))
     frame = make_frame(rows)
-    walker = _Walker(rows, frame, capacity=len(chosen) + count, pool_rows=pool_rows)
-    start, squared = (None, math.inf) if len(chosen) else _find_farthest_from_mean(rows, frame)
-    walker.add_centres(np.asarray(chosen if start is None else [start], np.int64))
+    walker = _Walker(rows, frame, open_rows, capacity=len(chosen) + count, pool_rows=pool_rows)
+    start, squared = None, math.inf
+    if not len(chosen):
+        start, squared = _find_farthest_from_mean(rows, frame, open_rows.are_open)
+        walker.pick(start)
+    walker.add_centres(np.asarray(chosen, np.int64))
     walker.show_all(FIRST_SEEN)
-    while walker.count < walker.capacity:
-        walker.pick_some()
+    while walker.count < walker.capacity and walker.pick_some():
+        pass
     squares = walker.measure_centres(len(chosen))
     if start is not None:
         squares[0] = squared
-    return Walk(walker.order[len(chosen) :], np.sqrt(squares))
+    return Walk(walker.order[len(chosen) : walker.count], np.sqrt(squares))
 
 
-def _find_farthest_from_mean(rows: Rows, frame: Frame) -> tuple[int, float]:
-    """Find the lowest row with the largest squared distance to the mean, and that distance."""
+def _find_farthest_from_mean(rows: Rows, frame: Frame, are_open: np.ndarray) -> tuple[int, float]:
+    """Find the lowest open row with the largest squared distance to the mean, and that distance."""
     best, largest, start = 0, -1.0, 0
     centre = frame.project(frame.mean.astype(np.float64))
     for block in rows.blocks():
@@ -75,8 +87,9 @@ def _find_farthest_from_mean(rows: Rows, frame: Frame) -> tuple[int, float]:
         squares = square_rows(projected)
         middle = squares - 2 * (projected @ centre)
         error = frame.margin * (squares + centre @ centre) + TINY
-        least = (middle - error).max()
-        for row in np.flatnonzero(middle + error >= least):
+        is_open = are_open[start : start + len(block)]
+        least = (middle - error).max(initial=-math.inf, where=is_open)
+        for row in np.flatnonzero((middle + error >= least) & is_open):
             squared = float(measure_squared(block[row], frame.mean))
             if squared > largest:
                 best, largest = start + int(row), squared
@@ -91,11 +104,14 @@ class _Walker:
     first ``exact_seen`` centres, for the few rows where the nearest centre had to be searched.
     """
 
-    def __init__(self, rows: Rows, frame: Frame, *, capacity: int, pool_rows: int) -> None:
+    def __init__(
+        self, rows: Rows, frame: Frame, open_rows: OpenRows, *, capacity: int, pool_rows: int
+    ) -> None:
         count, dims = rows.shape
-        self.rows, self.frame = rows, frame
+        self.rows, self.frame, self.open_rows = rows, frame, open_rows
         self.capacity, self.pool_rows = capacity, pool_rows
         self.bounds, self.seen = Bounds.unknown(count), np.zeros(count, np.int32)
+        self.bounds.close(~open_rows.are_open)
         self.exact, self.exact_seen = np.full(count, math.inf), np.zeros(count, np.int32)
         self.order, self.count = np.empty(capacity, np.int64), 0
         self.factors = np.empty((capacity, dims), np.float32)  # projected centres, times -2
@@ -116,14 +132,20 @@ class _Walker:
         self.bounds.close(which)
         self.count = added.stop
 
+    def pick(self, row: int, projected: Projected | None = None) -> None:
+        """Add a row to the centres, and close the rows that it excludes."""
+        which = np.array([row])
+        self._append(which, self._project(which) if projected is None else projected)
+        self.bounds.close(self.open_rows.pick(row))
+
     def show_all(self, most: int) -> None:
         """Show the first ``most`` centres to every row."""
         shown = min(self.count, most)
         for block in blocks(self.rows.shape[0], CHUNK_ROWS):
             self._show(block, slice(0, shown))
 
-    def pick_some(self) -> None:
-        """Pick rows, or bring the bounds of the first rows up to date."""
+    def pick_some(self) -> bool:
+        """Pick rows, or bring the bounds of the first rows up to date; return False if no row is left."""
         pool, outside = self._choose_pool()
         stale = pool[self.seen[pool] < self.count]
         if len(stale):
@@ -132,10 +154,19 @@ class _Walker:
                 which = stale[block]
                 self._show(which, slice(int(self.seen[which[0]]), self.count))
         elif self.bounds.high[pool].max() <= 0:  # only copies of centres are left
-            left = np.flatnonzero(self.bounds.high > PICKED)
-            self.add_centres(left[: self.capacity - self.count])
+            return self._pick_copies()
         else:
             self._pick_inside(np.sort(pool), outside)
+        return True
+
+    def _pick_copies(self) -> bool:
+        """Pick copies of centres, the lowest rows first; return False if no row is left."""
+        for row in np.flatnonzero(self.bounds.high > PICKED):
+            if self.count == self.capacity:
+                break
+            if self.bounds.high[row] > PICKED:  # no copy that was picked excludes it
+                self.pick(int(row))
+        return self.count == self.capacity
 
     def _choose_pool(self) -> tuple[np.ndarray, float]:
         """Choose the rows with the largest upper bounds, and find the largest bound of all others."""
@@ -188,9 +219,10 @@ class _Walker:
             place = self._find_largest(pool, projected, bounds, outside)
             if place is None:
                 break
-            self._append(pool[[place]], projected.take([place]))
+            self.pick(int(pool[place]), projected.take([place]))
             bounds.lower(self._bound(projected, slice(self.count - 1, self.count)))
-            bounds.close(place)
+            excludes = self.open_rows.excludes_some
+            bounds.close(self.bounds.high[pool] == PICKED if excludes else place)
             is_useful = bounds.high > outside
             if np.count_nonzero(is_useful) < USEFUL * len(pool):
                 self._keep(pool, bounds)
@@ -211,7 +243,7 @@ class _Walker:
         low, high = bounds.low, bounds.high
         while True:
             rivals = np.flatnonzero(high >= low.max())
-            if len(rivals) == 1 and low[rivals[0]] > outside:
+            if len(rivals) == 1 and low[rivals[0]] > max(outside, PICKED):
                 return int(rivals[0])
             unsure = rivals[low[rivals] < high[rivals]]
             if not len(unsure):

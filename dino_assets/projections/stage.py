@@ -118,7 +118,7 @@ def draft_projections(
         CODE_VERSION,
         # Colours come from the previous map and change the bytes, so they are part of the recipe.
         config={**to_recipe(settings), "colours": colours},
-        inputs=hash_inputs(embeddings) | hash_tiles(tiles),
+        inputs=hash_inputs(embeddings) | hash_tiles(tiles, embeddings.drops),
     )
 
     def produce(out: OutputWriter) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from dino_assets.numerics.open_rows import Excludes, exclude_nothing
 from dino_assets.selections.strategies.cluster import ClusterStrategy
 from dino_assets.selections.strategies.covering import CoveringStrategy, HerdingFarthestStrategy
 from dino_assets.selections.strategies.farthest import FarthestStrategy
@@ -44,10 +45,13 @@ def select(
     fps_ratio: float = 0.5,
     rng: np.random.Generator,
     chosen: ArrayLike = (),
+    closed: ArrayLike = (),
+    excludes: Excludes = exclude_nothing,
 ) -> Selection:
     """Pick ``budget`` rows of a pool (N, D) that are not among the ``chosen`` rows.
 
-    ``chosen`` rows count as covered. The same generator state gives the same selection. ``random``,
+    ``chosen`` rows count as covered. ``closed`` rows are not picked, and no row that a picked one ``excludes``.
+    The same generator state gives the same selection. ``random``,
     ``fps``, ``medoids`` and ``herding`` have the prefix property: a larger budget begins with the picks of a
     smaller one.
 
@@ -69,15 +73,18 @@ def select(
     check_range("budget", budget, least=0)
     check_range("n_clusters", n_clusters, least=1)
     check_range("fps_ratio", fps_ratio, least=0, most=1, meaning="a share of each quota")
-    pool = make_pool(vectors, chosen)
+    pool = make_pool(vectors, chosen, closed=closed, excludes=excludes)
     count = min(budget, len(pool.open_rows))
     picks = strategies[strategy].pick(pool, count, rng) if count else Picks([], [])
+    picked = len(picks.indices)
     shortfall = ""
-    if count < budget:
+    if picked < budget:
         shortfall = (
-            f"{budget} were asked for and {count} picked: the pool has {len(pool.vectors)} tiles, "
+            f"{budget} were asked for and {picked} picked: the pool has {len(pool.vectors)} tiles, "
             f"{len(pool.chosen)} of them chosen before"
         )
+        if picked + len(pool.chosen) < len(pool.vectors):
+            shortfall += "; every other tile shows the same ground as one of the chosen tiles"
     return Selection(
         np.asarray(picks.indices, np.int64),
         tuple(picks.reasons),

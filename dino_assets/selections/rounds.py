@@ -22,7 +22,7 @@ class RoundSettings:
 
     round: int = described(
         1,
-        "Number of the round; no tile of an earlier round is chosen again, one that overlaps it may be",
+        "Number of the round; no tile of an earlier round is chosen again",
         least=FIRST,
         most=LAST,
     )
@@ -32,6 +32,9 @@ class RoundSettings:
         "Choose even if the budget is more than half of the pool or more than the tiles left, or if more "
         "than half of the pool cannot be read",
         is_permission=True,
+    )
+    all_windows: bool = described(
+        False, "Choose tiles, too, that show the same ground as another chosen tile"
     )
     strategy: StrategyName = described("herding", "Method of choosing tiles")
     n_clusters: int = described(
@@ -60,21 +63,29 @@ def make_settings(**values: Any) -> RoundSettings:
 
 
 def check_budget(
-    settings: RoundSettings, *, pool: int, paid: int, left_out: Collection[str] = ()
+    settings: RoundSettings,
+    *,
+    pool: int,
+    paid: int,
+    same_ground: int = 0,
+    left_out: Collection[str] = (),
 ) -> None:
     """Refuse a budget above the tiles left or above half of the pool, unless ``settings.all`` permits it.
 
-    ``paid`` tiles of the pool are already chosen. ``settings.all`` allows any budget. A small budget may be
+    ``paid`` tiles of the pool are already chosen, and ``same_ground`` others show the same ground as chosen
+    ones, so they cannot be chosen. ``settings.all`` allows any budget. A small budget may be
     more than half of the pool, and the default budget takes what is left. The message names the drops
     that are ``left_out`` of the pool.
 
     Raises:
         ConfigError: the budget is too large and ``settings.all`` is false, or no tile is left.
     """
-    budget, left = settings.budget, pool - paid
+    budget, left = settings.budget, pool - paid - same_ground
     tiles = f"the pool has {pool:,} tiles"
     if paid:
         tiles += f", {paid:,} of them chosen before"
+    if same_ground:
+        tiles += f", and {same_ground:,} show ground that was chosen before (--all-windows chooses them, too)"
     if left_out:
         names = f"{len(left_out)} drops" if len(left_out) > 3 else ", ".join(sorted(left_out))
         tiles += f", without {names}, which cannot be read"

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from dino_assets.numerics.covering import Similarity, pick_covering
+from dino_assets.numerics.open_rows import OpenRows
 
 NOTHING = np.empty(0, np.int64)
 
@@ -87,3 +88,21 @@ def test_pick_covering__samples_of_a_large_pool(similarity: Similarity):
     assert many_rows[:7].tolist() == few_rows.tolist()
     assert len(np.unique(many_rows)) == 200
     assert not np.isin(many_rows, chosen).any()
+
+
+@pytest.mark.parametrize("most_rows", [40, 4096])
+def test_pick_covering__rows_that_exclude_others(most_rows: int):
+    """Also where only samples are compared: no two of a group, and one of each in the end."""
+    points = np.random.default_rng(1).normal(size=(300, 6)).astype(np.float32)
+    groups = np.arange(300) % 90
+    open_rows = OpenRows.all_but(NOTHING, 300, lambda row: np.flatnonzero(groups == groups[row]))
+    picks = pick_covering(
+        points,
+        300,
+        chosen=NOTHING,
+        similarity="gaussian",
+        rng=np.random.default_rng(0),
+        open_rows=open_rows,
+        most_rows=most_rows,
+    )
+    assert sorted(groups[picks.indices]) == list(range(90))

@@ -9,6 +9,7 @@ from threadpoolctl import threadpool_limits
 from dino_assets.numerics import farthest
 from dino_assets.numerics.farthest import walk_farthest
 from dino_assets.numerics.neighbours import scale_to_unit
+from dino_assets.numerics.open_rows import OpenRows
 from dino_assets.numerics.rows import Rows
 
 NOTHING = np.empty(0, np.int64)
@@ -22,22 +23,32 @@ def one_thread() -> Iterator[None]:
 
 
 def walk_naively(
-    points: np.ndarray, count: int, chosen: np.ndarray
+    points: np.ndarray,
+    count: int,
+    chosen: np.ndarray,
+    groups: np.ndarray | None = None,
+    closed: np.ndarray = NOTHING,
 ) -> tuple[list[int], list[float]]:
-    """The definition in float64: every row is measured after every pick."""
+    """The definition in float64: every row is measured after every pick.
+
+    Of rows with the same number in ``groups``, one is picked.
+    """
     points64 = points.astype(np.float64)
     squared = np.full(len(points64), np.inf)
     for row in chosen:
         squared = np.minimum(squared, np.square(points64 - points64[row]).sum(axis=1))
-    taken_rows, picks, distances = list(chosen), [], []
-    for step in range(count):
-        if step or len(chosen):
+    taken_rows, picks, distances = [*chosen, *closed], [], []
+    groups = np.arange(len(points)) if groups is None else groups
+    for _ in range(count):
+        if picks or len(chosen):
             open_squared = squared.copy()
         else:
             open_squared = np.square(points64 - points64.mean(axis=0)).sum(axis=1)
         open_squared[taken_rows] = -1
         row = int(open_squared.argmax())
-        taken_rows.append(row)
+        if open_squared[row] < 0:
+            break
+        taken_rows += np.flatnonzero(groups == groups[row]).tolist()
         picks.append(row)
         distances.append(float(np.sqrt(open_squared[row])))
         squared = np.minimum(squared, np.square(points64 - points64[row]).sum(axis=1))
@@ -102,6 +113,27 @@ def test_walk_farthest__equals_the_definition(kind: str, monkeypatch):
             monkeypatch.setattr(farthest, name, int(rng.integers(1, limit)))
         walk = walk_farthest(points, budget, chosen=chosen, pool_rows=int(rng.integers(1, 50)))
         picks, distances = walk_naively(points, budget, chosen)
+        assert walk.indices.tolist() == picks
+        assert walk.distances.tolist() == distances
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_walk_farthest__rows_that_exclude_others(kind: str):
+    rng = np.random.default_rng(KINDS.index(kind))
+    for _ in range(20):
+        count = int(rng.integers(2, 300))
+        points = draw(kind, rng, count, int(rng.integers(1, 20)))
+        groups = rng.integers(0, rng.integers(1, count), count)
+        chosen = np.sort(rng.permutation(count)[: rng.integers(0, 9) * rng.integers(2)])
+        closed = np.flatnonzero(rng.random(count) < 0.1)
+        open_rows = OpenRows.all_but(
+            np.union1d(chosen, closed), count, lambda row, g=groups: np.flatnonzero(g == g[row])
+        )
+        budget = int(rng.integers(0, count + 1))
+        walk = walk_farthest(
+            points, budget, chosen=chosen, open_rows=open_rows, pool_rows=int(rng.integers(1, 50))
+        )
+        picks, distances = walk_naively(points, budget, chosen, groups, closed)
         assert walk.indices.tolist() == picks
         assert walk.distances.tolist() == distances
 

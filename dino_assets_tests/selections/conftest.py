@@ -3,8 +3,11 @@ from pathlib import Path
 import pytest
 
 from dino_assets.demo.flights.draw import draw_flights
+from dino_assets.drops.sources.folders import FolderSource
 from dino_assets.store.objects import ObjectStore
 from dino_assets_tests.worlds.curation import CurationWorld
+
+DROPS = ("ridge-north", "river-burn")
 
 
 @pytest.fixture(scope="session")
@@ -19,7 +22,8 @@ def flights(tmp_path_factory) -> Path:
 def embedded_flights(flights: Path, checkpoint_dir: Path, engine_cache: Path) -> CurationWorld:
     """Made once; each test has a copy of its own."""
     store = ObjectStore.in_memory()
-    return CurationWorld.make(store, flights, checkpoint_dir, cache=engine_cache)
+    sources = {name: FolderSource(flights / name, shown=name) for name in DROPS}
+    return CurationWorld.make(store, sources, checkpoint_dir, cache=engine_cache)
 
 
 @pytest.fixture

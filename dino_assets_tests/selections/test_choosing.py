@@ -144,6 +144,44 @@ def test_select__picks_distinct_open_rows_and_says_when_short(
     assert repeated.reasons == selection.reasons
 
 
+@MANY
+@given(pools, st.sampled_from(STRATEGIES), st.data())
+def test_select__no_two_rows_that_exclude_each_other(
+    vectors: np.ndarray, strategy: StrategyName, data: st.DataObject
+):
+    count = len(vectors)
+    numbers = st.lists(st.integers(0, 9), min_size=count, max_size=count)
+    groups = np.array(data.draw(numbers))
+    chosen = data.draw(st.lists(st.integers(0, count - 1), max_size=5))
+    closed = np.flatnonzero(np.isin(groups, groups[chosen]))
+    budget = data.draw(st.integers(0, count))
+    options = {
+        "chosen": chosen,
+        "closed": closed,
+        "excludes": lambda row: np.flatnonzero(groups == groups[row]),
+        "n_clusters": data.draw(st.integers(1, 9)),
+        "fps_ratio": data.draw(st.sampled_from([0, 0.3, 0.5, 1])),
+    }
+    picked_groups = groups[pick(vectors, budget, strategy, **options).indices].tolist()
+    assert len(set(picked_groups)) == len(picked_groups)
+    assert not set(picked_groups) & set(groups[chosen])
+    left = len(set(groups) - set(groups[chosen]))
+    assert len(picked_groups) == min(budget, left)
+
+
+@pytest.mark.parametrize("strategy", ["random", "fps", "medoids", "herding"])
+def test_select__a_larger_budget_begins_with_a_smaller_one_where_rows_exclude_others(
+    strategy: StrategyName,
+):
+    vectors, groups = cloud(200), np.arange(200) % 60
+    options = {"excludes": lambda row: np.flatnonzero(groups == groups[row])}
+    large = pick(vectors, 60, strategy, **options)
+    assert len(large.indices) == 60
+    assert "same ground" in pick(vectors, 61, strategy, **options).shortfall
+    small = pick(vectors, 17, strategy, **options)
+    assert small.indices.tolist() == large.indices[:17].tolist()
+
+
 @pytest.mark.parametrize("strategy", STRATEGIES)
 @pytest.mark.parametrize("count", [0, 1, 2, 15])
 @pytest.mark.parametrize("is_equal", [False, True])

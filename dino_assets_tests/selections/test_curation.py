@@ -115,7 +115,8 @@ def test_draft_selections__later_rounds_choose_no_tile_again(world: CurationWorl
 
 
 def test_draft_selections__budget_above_the_pool(world: CurationWorld):
-    committed = world.select(RoundSettings(budget=10_000, strategy="random", all=True))
+    every_tile = RoundSettings(budget=10_000, strategy="random", all=True, all_windows=True)
+    committed = world.select(every_tile)
     pool = len({t for _, p in world.embeddings().parts() for t in p["tile_id"].to_pylist()})
     assert committed.manifest.rows == pool
     assert "10000 were asked for" in committed.manifest.facts["shortfall"]

@@ -38,15 +38,21 @@ class CurationWorld:
 
     @classmethod
     def make(
-        cls, store: ObjectStore, folder: Path, checkpoint_dir: Path, *, cache: Path
+        cls,
+        store: ObjectStore,
+        sources: dict[str, FolderSource],
+        checkpoint_dir: Path,
+        *,
+        cache: Path,
+        side: int = SIDE,
     ) -> "CurationWorld":
+        """Images, tiles and embeddings of some drops; in a store that has them, tiles of another side."""
         commit(store, draft_weights(checkpoint_dir, "tiny"))
         weights = read_manifest(store, OUTPUT)
-        space = current_space(checkpoint_of(weights), COMPUTE, tile_px=SIDE)
-        sources = {d: FolderSource(folder / d, shown=d) for d in ("ridge-north", "river-burn")}
+        space = current_space(checkpoint_of(weights), COMPUTE, tile_px=side)
         for name, source in sources.items():
             commit(store, draft_images(Drop(name, "", "", name), source, threads=1))
-            commit(store, draft_tiles(open_table(store, "images"), name, make_grid(SIDE)))
+            commit(store, draft_tiles(open_table(store, "images"), name, make_grid(side)))
             draft = draft_embeddings(
                 store,
                 open_table(store, "tiles"),

@@ -11,12 +11,13 @@ from dino_assets.embeddings.rows import to_matrix
 from dino_assets.embeddings.space import EmbeddingColumn
 from dino_assets.embeddings.stage.pool import read_parts
 from dino_assets.errors import ConfigError, InvalidVectorsError, NotCommittedError
-from dino_assets.numerics.earth import measure_distance_m
 from dino_assets.numerics.neighbours import check_vectors
+from dino_assets.numerics.open_rows import OpenRows, exclude_nothing
 from dino_assets.numerics.search import Search, measure_cosines
 from dino_assets.store.commits.reading import CommittedTable
 from dino_assets.tiles.reading import read_tiles
 from dino_assets.tiles.rows import TileRow
+from dino_assets.tiles.same_ground import SameGround, make_windows
 from dino_assets.weights.records import spell_caveat
 
 _SPARE = 8  # hits per asked one that are searched first: others may show the same place
@@ -199,33 +200,17 @@ def _keep(
         for drop, ids in ids_by_drop.items()
         for tile_id, row in read_tiles(tiles, drop, ids).items()
     }
+    tiles_of_hits = [rows[hit.drop, hit.tile_id] for hit in wanted]
+    excludes = exclude_nothing
+    if not query.all_windows:
+        excludes = SameGround(make_windows(tiles_of_hits)).excludes
+    open_rows = OpenRows(np.ones(len(wanted), bool), excludes)
     chosen: list[tuple[_Hit, TileRow]] = []
-    for hit in wanted:
-        row = rows[hit.drop, hit.tile_id]
-        if query.all_windows or not any(_shows_same(row, other) for _, other in chosen):
-            chosen.append((hit, row))
-        if len(chosen) == query.count:
-            break
+    for place, hit in enumerate(wanted):
+        if len(chosen) < query.count and open_rows.are_open[place]:
+            open_rows.pick(place)
+            chosen.append((hit, tiles_of_hits[place]))
     return chosen
-
-
-def _shows_same(one: TileRow, other: TileRow) -> bool:
-    """Check whether two tiles overlap in their picture, or their centres are near each other on the ground."""
-    if one.image_id == other.image_id:
-        return (
-            abs(2 * one.x + one.w - 2 * other.x - other.w) < one.w + other.w
-            and abs(2 * one.y + one.h - 2 * other.y - other.h) < one.h + other.h
-        )
-    sides_m = [row.place.gsd_m * row.w for row in (one, other) if row.place.gsd_m]
-    here, there = _place(one), _place(other)
-    if len(sides_m) < 2 or here is None or there is None:
-        return False
-    return measure_distance_m(here, there) < max(sides_m) / 2
-
-
-def _place(row: TileRow) -> tuple[float, float] | None:
-    latitude, longitude = row.place.center_latitude, row.place.center_longitude
-    return None if latitude is None or longitude is None else (latitude, longitude)
 
 
 def _make_tile(rank: int, hit: _Hit, row: TileRow) -> SimilarTile:

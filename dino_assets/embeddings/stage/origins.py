@@ -1,6 +1,7 @@
 """Origins of a pool's tiles: the photograph and the place on the ground."""
 
 import logging
+from collections.abc import Collection
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -48,9 +49,10 @@ def read_origins(tiles: CommittedTable, pool: TilePool) -> Origins:
     return Origins(origins, unknown)
 
 
-def hash_tiles(tiles: CommittedTable) -> dict[str, str]:
-    """Return the content hash of each drop's ``tiles`` as recipe inputs.
+def hash_tiles(tiles: CommittedTable, drops: Collection[str]) -> dict[str, str]:
+    """Return the content hash of the ``tiles`` of some drops as recipe inputs.
 
     The inputs are named ``tiles/DROP``. A drop's name has no ``/``, so no such input is mistaken for a drop.
     """
-    return {f"tiles/{m.recipe.output.drop}": content_hash(m) for m in tiles.manifests}
+    by_drop = {str(m.recipe.output.drop): m for m in tiles.manifests}
+    return {f"tiles/{drop}": content_hash(by_drop[drop]) for drop in drops if drop in by_drop}

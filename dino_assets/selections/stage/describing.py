@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any
 
 from dino_assets.counting import count_of
 from dino_assets.drops.naming import join_names
@@ -56,6 +57,8 @@ def describe_round(
             f"{facts['coverage_mean']:.4f} (random choice {facts['random_coverage_mean']:.4f}), largest "
             f"{facts['coverage_radius']:.4f} (random choice {facts['random_coverage_radius']:.4f})"
         )
+    if ground := _describe_ground(facts):
+        yield ground
     if left_out:
         unreadable_now = look_again(store, left_out, open_source) if committed.was_reused else None
         yield from describe_left_out(left_out, unreadable_now=unreadable_now)
@@ -67,6 +70,22 @@ def describe_round(
         yield f"note: {spell_caveat(caveat)}"
     if facts["picked"]:
         yield f"next: {command} export selections {name} --to out/round-{config['round']}"
+
+
+def _describe_ground(facts: Mapping[str, Any]) -> str:
+    parts = []
+    if "ground_m2" in facts:
+        parts.append(
+            f"{count_of(facts['ground_tiles'], 'tile')} {_show(facts['ground_tiles'])} {facts['ground_m2']:,.0f} "
+            f"m², {facts['m2_per_label']:,.0f} m² per label"
+        )
+    if others := facts.get("same_ground"):
+        parts.append(f"{count_of(others, 'other tile')} {_show(others)} the same ground")
+    return f"ground: {'; '.join(parts)}" if parts else ""
+
+
+def _show(count: int) -> str:
+    return "shows" if count == 1 else "show"
 
 
 def _advise_inclusion(

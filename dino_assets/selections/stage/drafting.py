@@ -10,15 +10,22 @@ import pyarrow as pa
 
 from dino_assets.counting import count_of
 from dino_assets.drops.sources.source import Source
+from dino_assets.embeddings.stage.origins import hash_tiles
 from dino_assets.embeddings.stage.pool import TilePool, hash_inputs, read_pool
 from dino_assets.numerics.neighbours import scale_to_unit
 from dino_assets.selections.choosing import Selection, select
 from dino_assets.selections.coverage import certify
 from dino_assets.selections.records import ChosenTile, Pick
 from dino_assets.selections.rounds import RoundSettings, check_budget, name_round
+from dino_assets.selections.stage.ground import (
+    EVERY_TILE,
+    PoolGround,
+    measure_ground,
+    read_ground,
+)
 from dino_assets.selections.stage.mapping import PoolOnMap, store_map
 from dino_assets.selections.stage.paid import SHEET, UNTITLED, PaidRound
-from dino_assets.selections.stage.pictures import SHEET_TILES, RoundPictures, cut_pictures
+from dino_assets.selections.stage.pictures import SHEET_TILES, cut_pictures
 from dino_assets.selections.stage.unreadable import check_readable, find_unopenable, refuse, warn_of
 from dino_assets.settings.described import to_recipe
 from dino_assets.store.commits.columns import columns_of, make_batch
@@ -32,10 +39,12 @@ from dino_assets.store.commits.protocol import (
 from dino_assets.store.commits.reading import CommittedTable
 from dino_assets.weights.records import facts_of_caveat, spell_caveat
 
-CODE_VERSION = "5"
+CODE_VERSION = "6"
+# Versions that chose tiles of the same ground, without a setting for it.
+EVERY_WINDOW = (*UNTITLED, "4", "5")
 # If a round of one of these versions is damaged, it can be made again with equal content. Contact sheets of
-# version 3 have no title; everything else is equal.
-REPEATABLE = (UNTITLED[-1], CODE_VERSION)
+# version 3 have no title.
+REPEATABLE = (UNTITLED[-1], "5", CODE_VERSION)
 SCHEMA = pa.schema(columns_of(ChosenTile))
 
 
@@ -63,11 +72,14 @@ def draft_selections(
     facts. ``code_version`` can be an earlier version, to make a round of that version again.
     """
     name = name_round(settings.round)
+    config = to_recipe(settings)
+    inputs = hash_inputs(embeddings) | {earlier.name: earlier.content for earlier in paid}
+    if code_version in EVERY_WINDOW:
+        del config["all_windows"]
+    elif not settings.all_windows:
+        inputs |= hash_tiles(tiles, embeddings.drops)  # their places decide what may be chosen
     recipe = Recipe(
-        OutputId("selections", name, embeddings.space),
-        code_version,
-        config=to_recipe(settings),
-        inputs=hash_inputs(embeddings) | {earlier.name: earlier.content for earlier in paid},
+        OutputId("selections", name, embeddings.space), code_version, config=config, inputs=inputs
     )
 
     def produce(out: OutputWriter) -> None:
@@ -82,7 +94,11 @@ def draft_selections(
         read_s = time.perf_counter() - started
         cut = partial(cut_pictures, tiles=tiles, open_source=open_source, sheet_tiles=sheet_tiles)
         while True:
-            pool, facts, pictures = _choose(everything, without, settings, paid_ids, cut)
+            pool = everything.without(without).distinct()
+            _check_left(pool, everything, without, settings)
+            ground = EVERY_TILE if settings.all_windows else read_ground(tiles, pool, paid)
+            picked, facts = pick_round(pool, settings, paid_ids, left_out=without, ground=ground)
+            pictures = cut(list_picks(pool, picked), settings.round)
             if not pictures.failures:
                 break
             pictures.close()
@@ -102,6 +118,11 @@ def draft_selections(
             store_map(
                 out, rows, of_pool, paid, pictures.cards, model=model, caveat=spell_caveat(caveat)
             )
+        if code_version not in EVERY_WINDOW:
+            ids = paid_ids.union(row.tile_id for row in rows)
+            chosen = [row for row, tile_id in enumerate(pool.tile_ids) if tile_id in ids]
+            facts |= {"same_ground": len(ground.list_same(chosen))}
+            facts |= measure_ground(pictures.outlines)
         out.facts(facts | facts_of_caveat(caveat))
         compute_s = time.perf_counter() - started - read_s
         out.spent(Spent(read_s, compute_s))
@@ -114,32 +135,35 @@ def _make_title(settings: RoundSettings, facts: Mapping[str, Any], model: str) -
     return f"Round {settings.round}: {tiles} of {facts['pool']:,}, {settings.strategy}, by {model}"
 
 
-def _choose(
+def _check_left(
+    pool: TilePool,
     everything: TilePool,
     left_out: Mapping[str, str],
     settings: RoundSettings,
-    paid: set[str],
-    cut: Callable[[Sequence[Pick], int], RoundPictures],
-) -> tuple[TilePool, dict[str, Any], RoundPictures]:
-    """Pick tiles from the drops that are not left out, and cut their pictures.
+) -> None:
+    """Refuse a pool without the drops that are left out, if too little is left.
 
     Raises:
         SourceError: all drops are left out, or those left out have more than half of the tiles and the
             setting ``all`` is off.
     """
-    pool = everything.without(left_out).distinct()
     if left_out and not len(pool):
         raise refuse(left_out)
-    picked, facts = pick_round(pool, settings, paid, left_out=left_out)
     if left_out and not settings.all:
         check_readable(len(pool), len(everything.distinct()), left_out)
-    return pool, facts, cut(list_picks(pool, picked), settings.round)
 
 
 def pick_round(
-    pool: TilePool, settings: RoundSettings, paid: set[str], *, left_out: Mapping[str, str]
+    pool: TilePool,
+    settings: RoundSettings,
+    paid: set[str],
+    *,
+    left_out: Mapping[str, str],
+    ground: PoolGround = EVERY_TILE,
 ) -> tuple[Selection, dict[str, Any]]:
     """Select tiles by the cosine metric; return the selection and facts about it.
+
+    ``ground`` says which tiles show the same ground; of such tiles, one is selected.
 
     Raises:
         ConfigError: the budget is too large (``check_budget``) and ``all`` is not set, or no tile is left.
@@ -147,7 +171,10 @@ def pick_round(
     vectors = scale_to_unit(pool.vectors)
     chosen = np.flatnonzero([tile_id in paid for tile_id in pool.tile_ids])
     if len(pool):
-        check_budget(settings, pool=len(pool), paid=len(chosen), left_out=left_out)
+        closed = len(ground.list_same(chosen.tolist()))
+        check_budget(
+            settings, pool=len(pool), paid=len(chosen), same_ground=closed, left_out=left_out
+        )
     picked = select(
         vectors,
         budget=settings.budget,
@@ -156,6 +183,8 @@ def pick_round(
         fps_ratio=settings.fps_ratio,
         rng=np.random.default_rng(settings.seed),
         chosen=chosen,
+        closed=ground.closed,
+        excludes=ground.excludes,
     )
     facts: dict[str, Any] = {
         "pool": len(pool),

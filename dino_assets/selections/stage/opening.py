@@ -11,7 +11,12 @@ from dino_assets.embeddings.space import current_space
 from dino_assets.embeddings.stage.pool import choose_pool, list_drops
 from dino_assets.errors import CommitRefusedError, ConfigError, NotCommittedError
 from dino_assets.selections.rounds import RoundSettings, name_round, number_of
-from dino_assets.selections.stage.drafting import CODE_VERSION, REPEATABLE, draft_selections
+from dino_assets.selections.stage.drafting import (
+    CODE_VERSION,
+    EVERY_WINDOW,
+    REPEATABLE,
+    draft_selections,
+)
 from dino_assets.selections.stage.paid import PaidRound, find_paid, spell_input
 from dino_assets.settings.described import check_settings, from_recipe
 from dino_assets.store.commits.protocol import Draft, Manifest, OutputWriter, Recipe, Turns
@@ -85,6 +90,8 @@ def open_round(
         _check_is_next(rounds, settings.round)
     elif not may_replace:
         committed = rounds.manifest(name)
+        if committed.recipe.code_version in EVERY_WINDOW:
+            settings = replace(settings, all_windows=True)  # what it did without the setting
         own = from_recipe(settings, committed.recipe.config)
         own_drops = list_drops(committed.recipe)
         pool = choose_pool(embedded, drops=own.drops, tags=own.tags, committed=own_drops)

@@ -65,8 +65,8 @@ def hash_choice(manifest: Manifest) -> str:
 def find_paid(store: ObjectStore, rounds: CommittedTable, *, before: str) -> list[PaidRound]:
     """List the rounds of this space that precede the round ``before``, and all rounds of all other spaces.
 
-    Tiles are compared by id, which contains the image's hash and the tile's window. The same ground cut with
-    another tile side is another tile. So two spaces share tiles only if their tile sides are equal.
+    Two spaces share tiles only if their tile sides are equal, because an id contains the tile's window. Tiles
+    with other sides may show the same ground (``read_ground``).
     """
     paid = [
         PaidRound(f"selections/{m.recipe.output.drop}", rounds, m)
@@ -84,8 +84,10 @@ def find_paid(store: ObjectStore, rounds: CommittedTable, *, before: str) -> lis
 
 
 def spell_input(name: str) -> str:
-    """Name a recipe's input for people: a drop, a round, or a round of another space."""
+    """Name a recipe's input for people: a drop, its tiles, a round, or a round of another space."""
     words = name.split("/")
+    if words[0] == "tiles" and len(words) == 2:
+        return f"the tiles of {words[1]}"
     if words[0] != "selections" or len(words) == 1:
         return name
     return words[-1] + (f" of space {words[1]}" if len(words) == 3 else "")
@@ -115,8 +117,9 @@ def spell_command(config: Mapping[str, Any]) -> str:
     words = sorted(config, key=lambda key: (key != "round", key))
     flag_of = {setting.name: setting.flag for setting in list_settings(RoundSettings)}
     flags = (
-        f"{flag_of[key]} {shlex.quote(str(value))}"
+        flag_of[key] if value is True else f"{flag_of[key]} {shlex.quote(str(value))}"
         for key in words
         for value in (config[key] if isinstance(config[key], list) else [config[key]])
+        if value is not False
     )
     return f"dino-assets select {' '.join(flags)}"

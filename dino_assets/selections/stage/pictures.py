@@ -47,6 +47,7 @@ class RoundPictures(AbstractContextManager["RoundPictures"]):
         self._rows: list[ChosenTile] = []  # in the order of the photographs
         self._sizes: list[int] = []
         self._cells: dict[int, NDArray[np.uint8]] = {}
+        self.outlines: list[bytes] = []  # on the ground, as WKB, of the tiles with a known place
         self.cards: dict[int, bytes] = {}  # by rank, for the tiles of the contact sheet
         self._file = tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES)  # noqa: SIM115 - see close
 
@@ -65,6 +66,8 @@ class RoundPictures(AbstractContextManager["RoundPictures"]):
     def add(self, pick: Pick, tile: TileRow, picture: Image.Image) -> None:
         """Add the picture of a pick."""
         self._rows.append(make_row(pick, tile, self._number))
+        if tile.place.geometry:
+            self.outlines.append(tile.place.geometry)
         if pick.rank <= self._sheet_tiles:
             self._cells[pick.rank] = np.asarray(picture.resize((SHEET_CELL_PX, SHEET_CELL_PX)))
             self.cards[pick.rank] = _encode_card(picture)

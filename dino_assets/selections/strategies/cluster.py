@@ -7,6 +7,7 @@ import numpy as np
 
 from dino_assets.numerics.farthest import walk_farthest
 from dino_assets.numerics.kmeans import fit_kmeans
+from dino_assets.numerics.open_rows import OpenRows
 from dino_assets.selections.strategies.strategy import Picks, Pool, Reason
 
 
@@ -66,21 +67,30 @@ class ClusterStrategy:
         most = limit_clusters(budget + len(pool.chosen), self.fps_ratio)
         clusters = fit_kmeans(pool.vectors, min(self.n_clusters, most), rng=rng)
         count = len(clusters.centres)
-        sizes = np.bincount(clusters.labels, minlength=count)
-        taken = np.bincount(clusters.labels[pool.chosen], minlength=count)
-        quotas = share_budget(budget, sizes, taken)
         # Rows by cluster, the most central first; equal distances keep the order of the pool.
         order = np.lexsort((clusters.squared, clusters.labels))
-        turns = []
-        for cluster, rows in enumerate(np.split(order, np.cumsum(sizes)[:-1])):
-            quota, before = int(quotas[cluster]), int(taken[cluster])
-            farthest = self._share_quota(quota, before)
-            picked = _pick_inside(
-                pool, cluster, rows, clusters.squared, quota=quota, farthest=farthest
-            )
-            turns += [(turn, -sizes[cluster], cluster, *pick) for turn, pick in enumerate(picked)]
-        turns.sort(key=lambda turn: turn[:3])
-        return Picks([turn[3] for turn in turns], [turn[4] for turn in turns], count)
+        sizes = np.bincount(clusters.labels, minlength=count)
+        members = np.split(order, np.cumsum(sizes)[:-1])
+        open_rows = pool.open()
+        picks: list[tuple[int, Reason]] = []
+        # Once is enough, unless picks exclude so many rows that a cluster cannot fill its quota.
+        while len(picks) < budget and open_rows.are_open.any():
+            chosen = np.r_[pool.chosen, np.asarray([row for row, _ in picks], np.int64)]
+            taken = np.bincount(clusters.labels[chosen], minlength=count)
+            left = np.bincount(clusters.labels[open_rows.list()], minlength=count)
+            quotas = share_budget(budget - len(picks), taken + left, taken)
+            turns = []
+            for cluster, rows in enumerate(members):
+                quota, before = int(quotas[cluster]), int(taken[cluster])
+                inside = _Cluster(cluster, rows, clusters.squared, open_rows)
+                farthest = self._share_quota(quota, before)
+                picked = inside.pick(pool, chosen, quota=quota, farthest=farthest)
+                turns += [
+                    (turn, -sizes[cluster], cluster, pick) for turn, pick in enumerate(picked)
+                ]
+            turns.sort(key=lambda turn: turn[:3])
+            picks += [turn[3] for turn in turns]
+        return Picks([row for row, _ in picks], [reason for _, reason in picks], count)
 
     def _share_quota(self, quota: int, before: int) -> int:
         """Compute how many of a quota are farthest points, if ``before`` earlier picks count as central."""
@@ -89,24 +99,46 @@ class ClusterStrategy:
         return quota - min(quota, max(0, central - before))
 
 
-def _pick_inside(
-    pool: Pool,
-    cluster: int,
-    rows: np.ndarray,
-    squared: np.ndarray,
-    *,
-    quota: int,
-    farthest: int,
-) -> list[tuple[int, Reason]]:
-    """Pick from a cluster's ``rows``, which are sorted by distance to its centre."""
-    central = rows[np.isin(rows, pool.open_rows, assume_unique=True)][: quota - farthest]
-    picks = [(int(r), Reason("central", cluster, math.sqrt(squared[r]))) for r in central]
-    if not farthest:
+@dataclass(frozen=True, eq=False)
+class _Cluster:
+    """A cluster's number, its rows by distance to its centre, all rows' distances, and the open rows."""
+
+    number: int
+    rows: np.ndarray
+    squared: np.ndarray
+    open_rows: OpenRows
+
+    def pick(
+        self, pool: Pool, chosen: np.ndarray, *, quota: int, farthest: int
+    ) -> list[tuple[int, Reason]]:
+        """Pick ``quota`` rows, or as many as are open: first the central ones, then the ``farthest``."""
+        central = self._pick_central(quota - farthest)
+        picks = [
+            (row, Reason("central", self.number, math.sqrt(self.squared[row]))) for row in central
+        ]
+        if not farthest:
+            return picks
+        rows = np.sort(self.rows)  # so that ties in the walk go to the lowest row of the pool
+        is_before = np.isin(rows, np.r_[chosen, np.asarray(central, np.int64)])
+        is_used = is_before | self.open_rows.are_open[rows]
+        rows, before = rows[is_used], np.flatnonzero(is_before[is_used])
+        walked, distances = walk_farthest(
+            pool.vectors[rows], farthest, chosen=before, open_rows=self.open_rows.among(rows)
+        )
+        for step, (row, distance) in enumerate(
+            zip(rows[walked].tolist(), distances.tolist(), strict=True)
+        ):
+            is_first = step == 0 and not len(before)
+            picks.append((row, Reason("first" if is_first else "farthest", self.number, distance)))
+            self.open_rows.pick(row)
         return picks
-    rows = np.sort(rows)  # so that ties in the walk go to the lowest row of the pool
-    before = np.flatnonzero(np.isin(rows, np.r_[pool.chosen, central]))
-    walked, distances = walk_farthest(pool.vectors[rows], farthest, chosen=before)
-    for step, (row, distance) in enumerate(zip(rows[walked], distances.tolist(), strict=True)):
-        is_first = step == 0 and not len(before)
-        picks.append((int(row), Reason("first" if is_first else "farthest", cluster, distance)))
-    return picks
+
+    def _pick_central(self, count: int) -> list[int]:
+        picked: list[int] = []
+        for row in self.rows.tolist():
+            if len(picked) == count:
+                break
+            if self.open_rows.are_open[row]:
+                picked.append(row)
+                self.open_rows.pick(row)
+        return picked

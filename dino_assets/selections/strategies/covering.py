@@ -7,6 +7,7 @@ import numpy as np
 
 from dino_assets.numerics.covering import Similarity, pick_covering
 from dino_assets.numerics.farthest import walk_farthest
+from dino_assets.numerics.open_rows import OpenRows
 from dino_assets.selections.strategies.strategy import Picks, Pool, Reason
 
 
@@ -21,8 +22,19 @@ class CoveringStrategy:
 
     def pick(self, pool: Pool, budget: int, rng: np.random.Generator) -> Picks:
         """Pick rows; ``rng`` draws samples if the pool is too large to compare all of its rows."""
+        return self.pick_open(pool, pool.open(), budget, rng)
+
+    def pick_open(
+        self, pool: Pool, open_rows: OpenRows, budget: int, rng: np.random.Generator
+    ) -> Picks:
+        """Pick from ``open_rows``, and close there what is no longer open."""
         picked = pick_covering(
-            pool.vectors, budget, chosen=pool.chosen, similarity=self.similarity, rng=rng
+            pool.vectors,
+            budget,
+            chosen=pool.chosen,
+            similarity=self.similarity,
+            rng=rng,
+            open_rows=open_rows,
         )
         reasons = [
             Reason("representative", None, distance if math.isfinite(distance) else None)
@@ -40,8 +52,10 @@ class HerdingFarthestStrategy:
 
     def pick(self, pool: Pool, budget: int, rng: np.random.Generator) -> Picks:
         """Pick rows; ``rng`` is used as in herding."""
-        first = CoveringStrategy("gaussian").pick(pool, budget - budget // 2, rng)
+        open_rows = pool.open()
+        covering = CoveringStrategy("gaussian")
+        first = covering.pick_open(pool, open_rows, budget - budget // 2, rng)
         before = np.union1d(pool.chosen, np.asarray(first.indices, np.int64))
-        walk = walk_farthest(pool.vectors, budget // 2, chosen=before)
+        walk = walk_farthest(pool.vectors, budget // 2, chosen=before, open_rows=open_rows)
         reasons = [Reason("farthest", None, distance) for distance in walk.distances.tolist()]
         return Picks([*first.indices, *walk.indices.tolist()], [*first.reasons, *reasons])

@@ -14,8 +14,10 @@ class FarthestStrategy:
 
     def pick(self, pool: Pool, budget: int, rng: np.random.Generator) -> Picks:
         """Pick rows by the farthest-point walk; ``rng`` is not used."""
-        indices, distances = walk_farthest(pool.vectors, budget, chosen=pool.chosen)
-        is_first = [step == 0 and not len(pool.chosen) for step in range(budget)]
+        indices, distances = walk_farthest(
+            pool.vectors, budget, chosen=pool.chosen, open_rows=pool.open()
+        )
+        is_first = [step == 0 and not len(pool.chosen) for step in range(len(indices))]
         reasons = [
             Reason("first" if first else "farthest", None, distance)
             for first, distance in zip(is_first, distances.tolist(), strict=True)

@@ -13,5 +13,12 @@ class RandomStrategy:
 
     def pick(self, pool: Pool, budget: int, rng: np.random.Generator) -> Picks:
         """Pick from a shuffle of all open rows, so a larger budget begins with the picks of a smaller one."""
-        indices = rng.permutation(pool.open_rows)[:budget]
-        return Picks(indices.tolist(), [Reason("random")] * len(indices))
+        open_rows = pool.open()
+        indices: list[int] = []
+        for row in rng.permutation(pool.open_rows).tolist():
+            if len(indices) == budget:
+                break
+            if open_rows.are_open[row]:
+                indices.append(row)
+                open_rows.pick(row)
+        return Picks(indices, [Reason("random")] * len(indices))

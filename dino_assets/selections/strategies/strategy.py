@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from dino_assets.errors import ConfigError
 from dino_assets.numerics.neighbours import check_vectors
+from dino_assets.numerics.open_rows import Excludes, OpenRows, exclude_nothing
 
 # Meanings of the words of ``Reason``, for people.
 REASONS = {
@@ -37,11 +38,21 @@ class Reason(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Pool:
-    """Vectors (N, D), the rows that are already chosen, and the rows open to pick, both ascending."""
+    """Vectors (N, D), the rows that are already chosen, and the rows open to pick, both ascending.
+
+    A picked row closes the rows that it ``excludes``.
+    """
 
     vectors: np.ndarray
     chosen: np.ndarray
     open_rows: np.ndarray
+    excludes: Excludes = exclude_nothing
+
+    def open(self) -> OpenRows:
+        """Return the open rows, to close some while picking."""
+        are_open = np.zeros(len(self.vectors), bool)
+        are_open[self.open_rows] = True
+        return OpenRows(are_open, self.excludes)
 
 
 class Picks(NamedTuple):
@@ -53,14 +64,23 @@ class Picks(NamedTuple):
 
 
 class Strategy(Protocol):
-    """A strategy picks exactly ``budget`` of the pool's open rows, of which there are at least as many."""
+    """A strategy picks exactly ``budget`` of the pool's open rows, of which there are at least as many.
+
+    It picks fewer only if the rows that its picks exclude leave no open row.
+    """
 
     def pick(self, pool: Pool, budget: int, rng: np.random.Generator) -> Picks:
         """Pick rows; use no randomness but ``rng``, so that an equal generator gives equal picks."""
 
 
-def make_pool(vectors: ArrayLike, chosen: ArrayLike) -> Pool:
-    """Check vectors and the rows chosen before, and make a pool.
+def make_pool(
+    vectors: ArrayLike,
+    chosen: ArrayLike,
+    *,
+    closed: ArrayLike = (),
+    excludes: Excludes = exclude_nothing,
+) -> Pool:
+    """Check vectors and the rows chosen before, and make a pool; ``closed`` rows are not open either.
 
     Raises:
         ConfigError: the pool does not have a chosen row.
@@ -85,4 +105,5 @@ def make_pool(vectors: ArrayLike, chosen: ArrayLike) -> Pool:
         )
     is_open = np.ones(len(points), bool)
     is_open[rows] = False
-    return Pool(points, rows, np.flatnonzero(is_open))
+    is_open[np.asarray(closed, np.int64)] = False
+    return Pool(points, rows, np.flatnonzero(is_open), excludes)

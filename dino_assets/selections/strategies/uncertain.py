@@ -25,10 +25,12 @@ class UncertaintyStrategy:
         squared = np.full(len(pool.vectors), np.inf)
         if len(pool.chosen):
             squared = find_nearest(pool.vectors, pool.vectors[pool.chosen]).squared
-        is_open = np.zeros(len(pool.vectors), bool)
-        is_open[pool.open_rows] = True
+        open_rows = pool.open()
+        is_open = open_rows.are_open
         indices, reasons = [], []
         for step in range(budget):
+            if not is_open.any():
+                break
             is_first = step == 0 and not len(pool.chosen)
             scores = uncertainties if is_first else uncertainties * np.sqrt(squared)
             scores = np.where(is_open, scores, -1)
@@ -38,7 +40,7 @@ class UncertaintyStrategy:
             distance = None if is_first else float(np.sqrt(squared[row]))
             indices.append(row)
             reasons.append(Reason("uncertain", None, distance))
-            is_open[row] = False
+            open_rows.pick(row)
             fold_in(squared, pool.vectors, pool.vectors[row])
         return Picks(indices, reasons)
 

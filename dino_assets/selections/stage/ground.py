@@ -1,0 +1,99 @@
+"""The ground of a round: tiles that show the same ground count once."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from dino_assets.embeddings.stage.pool import TilePool
+from dino_assets.images.ground.geoparquet import decode_wkb
+from dino_assets.numerics.open_rows import Excludes, exclude_nothing
+from dino_assets.numerics.union_area import measure_union_m2
+from dino_assets.selections.stage.paid import PaidRound, read_round
+from dino_assets.store.commits.reading import CommittedTable
+from dino_assets.tiles.same_ground import SameGround, Windows
+
+_COLUMNS = (
+    "tile_id", "image_id", "x", "y", "w", "h", "center_longitude", "center_latitude", "gsd_m",
+)  # fmt: skip
+_PAID_COLUMNS = ("image_id", "x", "y", "w", "h", "longitude", "latitude")
+
+
+@dataclass(frozen=True, eq=False)
+class PoolGround:
+    """Rows of a pool that must not be chosen: those ``closed`` from the start, and those a chosen one ``excludes``."""
+
+    closed: NDArray[np.int64]
+    excludes: Excludes
+
+    def list_same(self, rows: Collection[int]) -> set[int]:
+        """List the rows that show the ground of earlier rounds or of some rows, without these rows."""
+        same = {int(each) for row in rows for each in self.excludes(row)}
+        return same.union(self.closed.tolist()).difference(rows)
+
+
+EVERY_TILE = PoolGround(np.empty(0, np.int64), exclude_nothing)
+
+
+def read_ground(tiles: CommittedTable, pool: TilePool, paid: Sequence[PaidRound]) -> PoolGround:
+    """Find which tiles of a pool show the same ground as another one, or as a tile of an earlier round.
+
+    Earlier rounds may be of other spaces: their tiles have other sides, and show the same ground.
+    """
+    same = SameGround(_read_windows(tiles, pool))
+    closed = [same.find(_read_paid(each)) for each in paid]
+    return PoolGround(np.unique(np.concatenate([*closed, np.empty(0, np.int64)])), same.excludes)
+
+
+def measure_ground(outlines: Sequence[bytes]) -> dict[str, Any]:
+    """Measure the ground that tiles show together, from their outlines as WKB; return it as facts.
+
+    Ground that two tiles show counts once. Without an outline there is no fact.
+    """
+    rings = [each for outline in outlines for each in decode_wkb(outline)]
+    # An outline is closed, so it has five points. At the antimeridian it is cut into other shapes.
+    corners = [ring[:4] for ring in rings if len(ring) == 5]
+    if not corners:
+        return {}
+    area_m2 = measure_union_m2(np.asarray(corners, np.float64))
+    return {
+        "ground_m2": round(area_m2, 1),
+        "ground_tiles": len(corners),
+        "m2_per_label": round(area_m2 / len(corners), 1),
+    }
+
+
+def _read_windows(tiles: CommittedTable, pool: TilePool) -> Windows:
+    """Read the windows of a pool's tiles; a tile that ``tiles`` lacks gets none, so it excludes nothing."""
+    image_ids = list(pool.image_ids)
+    boxes = np.zeros((len(pool), 4), np.int64)
+    centers, sides_m = np.full((len(pool), 2), np.nan), np.full(len(pool), np.nan)
+    names, groups = pool.group_by_drop()
+    of_drop = np.asarray(groups)
+    for number, drop in enumerate(names):
+        rows = np.flatnonzero(of_drop == number)
+        table = tiles.read(drop, list(_COLUMNS))
+        ids = pa.array([pool.tile_ids[row] for row in rows])
+        places = pc.index_in(ids, value_set=table["tile_id"].combine_chunks())
+        stored, table = rows[places.is_valid().to_numpy(False)], table.take(places.drop_null())
+        boxes[stored] = _read_numbers(table, ("x", "y", "w", "h"))
+        centers[stored] = _read_numbers(table, ("center_longitude", "center_latitude"))
+        (gsd_m,) = _read_numbers(table, ("gsd_m",)).T
+        sides_m[stored] = gsd_m * boxes[stored, 2:].max(axis=1, initial=0)
+    return Windows(image_ids, boxes, centers, sides_m)
+
+
+def _read_paid(paid: PaidRound) -> Windows:
+    table = read_round(paid.rounds, str(paid.manifest.recipe.output.drop), _PAID_COLUMNS)
+    boxes = _read_numbers(table, ("x", "y", "w", "h")).astype(np.int64)
+    centers = _read_numbers(table, ("longitude", "latitude"))
+    return Windows(table["image_id"].to_pylist(), boxes, centers, np.full(len(boxes), np.nan))
+
+
+def _read_numbers(table: pa.Table, columns: Sequence[str]) -> NDArray[np.float64]:
+    numbers = [table[name].cast(pa.float64()).to_numpy() for name in columns]
+    return np.stack(numbers, 1) if len(table) else np.empty((0, len(columns)))

@@ -1,0 +1,89 @@
+"""Tiles of the same ground: by hand, and against comparing all pairs."""
+
+import numpy as np
+import pytest
+
+from dino_assets.numerics.earth import travel
+from dino_assets.tiles.same_ground import SameGround, Windows
+
+
+def make_windows(
+    *rows: tuple[str, tuple[int, int, int, int], tuple[float, float], float],
+) -> Windows:
+    """Windows of picture, box, metres east and north of a place, and side in metres."""
+    image_ids, boxes, metres, sides_m = zip(*rows, strict=True)
+    centers = travel(8.0, 47.0, np.array(metres, np.float64))
+    return Windows(list(image_ids), np.array(boxes), centers, np.array(sides_m, np.float64))
+
+
+NOWHERE = (np.nan, np.nan)
+
+
+def test_excludes__windows_with_a_common_pixel():
+    windows = make_windows(
+        ("one", (0, 0, 100, 100), NOWHERE, np.nan),
+        ("one", (99, 99, 100, 100), NOWHERE, np.nan),
+        ("one", (100, 0, 100, 100), NOWHERE, np.nan),  # begins where the first one ends
+        ("two", (0, 0, 100, 100), NOWHERE, np.nan),
+    )
+    same = SameGround(windows)
+    assert [same.excludes(row).tolist() for row in range(4)] == [[1], [0, 2], [1], []]
+
+
+def test_excludes__centers_nearer_than_half_of_the_larger_side():
+    box = (0, 0, 100, 100)
+    windows = make_windows(
+        ("one", box, (0, 0), 10.0),
+        ("two", box, (4.5, 0), 10.0),
+        ("three", box, (-5.5, 0), 10.0),
+        ("four", box, (18, 0), 40.0),  # a larger tile: its ground reaches 20 m
+        ("five", box, (0, 0), np.nan),  # of unknown size
+        ("six", box, NOWHERE, np.nan),
+    )
+    same = SameGround(windows)
+    assert [same.excludes(row).tolist() for row in range(6)] == [
+        [1, 3], [0, 3], [], [0, 1], [], [],
+    ]  # fmt: skip
+
+
+def test_find__windows_of_others():
+    windows = make_windows(
+        ("one", (0, 0, 10, 10), (0, 0), 10.0),
+        ("two", (0, 0, 10, 10), (30, 0), 10.0),
+        ("three", (0, 0, 10, 10), (60, 0), 10.0),
+    )
+    others = make_windows(
+        ("one", (5, 5, 20, 20), NOWHERE, np.nan), ("seven", (0, 0, 9, 9), (63, 0), np.nan)
+    )
+    assert SameGround(windows).find(others).tolist() == [0, 2]
+    assert SameGround(windows).find(windows).tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_excludes__equals_all_pairs(seed: int):
+    """Sides of 1 m to 1 km in one list."""
+    rng = np.random.default_rng(seed)
+    count = 300
+    rows = [
+        (
+            f"picture {rng.integers(40)}",
+            (*rng.integers(0, 500, 2).tolist(), *rng.integers(1, 200, 2).tolist()),
+            NOWHERE if rng.random() < 0.2 else tuple(rng.uniform(-300, 300, 2).tolist()),
+            np.nan if rng.random() < 0.2 else 10 ** rng.uniform(0, 3),
+        )
+        for _ in range(count)
+    ]
+    same = SameGround(make_windows(*rows))
+    for number, row in enumerate(rows):
+        others = [n for n, other in enumerate(rows) if n != number and shows_same(row, other)]
+        assert same.excludes(number).tolist() == others
+
+
+def shows_same(row: tuple, other: tuple) -> bool:
+    """The definition."""
+    (image, (x, y, w, h), place, side_m) = row
+    (other_image, (left, top, width, height), other_place, other_side_m) = other
+    if image == other_image and left - w < x < left + width and top - h < y < top + height:
+        return True
+    apart_m = np.hypot(*np.subtract(place, other_place))
+    return bool(apart_m < np.maximum(side_m, other_side_m) / 2)
