@@ -27,7 +27,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "drops retire": ("drops retire my-flight",),
     "drops restore": ("drops restore my-flight",),
     "drops report": ("drops report my-flight", "drops report my-flight --json"),
-    "select": ("select --round 2 --budget 50", "select --round 2 --tag fire --strategy fps"),
+    "select": (
+        "select --round 2 --budget 50",
+        "select --round 2 --tag fire --strategy fps",
+        "select embeddings.npz -n 50 --to chosen.csv",
+    ),
     "rounds": ("rounds", "rounds --json"),
     "find": (
         "find photo.jpg:1200,800,512,512 -k 20 --sheet out/similar.jpg",
