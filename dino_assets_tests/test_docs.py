@@ -61,14 +61,18 @@ WITH_COMMANDS = [page for page in ALL if page.is_run and page.path.is_relative_t
 
 
 def make_photos() -> dict[str, bytes]:
-    """Two photographs of a flight, two of a card, and a small one."""
+    """Photographs of a flight (two large ones, and enough ground for two rounds), two of a card, a small one."""
     folders = {"path/to/photos": 0, "card/DCIM/100MEDIA": 20}
     photos = {
         f"{folder}/DJI_{number:04d}.JPG": photo_bytes(1600, 1200, seed=seed + number)
         for folder, seed in folders.items()
         for number in range(2)
     }
-    return {**photos, "photo.jpg": photo_bytes(640, 480, seed=9)}
+    small = {
+        f"path/to/photos/DJI_{number:04d}.JPG": photo_bytes(640, 480, seed=100 + number)
+        for number in range(10, 40)
+    }
+    return {**photos, **small, "photo.jpg": photo_bytes(640, 480, seed=9)}
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dino_assets.cli.flags import add_flags, add_json
+from dino_assets.cli.flags import add_flags
 from dino_assets.cli.registering import find_drop_name, open_store_here
 from dino_assets.cli.terminal import name_command, say, write_json
 from dino_assets.cli.ui_events import report_round
@@ -50,9 +50,13 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="Choose rows of this file: .npy (N, D), or .npz or .parquet as `embed` writes it",
     )
     add_flags(choose, RoundSettings)
-    choose.add_argument("-n", dest="budget", type=int, metavar="N", help="The same as --budget")
     choose.add_argument(
-        "--to", metavar="FILE.csv", help="With FILE: write the chosen rows into a table"
+        "-n", dest="budget", type=int, metavar="N", help="The same as --budget (default: 20)"
+    )
+    choose.add_argument(
+        "--to",
+        metavar="FILE.csv",
+        help="With FILE: write the chosen rows into a table (default: no table)",
     )
     choose.add_argument(
         "--tile-px",
@@ -66,7 +70,9 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         action="store_true",
         help="Choose the latest committed round again (default: committed rounds never change)",
     )
-    add_json(choose)
+    choose.add_argument(
+        "--json", action="store_true", help="With FILE: print JSON, for programs (default: no)"
+    )
     choose.set_defaults(run=_select)
 
 

@@ -91,7 +91,8 @@ def check_budget(
         tiles += f", without {names}, which cannot be read"
     if not left:
         raise ConfigError(
-            f"budget={budget}: no tile is left to choose, {tiles}. Embed more drops.",
+            f"budget={budget}: no tile is left to choose, {tiles}. Embed more drops. If nobody labels an earlier "
+            "round, `dino-assets rounds --set-aside ROUND` frees its tiles.",
             setting="budget",
             value=budget,
             reason="none-left",

@@ -86,11 +86,11 @@ class SameGround:
         from scipy.spatial import cKDTree
 
         sides_m = self._windows.sides_m
-        known = np.flatnonzero((sides_m > 0) & np.isfinite(self._places).all(axis=1))
-        octaves = np.floor(np.log2(sides_m[known]))
+        placed = np.flatnonzero((sides_m > 0) & np.isfinite(self._places).all(axis=1))
+        octaves = np.floor(np.log2(sides_m[placed]))
         grown = []
         for octave in np.unique(octaves):
-            rows = known[octaves == octave]
+            rows = placed[octaves == octave]
             tree = cKDTree(self._places[rows])
             grown.append(_Octave(rows, tree, float(sides_m[rows].max())))
         return grown

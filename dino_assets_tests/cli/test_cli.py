@@ -167,7 +167,7 @@ def test_select__prints_the_round_and_its_pool(project, write_photo, instance, c
     assert lineage.run("flight-1", only=["weights", "images", "tiles", "embeddings"]).success
     capsys.readouterr()
 
-    assert main(["select", "--strategy", "fps", "--budget", "5"]) == 0
+    assert main(["select", "--strategy", "fps", "--budget", "5", "--all-windows"]) == 0
     first, model_note = capsys.readouterr().out.splitlines(), f"by {load_settings().model}"
     assert first[0] == f"round-0001: chosen, 5 tiles of a pool of 24, from flight-1, {model_note}"
     assert first[1] == "why: 4 farthest, 1 first (fps, seed 42, cls vectors)"
@@ -196,7 +196,7 @@ def test_select__prints_the_round_and_its_pool(project, write_photo, instance, c
     assert main(["footprints", "selections", "round-0001", "--to", "out/chosen.geojson"]) == 0
     capsys.readouterr()
 
-    assert main(["select", "--strategy", "fps", "--budget", "5"]) == 0
+    assert main(["select", "--strategy", "fps", "--budget", "5", "--all-windows"]) == 0
     second_lines = capsys.readouterr().out.splitlines()
     assert (
         second_lines[0]
@@ -205,7 +205,7 @@ def test_select__prints_the_round_and_its_pool(project, write_photo, instance, c
     assert second_lines[1:] == [first[1], meaning, *first[2:]]
 
     # Somebody may be labelling it, so it is not chosen again by accident.
-    assert refuse(ConfigError, "select", "--strategy", "fps", "--budget", "3") == (
+    assert refuse(ConfigError, "select", "--strategy", "fps", "--budget", "3", "--all-windows") == (
         "round-0001 is already chosen and stays unchanged: it was chosen with budget 5, not 3. To choose "
         "more tiles, ask for round 2. To choose this round again, add --replace.\n"
     )
@@ -216,13 +216,13 @@ def test_select__prints_the_round_and_its_pool(project, write_photo, instance, c
     assert lines[0] == f"round-0001: chosen, 3 tiles of a pool of 24, from flight-1, {model_note}"
 
     # Too large budgets are refused before anything is stored.
-    second_round = ["--round", "2", "--budget", "22", "--fps-ratio", "0.25"]
+    second_round = ["--round", "2", "--budget", "22", "--fps-ratio", "0.25", "--all-windows"]
     keys_before = {info.key for info in store().list()}
     assert refuse(ConfigError, "select", *second_round) == (
         "budget=22 is more than the tiles left: the pool has 24 tiles, 3 of them chosen before. Ask for "
         "at most 20, or give --all (`all: true` in the asset's config) if you want that many.\n"
     )
-    refuse(ConfigError, "select", "--round", "2", "--budget", "21")
+    refuse(ConfigError, "select", "--round", "2", "--budget", "21", "--all-windows")
     assert {info.key for info in store().list()} == keys_before
     # A smaller round is reported; repeated, the round is the same.
     for verb, options in (("chosen", ["--all"]), ("reused", [])):

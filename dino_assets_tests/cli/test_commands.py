@@ -90,7 +90,7 @@ def test_materialize__a_range_with_one_bad_drop(drops: Path, write_photo):
         assert f"{asset} - a: reused, " in log
         assert f"{asset} - b: committed, " in log
         assert f"{asset} - c: reused, " in log
-    assert "selections - selections: committed, 20 rows" in log
+    assert "selections - selections: committed, " in log
     lines = run("dino-assets", "drops", "list").stdout.splitlines()
     assert list_embedded(lines) == ["24", "24", "24"]
     assert run("dino-assets", "verify").returncode == 0

@@ -52,7 +52,7 @@ def lineage(project, write_photo, instance, short_trial, prepared: Prepared) -> 
 def test_select__warns_that_another_model_is_configured(lineage, monkeypatch, capsys):
     def choose(number: int) -> tuple[str, str]:
         capsys.readouterr()
-        assert main(["select", "--round", str(number), "--budget", "3"]) == 0
+        assert main(["select", "--round", str(number), "--budget", "3", "--all-windows"]) == 0
         printed = capsys.readouterr()
         return printed.out.splitlines()[0], printed.err
 
@@ -68,7 +68,11 @@ def test_select__warns_that_another_model_is_configured(lineage, monkeypatch, ca
     assert f"are of {model!r}" in errors
     assert f": {name_command()} run NAME --select weights,images,tiles,embeddings;" in errors
     # The asset warns as well, in the run's log.
-    assert Lineage(lineage.instance).run(only=["selections"], selections={"round": 3}).success
+    assert (
+        Lineage(lineage.instance)
+        .run(only=["selections"], selections={"round": 3, "all_windows": True})
+        .success
+    )
     assert "the configured model is 'models/dinvo2', but" in capsys.readouterr().err
     # Another path to the same folder is the same model; a copy is another model.
     shutil.copytree(model, lineage.settings.root / "models" / "other")
@@ -108,10 +112,10 @@ def test_select__left_out_drops_are_tried_again(lineage, capsys, refuse):
 def test_select__replace_includes_left_out_drops(lineage, capsys):
     inbox = lineage.settings.root / "inbox"
     (inbox / "b").rename(inbox / "away")
-    assert main(["select"]) == 0
+    assert main(["select", "--all-windows"]) == 0
     (inbox / "away").rename(inbox / "b")
     capsys.readouterr()
-    assert main(["select", "--replace"]) == 0
+    assert main(["select", "--all-windows", "--replace"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("round-0001: chosen, 20 tiles of a pool of 72, from a, b, c, by ")
     assert not [line for line in lines if "left out" in line]
@@ -142,7 +146,7 @@ def test_rounds__lists_all(lineage, capsys):
     assert main(["select", "--budget", "4", "--drop", "a", "--strategy", "fps"]) == 0
     inbox, model = lineage.settings.root / "inbox", lineage.settings.model
     (inbox / "b").rename(inbox / "away")
-    assert main(["select", "--round", "2"]) == 0
+    assert main(["select", "--round", "2", "--all-windows"]) == 0
     capsys.readouterr()
     assert main(["rounds"]) == 0
     lines = capsys.readouterr().out.splitlines()

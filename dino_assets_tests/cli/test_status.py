@@ -68,7 +68,9 @@ def test_status__counts_the_rounds_of_the_drops_own_space(lineage: Lineage):
     results = {"projections": MAP, "selections": {"budget": 5}}
     assert lineage.run("a", **results).success
     float32 = {"compute": ComputeResource(precision="fp32")}
-    assert lineage.run("a", resources=float32, projections=MAP, selections={"budget": 3}).success
+    assert lineage.run(
+        "a", resources=float32, projections=MAP, selections={"budget": 3, "all_windows": True}
+    ).success
     spaces = list_spaces(lineage.store, "selections")
     assert len(spaces) == 2
     status = status_of(lineage)

@@ -18,7 +18,7 @@ from dino_assets_tests.defs.conftest import Lineage
 from dino_assets_tests.worlds.prepared import Prepared
 
 OF_A_RUN = {"made_in_run"}
-SECOND = ["select", "--round", "2", "--budget", "4"]
+SECOND = ["select", "--round", "2", "--budget", "4", "--all-windows"]
 
 
 @pytest.fixture

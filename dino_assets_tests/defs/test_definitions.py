@@ -52,7 +52,7 @@ ASSETS = {
         "curate",
         {"python", "parquet"},
         ["team:imagery"],
-        "5",
+        "6",
         None,
         {"embeddings", "projections", "tiles", "weights"},
     ),

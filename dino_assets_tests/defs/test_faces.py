@@ -26,7 +26,7 @@ DROP, CARD = "flight-1", "cards/flight-1"
 INGEST = ["weights", "images", "tiles", "embeddings"]
 BOTH = {"columns": ["cls", "mean"]}
 METHOD = {"method": "linear"}
-SECOND = {"round": 2, "budget": 7, "fps_ratio": 0.25}
+SECOND = {"round": 2, "budget": 7, "fps_ratio": 0.25, "all_windows": True}
 THIRD = {
     "round": 3,
     "budget": 5,
@@ -34,6 +34,7 @@ THIRD = {
     "seed": 7,
     "column": "mean",
     "n_clusters": 3,
+    "all_windows": True,
 }
 
 
@@ -83,7 +84,11 @@ def committed(project: Path, *assets: str) -> dict[str, str]:
 def select(config: dict) -> list[str]:
     """Run `dino-assets select` with the config of the asset."""
     flags = {name: f"--{name.removeprefix('n_').replace('_', '-')}" for name in config}
-    return ["select", *(word for name in config for word in (flags[name], str(config[name])))]
+    words = (
+        [flags[name]] if value is True else [flags[name], str(value)]
+        for name, value in config.items()
+    )
+    return ["select", *(word for pair in words for word in pair)]
 
 
 def run(project: Path, *command: str) -> str:

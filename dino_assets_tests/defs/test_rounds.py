@@ -43,7 +43,9 @@ def chosen(lineage: Lineage, number: int) -> Manifest:
 
 
 def pick(lineage: Lineage, **config: object) -> dg.ExecuteInProcessResult:
-    return lineage.run(only=["selections"], selections={"budget": 4, **config})
+    """Choose a round; the few photographs of these tests show too little ground for several rounds."""
+    config = {"budget": 4, "all_windows": True, **config}
+    return lineage.run(only=["selections"], selections=config)
 
 
 def warnings(lineage: Lineage, result: dg.ExecuteInProcessResult) -> list[str]:
@@ -73,7 +75,7 @@ def test_round__unchanged_when_a_drop_is_added(lineage: Lineage):
 
 def test_round__unchanged_with_other_settings(lineage: Lineage):
     manifest_before = chosen(lineage, 1)
-    result = pick(lineage, budget=6, seed=1)
+    result = pick(lineage, budget=6, seed=1, all_windows=False)
     assert result.success
     assert chosen(lineage, 1) == manifest_before
     assert warnings(lineage, result) == [
@@ -240,7 +242,8 @@ def test_round__tiles_chosen_in_another_space_are_not_chosen_again(
     monkeypatch.setenv("DINO_MODEL_ID", str(other_checkpoint))
     lineage = Lineage(lineage.instance)
     assert lineage.settings != first_settings
-    assert lineage.run("a", projections=LINEAR, selections={"budget": 16}).success
+    selections = {"budget": 16, "all_windows": True}
+    assert lineage.run("a", projections=LINEAR, selections=selections).success
     (second,) = [m for m in find_outputs(lineage.store, "selections", "round-0001") if m != first]
     space = first.recipe.output.space
     assert second.recipe.inputs[f"selections/{space}/round-0001"] == hash_choice(first)

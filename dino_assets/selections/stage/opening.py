@@ -205,7 +205,10 @@ def _reopen(
         if value != getattr(asked, key)
     ]
     inputs = {*recipe.inputs.items()} ^ {*draft.recipe.inputs.items()}
-    changed = join_names(sorted({spell_input(key) for key, _ in inputs})) or "the way of choosing"
+    names = {key for key, _ in inputs}
+    # If a drop's embeddings changed, its tiles changed before.
+    names = {name for name in names if name.removeprefix("tiles/") not in names - {name}}
+    changed = join_names(sorted(map(spell_input, names))) or "the way of choosing"
     if draft.recipe != recipe:
         draft = replace(draft, recipe=recipe, produce=refuse)
     elif not other:

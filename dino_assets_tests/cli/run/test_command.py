@@ -57,8 +57,10 @@ def test_run__a_new_drop_from_photographs_to_a_round(cards: Path, capsys):
 
 
 def test_run__printed_next_commands_work(cards: Path, write_photo, capsys):
-    """Until no tile is left: 29 tiles, a round of 20, then a round of 9."""
-    write_photo(cards / "cards" / "a" / "DJI_0002.JPG", 1900, 1000)
+    """Until no tile is left: 29 photographs of one tile, a round of 20, then a round of 9."""
+    for number in range(1, 30):
+        name = f"DJI_{number:04d}.JPG"  # the first one replaces a larger photograph
+        write_photo(cards / "cards" / "a" / name, 640, 480, seed=number)
     assert main(["run", "a", "--from", "cards/a", *LINEAR]) == 0
     command = name_command() + " "
 
