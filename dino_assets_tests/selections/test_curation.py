@@ -15,10 +15,10 @@ from dino_assets.projections.stage import MapSettings, draft_projections, judge_
 from dino_assets.selections.records import ChosenTile
 from dino_assets.selections.rounds import RoundSettings, make_settings, name_round
 from dino_assets.selections.stage import drafting as rounds_stage
-from dino_assets.selections.stage.drafting import draft_selections
+from dino_assets.selections.stage.drafting import EVERY_WINDOW, REPEATABLE, draft_selections
 from dino_assets.selections.stage.judging import judge_selections
 from dino_assets.selections.stage.opening import open_round
-from dino_assets.selections.stage.paid import SHEET, UNTITLED, hash_choice, read_round, spell_input
+from dino_assets.selections.stage.paid import SHEET, hash_choice, read_round, spell_input
 from dino_assets.selections.strategies.names import StrategyName
 from dino_assets.store.commits.manifests import manifest_key, read_manifest
 from dino_assets.store.commits.protocol import Draft
@@ -146,10 +146,15 @@ def test_draft_selections__the_sheet_has_a_title(world: CurationWorld):
     assert height(untitled) < height(titled)
 
 
-def test_open_round__a_round_without_title_is_restored_with_equal_content(world: CurationWorld):
-    """It was drawn by an earlier version, whose contact sheets had none."""
-    settings, caveat = RoundSettings(budget=4), load_checkpoint(world.store).caveat
-    old_manifest = world.select(settings, code_version=UNTITLED[-1], caveat=caveat).manifest
+@pytest.mark.parametrize("version", [each for each in REPEATABLE if each in EVERY_WINDOW])
+def test_open_round__a_round_of_an_earlier_version_is_restored_with_equal_content(
+    world: CurationWorld, version: str
+):
+    """Its contact sheet may have no title, and its tiles may show the same ground."""
+    settings, caveat = RoundSettings(budget=20), load_checkpoint(world.store).caveat
+    old_manifest = world.select(settings, code_version=version, caveat=caveat).manifest
+    assert old_manifest.facts["picked"] == 20
+    assert old_manifest.facts.keys().isdisjoint({"same_ground", "ground_m2"})
 
     def open_and_commit():
         opened_round = open_round(

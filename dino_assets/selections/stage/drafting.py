@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -72,6 +73,8 @@ def draft_selections(
     facts. ``code_version`` can be an earlier version, to make a round of that version again.
     """
     name = name_round(settings.round)
+    if code_version in EVERY_WINDOW:
+        settings = replace(settings, all_windows=True)
     config = to_recipe(settings)
     inputs = hash_inputs(embeddings) | {earlier.name: earlier.content for earlier in paid}
     if code_version in EVERY_WINDOW:
