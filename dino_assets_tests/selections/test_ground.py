@@ -15,7 +15,9 @@ from dino_assets.numerics.open_rows import exclude_nothing
 from dino_assets.numerics.union_area import measure_union_m2
 from dino_assets.selections.choosing import select
 from dino_assets.selections.rounds import RoundSettings
+from dino_assets.selections.stage.describing import describe_round
 from dino_assets.selections.stage.judging import judge_selections
+from dino_assets.selections.stage.paid import spell_command
 from dino_assets.store.objects import ObjectStore
 from dino_assets.tiles.same_ground import SameGround, Windows
 from dino_assets_tests.worlds.curation import CurationWorld
@@ -106,6 +108,25 @@ def test_draft_selections__no_ground_twice_in_any_round(survey: CurationWorld):
     places = list_places(world, "round-0001") + list_places(world, "round-0002")
     assert measure_nearest_m(places) >= SHOWN_M[0] / 2
     assert judge_selections(world.rounds(), world.embeddings(), "round-0002").passed
+
+
+def test_describe_round__says_how_much_ground_a_label_shows(survey: CurationWorld):
+    world = survey.copy()
+    committed = world.select(RoundSettings(budget=4))
+    lines = list(
+        describe_round(world.store, committed, model="tiny", open_source=world.sources.__getitem__)
+    )
+    (line,) = [line for line in lines if line.startswith("ground: ")]
+    facts = committed.manifest.facts
+    assert f"4 tiles show {facts['ground_m2']:,.0f} m²" in line
+    assert f"{facts['m2_per_label']:,.0f} m² per label" in line
+    assert f"{facts['same_ground']} other tiles show the same ground" in line
+
+
+def test_spell_command__of_every_window():
+    config = {"budget": 4, "round": 2, "all_windows": True}
+    assert spell_command(config) == "dino-assets select --round 2 --all-windows --budget 4"
+    assert "--all-windows" not in spell_command(config | {"all_windows": False})
 
 
 def test_draft_selections__every_window_on_request(survey: CurationWorld):
