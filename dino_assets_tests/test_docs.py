@@ -61,18 +61,14 @@ WITH_COMMANDS = [page for page in ALL if page.is_run and page.path.is_relative_t
 
 
 def make_photos() -> dict[str, bytes]:
-    """Photographs of a flight (two large ones, and enough ground for two rounds), two of a card, a small one."""
+    """Two photographs of a flight, two of a card, and a small one."""
     folders = {"path/to/photos": 0, "card/DCIM/100MEDIA": 20}
     photos = {
         f"{folder}/DJI_{number:04d}.JPG": photo_bytes(1600, 1200, seed=seed + number)
         for folder, seed in folders.items()
         for number in range(2)
     }
-    small = {
-        f"path/to/photos/DJI_{number:04d}.JPG": photo_bytes(640, 480, seed=100 + number)
-        for number in range(10, 40)
-    }
-    return {**photos, **small, "photo.jpg": photo_bytes(640, 480, seed=9)}
+    return {**photos, "photo.jpg": photo_bytes(640, 480, seed=9)}
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +89,12 @@ def guide(hub: dict[str, str], prepared: Prepared, monkeypatch: pytest.MonkeyPat
 
     def prepare() -> None:
         make_clone(folder, make_photos())
-        process = run_script("dino-assets run my-flight --from path/to/photos", folder)
+        # So that the two photographs have ground for a second round.
+        config = folder / "few.json"
+        config.write_text(json.dumps({"ops": {"selections": {"config": {"budget": 4}}}}))
+        command = "dino-assets run my-flight --from path/to/photos --config few.json"
+        process = run_script(command, folder)
+        config.unlink()
         assert process.returncode == 0, process.stdout + process.stderr
 
     prepared.fill(prepare)

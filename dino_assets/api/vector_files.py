@@ -1,5 +1,7 @@
 """Reading of embedding files: ``.npy``, and the ``.npz`` and ``.parquet`` that ``save_embeddings`` writes."""
 
+import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +48,7 @@ def read_vectors(file: Path) -> VectorTable:
         rows = check_vectors(vectors)
     except InvalidVectorsError as err:
         raise InvalidVectorsError(f"{file}: {err}", dims=err.dims) from err
-    except (ValueError, TypeError, EOFError, KeyError) as err:
+    except _UNREADABLE as err:
         raise InvalidVectorsError(
             f"{file} holds no embeddings: {type(err).__name__}: {err}. Write one with `dino-assets embed`, or "
             "with numpy.save from an array of shape (N, D)"
@@ -60,11 +62,12 @@ def read_vectors(file: Path) -> VectorTable:
 
 
 def _read_npy(file: Path) -> tuple[Any, Any]:
-    return np.load(file, allow_pickle=False), None
+    with file.open("rb") as opened:  # of a damaged file NumPy leaves its own open
+        return np.load(opened, allow_pickle=False), None
 
 
 def _read_npz(file: Path) -> tuple[Any, Any]:
-    with np.load(file, allow_pickle=False) as archive:
+    with file.open("rb") as opened, np.load(opened, allow_pickle=False) as archive:
         ids = archive["image_ids"].tolist() if "image_ids" in archive else None
         return archive["embeddings"], ids
 
@@ -75,9 +78,15 @@ def _read_parquet(file: Path) -> tuple[Any, Any]:
     table = pq.read_table(file)
     column = table["embedding"].combine_chunks()
     ids = table["image_id"].to_pylist() if "image_id" in table.column_names else None
-    return np.stack(column.to_numpy(zero_copy_only=False)), ids
+    rows = column.to_numpy(zero_copy_only=False)
+    return np.stack(rows) if len(rows) else np.empty((0, 0), np.float32), ids
 
 
+# What NumPy, zipfile, zlib and Arrow raise for files that are cut, damaged or of another kind.
+_UNREADABLE = (
+    ValueError, TypeError, EOFError, KeyError, NotImplementedError, OSError,
+    zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 _READERS: dict[str, Callable[[Path], tuple[Any, Any]]] = {
     ".npy": _read_npy,
     ".npz": _read_npz,

@@ -38,7 +38,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
             "distances. cluster groups similar tiles and takes the most central tiles (typical) of each "
             "group. hybrid takes central and farthest tiles of each group. random takes tiles at random. "
             "Of tiles that show the same ground, one is chosen in all rounds. With a FILE, rows of that file "
-            "are chosen instead, and nothing is stored: a table of your own, or what `embed` wrote."
+            "are chosen instead, and nothing is stored: your own, or .npz or .parquet of `embed`."
         ),
         # An option that is not given gets its default from the stage, as in the asset.
         argument_default=argparse.SUPPRESS,
@@ -119,11 +119,14 @@ def _select_rows(file: Path, values: dict[str, Any], *, to: str | None, as_json:
         fps_ratio=settings.fps_ratio,
         rng=np.random.default_rng(settings.seed),
     )
-    rows = _describe_rows(selection, table.ids)
+    rows, shortfall = _describe_rows(selection, table.ids), ""
+    if len(rows) < settings.budget:
+        has = count_of(len(table.ids), "row")
+        shortfall = f"{settings.budget} were asked for and {len(rows)} chosen: the file has {has}"
     if to is not None:
         _write_csv(expand_path(to), rows)
     if as_json:
-        write_json({"rows": rows, "of": len(table.ids), "shortfall": selection.shortfall})
+        write_json({"rows": rows, "of": len(table.ids), "shortfall": shortfall})
         return 0
     for row in rows:
         distance = "" if row["distance"] is None else f"{row['distance']:.4f}"
@@ -131,8 +134,8 @@ def _select_rows(file: Path, values: dict[str, Any], *, to: str | None, as_json:
             f"{row['rank']:4d}  row {row['row']:<7d} {row['reason']:<15} {distance:<7} {row['id']}".rstrip()
         )
     say(f"{count_of(len(rows), 'row')} of {len(table.ids):,} chosen by {settings.strategy}")
-    if selection.shortfall:
-        say(selection.shortfall)
+    if shortfall:
+        say(shortfall)
     if to is not None:
         say(f"table {to}")
     return 0

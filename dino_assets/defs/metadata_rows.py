@@ -25,7 +25,7 @@ _TOGETHER: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "selections": {
         "random_coverage": ("random_coverage_mean", "random_coverage_radius"),
-        "ground": ("ground_m2", "m2_per_label", "ground_tiles", "same_ground"),
+        "ground": ("ground_m2", "m2_per_label", "ground_tiles", "same_ground", "ground_taken"),
     },
 }
 # Groups of counts; zeros are left out.

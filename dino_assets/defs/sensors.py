@@ -27,6 +27,11 @@ from dino_assets.store.objects import ObjectStore
 CONTENT_TAG = "dino_assets/content"
 ATTEMPT_TAG = "dino_assets/attempt"
 
+OVER = (
+    dg.DagsterRunStatus.SUCCESS,
+    dg.DagsterRunStatus.FAILURE,
+    dg.DagsterRunStatus.CANCELED,
+)
 # The daemon retries a crashed run within seconds. If daemon and run were killed together, the run stays
 # "waiting to retry" without ever being retried; it must not block its drop.
 RETRY_PATIENCE_S = 120.0
@@ -60,7 +65,7 @@ class InstanceRuns:
         filters = dg.RunsFilter(tags={PARTITION_TAG: drop})
         records = self._instance.get_run_records(filters, limit=MAX_PAST_RUNS)
         since_s = self._clock() - RETRY_PATIENCE_S
-        over = [r for r in records if r.dagster_run.status not in IN_FLIGHT]
+        over = [r for r in records if r.dagster_run.status in OVER]
         of_content = [r for r in over if r.dagster_run.tags.get(CONTENT_TAG) == content]
         runs = [record.dagster_run for record in of_content]
         started = [r.dagster_run.run_id for r in of_content if r.start_time is not None]
@@ -74,7 +79,7 @@ class InstanceRuns:
                 (run.run_id for run in runs if run.status == dg.DagsterRunStatus.CANCELED), ""
             ),
             blocked=find_verdict(self._instance, started[0], drop=drop) if started else "",
-            is_running=len(over) < len(records),
+            is_running=any(r.dagster_run.status in IN_FLIGHT for r in records),
             is_retrying=any(
                 r.dagster_run.is_complete_and_waiting_to_retry and (r.end_time or 0) > since_s
                 for r in over

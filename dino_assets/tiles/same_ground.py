@@ -98,8 +98,8 @@ class SameGround:
     def excludes(self, row: int) -> NDArray[np.int64]:
         """Find the other windows that show the same ground as one of them, ascending."""
         same = self._find_overlapping(self._windows, row)
-        if (side_m := self._windows.sides_m[row]) > 0:
-            same = np.union1d(same, self._find_near(self._places[row], side_m))
+        if self._windows.sides_m[row] > 0:
+            same = np.union1d(same, self._find_near(self._windows, row, self._places[row]))
         return np.asarray(same[same != row])
 
     def find(self, others: Windows) -> NDArray[np.int64]:
@@ -110,7 +110,7 @@ class SameGround:
         is_same = np.zeros(len(self._windows), bool)
         for row, place in enumerate(place_on_ellipsoid(others.centers)):
             is_same[self._find_overlapping(others, row)] = True
-            is_same[self._find_near(place, others.sides_m[row])] = True
+            is_same[self._find_near(others, row, place)] = True
         return np.flatnonzero(is_same)
 
     def _find_overlapping(self, of: Windows, row: int) -> NDArray[np.int64]:
@@ -121,14 +121,16 @@ class SameGround:
         is_below = (y >= top + height) | (top >= y + h)
         return np.asarray(rows[~(is_beside | is_below)])
 
-    def _find_near(self, place: NDArray[np.float64], side_m: float) -> NDArray[np.int64]:
+    def _find_near(self, of: Windows, row: int, place: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Find windows of other pictures whose centers are near the ``place`` of a window."""
         if not np.isfinite(place).all():
             return _NO_ROWS
-        own_m = side_m if side_m > 0 else 0.0
+        own_m = of.sides_m[row] if of.sides_m[row] > 0 else 0.0
         near = [_NO_ROWS]
         for octave in self._octaves:
             reach_m = max(own_m, octave.largest_m) / 2
             rows = octave.rows[octave.tree.query_ball_point(place, reach_m)]
             apart_m = np.linalg.norm(self._places[rows] - place, axis=1)
             near.append(rows[apart_m < np.maximum(own_m, self._windows.sides_m[rows]) / 2])
-        return np.concatenate(near)
+        own_picture = self._by_image.get(of.image_ids[row], _NO_ROWS)
+        return np.setdiff1d(np.concatenate(near), own_picture)

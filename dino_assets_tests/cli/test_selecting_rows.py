@@ -44,7 +44,7 @@ def test_select__rows_of_an_array(tmp_path: Path, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 62
     assert lines[0].split()[:3] == ["1", "row", str(choose("fps", 1)[0])]
-    assert "70 were asked for and 60 picked" in lines[-1]
+    assert lines[-1] == "70 were asked for and 60 chosen: the file has 60 rows"
 
 
 @pytest.mark.parametrize(
@@ -56,6 +56,9 @@ def test_select__rows_of_an_array(tmp_path: Path, capsys):
         ("other.npz", [], "holds no embeddings"),
         ("nan.npy", [], "nan.npy: row 2"),
         ("few.npz", [], "ids"),
+        ("cut.npz", [], "holds no embeddings"),
+        ("renamed.npz", [], "holds no embeddings"),
+        ("cut.parquet", [], "holds no embeddings"),
         ("good.npy", ["--round", "2"], "round"),
         ("good.npy", ["--all-windows"], "all_windows"),
         ("good.npy", ["--budget", "0"], "budget"),
@@ -68,6 +71,11 @@ def test_select__refuses_what_is_no_table(
         (tmp_path / file).write_text("no numbers")
     np.savez(tmp_path / "other.npz", numbers=VECTORS)
     np.savez(tmp_path / "few.npz", embeddings=VECTORS, image_ids=np.array(IDS[:3]))
+    for ending in (".npz", ".parquet"):
+        whole = save_embeddings(VECTORS, IDS, tmp_path / f"whole{ending}").read_bytes()
+        (tmp_path / f"cut{ending}").write_bytes(whole[: len(whole) // 2])
+    np.save(tmp_path / "array.npy", VECTORS)
+    (tmp_path / "array.npy").rename(tmp_path / "renamed.npz")
     broken = VECTORS.copy()
     broken[2, 1] = np.nan
     np.save(tmp_path / "nan.npy", broken)

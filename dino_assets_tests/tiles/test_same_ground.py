@@ -46,6 +46,16 @@ def test_excludes__centers_nearer_than_half_of_the_larger_side():
     ]  # fmt: skip
 
 
+def test_excludes__windows_of_one_picture_are_compared_in_pixels_only():
+    """Near the top of an oblique photograph, windows without a common pixel have near centers."""
+    windows = make_windows(
+        ("one", (0, 0, 100, 100), (0, 0), 50.0), ("one", (100, 0, 100, 100), (9, 0), 50.0)
+    )
+    assert SameGround(windows).excludes(0).tolist() == []
+    others = make_windows(("one", (200, 0, 100, 100), (9, 0), 50.0))
+    assert SameGround(windows).find(others).tolist() == []
+
+
 def test_find__windows_of_others():
     windows = make_windows(
         ("one", (0, 0, 10, 10), (0, 0), 10.0),
@@ -83,7 +93,7 @@ def shows_same(row: tuple, other: tuple) -> bool:
     """The definition."""
     (image, (x, y, w, h), place, side_m) = row
     (other_image, (left, top, width, height), other_place, other_side_m) = other
-    if image == other_image and left - w < x < left + width and top - h < y < top + height:
-        return True
+    if image == other_image:
+        return left - w < x < left + width and top - h < y < top + height
     apart_m = np.hypot(*np.subtract(place, other_place))
     return bool(apart_m < np.maximum(side_m, other_side_m) / 2)

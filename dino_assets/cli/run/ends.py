@@ -132,7 +132,7 @@ def _suggest_round(rounds: CommittedTable, absent: Collection[str]) -> str:
         some = "".join(f" --drop {name}" for name in absent)
         return f"select --round {number_of(last) + 1}{some}"
     facts = rounds.manifest(last).facts
-    closed = int(facts.get("same_ground", 0))  # an older round has no such fact
+    closed = int(facts.get("ground_taken", 0))  # some rounds have no such fact
     left = int(facts["pool"]) - int(facts["paid_before"]) - int(facts["picked"]) - closed
     few = "" if left >= RoundSettings().budget else f" --budget {left}"
     return f"select --round {number_of(last) + 1}{few}" if left > 0 else ""

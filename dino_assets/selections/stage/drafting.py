@@ -124,8 +124,11 @@ def draft_selections(
         if code_version not in EVERY_WINDOW:
             ids = paid_ids.union(row.tile_id for row in rows)
             chosen = [row for row, tile_id in enumerate(pool.tile_ids) if tile_id in ids]
-            facts |= {"same_ground": len(ground.list_same(chosen))}
             facts |= measure_ground(pictures.outlines)
+            if not settings.all_windows:
+                own = [row for row in chosen if pool.tile_ids[row] not in paid_ids]
+                facts |= {"same_ground": len(ground.list_beside(own) - set(chosen))}
+                facts |= {"ground_taken": len(ground.list_taken(chosen))}
         out.facts(facts | facts_of_caveat(caveat))
         compute_s = time.perf_counter() - started - read_s
         out.spent(Spent(read_s, compute_s))
@@ -173,10 +176,10 @@ def pick_round(
     """
     vectors = scale_to_unit(pool.vectors)
     chosen = np.flatnonzero([tile_id in paid for tile_id in pool.tile_ids])
+    closed = sorted(ground.list_taken(chosen.tolist()))
     if len(pool):
-        closed = len(ground.list_same(chosen.tolist()))
         check_budget(
-            settings, pool=len(pool), paid=len(chosen), same_ground=closed, left_out=left_out
+            settings, pool=len(pool), paid=len(chosen), same_ground=len(closed), left_out=left_out
         )
     picked = select(
         vectors,
@@ -186,7 +189,7 @@ def pick_round(
         fps_ratio=settings.fps_ratio,
         rng=np.random.default_rng(settings.seed),
         chosen=chosen,
-        closed=ground.closed,
+        closed=closed,
         excludes=ground.excludes,
     )
     facts: dict[str, Any] = {

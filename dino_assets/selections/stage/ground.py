@@ -1,6 +1,7 @@
 """The ground of a round: tiles that show the same ground count once."""
 
-from collections.abc import Collection, Sequence
+import logging
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from dino_assets.embeddings.stage.pool import TilePool
+from dino_assets.errors import CorruptObjectError, NotCommittedError
 from dino_assets.images.ground.geoparquet import decode_wkb
+from dino_assets.numerics.earth import measure_areas_m2
 from dino_assets.numerics.open_rows import Excludes, exclude_nothing
 from dino_assets.numerics.union_area import measure_union_m2
 from dino_assets.selections.stage.paid import PaidRound, read_round
@@ -23,17 +26,26 @@ _COLUMNS = (
 _PAID_COLUMNS = ("image_id", "x", "y", "w", "h", "longitude", "latitude")
 
 
+log = logging.getLogger(__name__)
+
+
 @dataclass(frozen=True, eq=False)
 class PoolGround:
-    """Rows of a pool that must not be chosen: those ``closed`` from the start, and those a chosen one ``excludes``."""
+    """Rows of a pool that must not be chosen: those that show ground of earlier rounds, and rows beside a chosen one.
 
-    closed: NDArray[np.int64]
+    ``paid`` rows show the ground of a tile of an earlier round, or are such a tile.
+    """
+
+    paid: NDArray[np.int64]
     excludes: Excludes
 
-    def list_same(self, rows: Collection[int]) -> set[int]:
+    def list_beside(self, rows: Collection[int]) -> set[int]:
+        """List the rows that show the ground of some rows, without these rows."""
+        return {int(each) for row in rows for each in self.excludes(row)}.difference(rows)
+
+    def list_taken(self, rows: Collection[int]) -> set[int]:
         """List the rows that show the ground of earlier rounds or of some rows, without these rows."""
-        same = {int(each) for row in rows for each in self.excludes(row)}
-        return same.union(self.closed.tolist()).difference(rows)
+        return self.list_beside(rows).union(self.paid.tolist()).difference(rows)
 
 
 EVERY_TILE = PoolGround(np.empty(0, np.int64), exclude_nothing)
@@ -44,9 +56,22 @@ def read_ground(tiles: CommittedTable, pool: TilePool, paid: Sequence[PaidRound]
 
     Earlier rounds may be of other spaces: their tiles have other sides, and show the same ground.
     """
-    same = SameGround(_read_windows(tiles, pool))
-    closed = [same.find(_read_paid(each)) for each in paid]
-    return PoolGround(np.unique(np.concatenate([*closed, np.empty(0, np.int64)])), same.excludes)
+    windows = _read_windows(tiles, pool)
+    same = SameGround(windows)
+    m_per_px = _measure_pixels(windows)
+    of_paid = [same.find(_read_paid(each, m_per_px)) for each in paid]
+    return PoolGround(np.unique(np.concatenate([*of_paid, np.empty(0, np.int64)])), same.excludes)
+
+
+def _measure_pixels(windows: Windows) -> dict[str, float]:
+    """Measure the metres of ground per pixel of each picture, where they are known."""
+    lengths_px = windows.boxes[:, 2:].max(axis=1, initial=1)
+    scales = (windows.sides_m / lengths_px).tolist()
+    return {
+        image_id: scale
+        for image_id, scale in zip(windows.image_ids, scales, strict=True)
+        if scale > 0
+    }
 
 
 def measure_ground(outlines: Sequence[bytes]) -> dict[str, Any]:
@@ -54,12 +79,16 @@ def measure_ground(outlines: Sequence[bytes]) -> dict[str, Any]:
 
     Ground that two tiles show counts once. Without an outline there is no fact.
     """
-    rings = [each for outline in outlines for each in decode_wkb(outline)]
-    # An outline is closed, so it has five points. At the antimeridian it is cut into other shapes.
-    corners = [ring[:4] for ring in rings if len(ring) == 5]
-    if not corners:
+    rings = [
+        rings[0] for rings in map(decode_wkb, outlines) if len(rings) == 1
+    ]  # two: antimeridian
+    # An outline is closed, so it has five points.
+    corners = np.array([ring[:4] for ring in rings if len(ring) == 5], np.float64).reshape(-1, 4, 2)
+    # No plane fits the tiles of a map of a continent, so they have no area.
+    corners = corners[np.isfinite(measure_areas_m2(corners, corners.mean(axis=1)))]
+    if not len(corners):
         return {}
-    area_m2 = measure_union_m2(np.asarray(corners, np.float64))
+    area_m2 = measure_union_m2(corners)
     return {
         "ground_m2": round(area_m2, 1),
         "ground_tiles": len(corners),
@@ -68,7 +97,11 @@ def measure_ground(outlines: Sequence[bytes]) -> dict[str, Any]:
 
 
 def _read_windows(tiles: CommittedTable, pool: TilePool) -> Windows:
-    """Read the windows of a pool's tiles; a tile that ``tiles`` lacks gets none, so it excludes nothing."""
+    """Read the windows of a pool's tiles.
+
+    A tile that ``tiles`` lacks gets none, so it excludes nothing. So does a drop whose ``tiles`` cannot be read:
+    if one of its tiles is chosen, cutting its picture finds that out, and the drop is left out.
+    """
     image_ids = list(pool.image_ids)
     boxes = np.zeros((len(pool), 4), np.int64)
     centers, sides_m = np.full((len(pool), 2), np.nan), np.full(len(pool), np.nan)
@@ -76,7 +109,11 @@ def _read_windows(tiles: CommittedTable, pool: TilePool) -> Windows:
     of_drop = np.asarray(groups)
     for number, drop in enumerate(names):
         rows = np.flatnonzero(of_drop == number)
-        table = tiles.read(drop, list(_COLUMNS))
+        try:
+            table = tiles.read(drop, list(_COLUMNS))
+        except (NotCommittedError, CorruptObjectError, pa.ArrowInvalid) as err:
+            log.warning("%s: cannot read which ground its tiles show: %s", drop, err)
+            continue
         ids = pa.array([pool.tile_ids[row] for row in rows])
         places = pc.index_in(ids, value_set=table["tile_id"].combine_chunks())
         stored, table = rows[places.is_valid().to_numpy(False)], table.take(places.drop_null())
@@ -87,11 +124,13 @@ def _read_windows(tiles: CommittedTable, pool: TilePool) -> Windows:
     return Windows(image_ids, boxes, centers, sides_m)
 
 
-def _read_paid(paid: PaidRound) -> Windows:
+def _read_paid(paid: PaidRound, m_per_px: Mapping[str, float]) -> Windows:
     table = read_round(paid.rounds, str(paid.manifest.recipe.output.drop), _PAID_COLUMNS)
+    image_ids = table["image_id"].to_pylist()
     boxes = _read_numbers(table, ("x", "y", "w", "h")).astype(np.int64)
     centers = _read_numbers(table, ("longitude", "latitude"))
-    return Windows(table["image_id"].to_pylist(), boxes, centers, np.full(len(boxes), np.nan))
+    scales = np.array([m_per_px.get(image_id, np.nan) for image_id in image_ids], np.float64)
+    return Windows(image_ids, boxes, centers, scales * boxes[:, 2:].max(axis=1, initial=0))
 
 
 def _read_numbers(table: pa.Table, columns: Sequence[str]) -> NDArray[np.float64]:

@@ -213,7 +213,8 @@ def _reopen(
         draft = replace(draft, recipe=recipe, produce=refuse)
     elif not other:
         return Round(draft)
-    why = f"with {', '.join(other)}" if other else f"before {changed} was added or changed"
+    verb = "were" if len(names) > 1 else "was"
+    why = f"with {', '.join(other)}" if other else f"before {changed} {verb} added or changed"
     return Round(
         draft,
         f"{name} is already chosen and stays unchanged: it was chosen {why}. To choose more tiles, ask for "
