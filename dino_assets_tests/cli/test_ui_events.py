@@ -34,7 +34,8 @@ def lineage(project, write_photo, prepared: Prepared) -> Iterator[Lineage]:
         with open_instance(project) as instance:
             lineage = Lineage(instance)
             lineage.register("a", write_photo(project / "a" / "DJI_0001.JPG", 1600, 1200).parent)
-            result = lineage.run("a", projections={"method": "linear"}, selections={"budget": 4})
+            selections = {"budget": 4, "all_windows": True}
+            result = lineage.run("a", projections={"method": "linear"}, selections=selections)
             assert result.success
 
     prepared.fill(prepare)
@@ -85,7 +86,7 @@ def test_report_round__without_a_map(lineage: Lineage):
 
 
 def test_report_round__reused_round_has_no_second_event(lineage: Lineage):
-    assert main(["select", "--budget", "4"]) == 0
+    assert main(["select", "--budget", "4", "--all-windows"]) == 0
     assert len(events(lineage)) == 1
     assert main(SECOND) == main(SECOND) == 0
     assert len(events(lineage)) == 2
