@@ -16,10 +16,13 @@ from dino_assets.store.commits.protocol import OutputId
 from dino_assets.store.commits.reading import open_table
 from dino_assets_tests.defs.conftest import Lineage, checks, failure
 
+# One photograph shows less ground than 20 tiles, and a smaller round has other metadata.
+EVERY_TILE = {"all_windows": True}
+
 
 def test_lineage__one_drop(lineage: Lineage, card):
     lineage.register("flight-1", card("flight-1"))
-    result = lineage.run("flight-1")
+    result = lineage.run("flight-1", selections=EVERY_TILE)
     assert result.success
     # 1600×1200 at 512 px and a step of 256: 6 × 4 tiles (5.25 → 6 steps, 2.69 → 3 steps, plus one).
     assert lineage.metadata("tiles", "flight-1")["dagster/row_count"] == 3 * 6 * 4
@@ -95,7 +98,7 @@ LINKS = {
 def test_lineage__metadata_has_one_row_for_each_question(lineage: Lineage, card):
     """Pictures and results come first, the config comes last."""
     lineage.register("flight-1", card("flight-1"))
-    assert lineage.run("flight-1", projections={"method": "linear"}).success
+    assert lineage.run("flight-1", projections={"method": "linear"}, selections=EVERY_TILE).success
     for asset, drop in OUTPUTS:
         rows = list(lineage.metadata(asset, drop))
         assert rows[0] == "caveat" or asset in ("images", "tiles")
@@ -121,7 +124,7 @@ def test_lineage__metadata_has_one_row_for_each_question(lineage: Lineage, card)
 
 def test_lineage__picture_and_links_in_the_ui(lineage: Lineage, card):
     lineage.register("flight-1", card("flight-1", good=1))
-    assert lineage.run("flight-1", projections={"method": "linear"}).success
+    assert lineage.run("flight-1", projections={"method": "linear"}, selections=EVERY_TILE).success
     metadata = lineage.metadata("projections")
     assert metadata["preview"].startswith("![preview](data:image/png;base64,")
     assert len(metadata["preview"]) < 45_000

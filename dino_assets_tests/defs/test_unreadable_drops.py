@@ -75,7 +75,7 @@ def test_round__leaves_out_one_drop_and_says_why(lineage: Lineage, capsys, harm:
     assert manifest.facts["left_out"].keys() == {"b"}
     assert ("inbox/b" if harm == "unmounted" else "DJI_0001.JPG") in reason
     # The same round from the command line, with the same message.
-    assert main(["select", "--budget", "20"]) == 0
+    assert main(["select", "--budget", "20", "--all-windows"]) == 0
     lines = capsys.readouterr().out.splitlines()
     model = lineage.settings.model
     assert lines[0] == f"round-0001: reused, 20 tiles of a pool of 48, from a, c, by {model}"
