@@ -20,6 +20,7 @@ from dino_assets.settings.urls import expand_path
 if TYPE_CHECKING:
     from dino_assets.selections.choosing import Selection
 
+_COLUMNS = ("rank", "row", "id", "reason", "cluster", "distance")
 _NO_SETTINGS = ("run", "file", "to", "json")
 # The settings that have a meaning for a file of embeddings, which is neither a round nor in the store.
 _OF_FILES = ("budget", "strategy", "n_clusters", "fps_ratio", "seed")
@@ -37,8 +38,8 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
             "first. herding+fps takes half by herding and half by fps. medoids is herding with plain "
             "distances. cluster groups similar tiles and takes the most central tiles (typical) of each "
             "group. hybrid takes central and farthest tiles of each group. random takes tiles at random. "
-            "Of tiles that show the same ground, one is chosen in all rounds. With a FILE, rows of that file "
-            "are chosen instead, and nothing is stored: your own, or .npz or .parquet of `embed`."
+            "Of tiles that show the same ground, one is chosen in all rounds. With a FILE of embeddings, rows "
+            "of that file are chosen, and nothing is stored."
         ),
         # An option that is not given gets its default from the stage, as in the asset.
         argument_default=argparse.SUPPRESS,
@@ -101,6 +102,7 @@ def _select_rows(file: Path, values: dict[str, Any], *, to: str | None, as_json:
     from dino_assets.numerics.neighbours import scale_to_unit
     from dino_assets.selections.choosing import select
     from dino_assets.selections.rounds import make_settings
+    from dino_assets.store.targets import write_csv
 
     if other := sorted(values.keys() - set(_OF_FILES)):
         raise ConfigError(
@@ -124,7 +126,7 @@ def _select_rows(file: Path, values: dict[str, Any], *, to: str | None, as_json:
         has = count_of(len(table.ids), "row")
         shortfall = f"{settings.budget} were asked for and {len(rows)} chosen: the file has {has}"
     if to is not None:
-        _write_csv(expand_path(to), rows)
+        write_csv(expand_path(to), _COLUMNS, rows)
     if as_json:
         write_json({"rows": rows, "of": len(table.ids), "shortfall": shortfall})
         return 0
@@ -144,29 +146,9 @@ def _select_rows(file: Path, values: dict[str, Any], *, to: str | None, as_json:
 def _describe_rows(selection: "Selection", ids: list[str]) -> list[dict[str, Any]]:
     chosen = zip(selection.indices.tolist(), selection.reasons, strict=True)
     return [
-        {
-            "rank": rank,
-            "row": row,
-            "id": ids[row],
-            "reason": reason.word,
-            "cluster": reason.cluster,
-            "distance": reason.distance,
-        }
+        dict(zip(_COLUMNS, (rank, row, ids[row], *reason), strict=True))
         for rank, (row, reason) in enumerate(chosen, start=1)
     ]
-
-
-def _write_csv(file: Path, rows: list[dict[str, Any]]) -> None:
-    import csv
-    import io
-
-    from dino_assets.store.targets import write_target
-
-    sink = io.StringIO()
-    writer = csv.DictWriter(sink, ["rank", "row", "id", "reason", "cluster", "distance"])
-    writer.writeheader()
-    writer.writerows(rows)
-    write_target(file, sink.getvalue().encode())
 
 
 def _select_round(values: dict[str, Any], settings: Settings) -> int:

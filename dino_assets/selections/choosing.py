@@ -51,9 +51,8 @@ def select(
     """Pick ``budget`` rows of a pool (N, D) that are not among the ``chosen`` rows.
 
     ``chosen`` rows count as covered. ``closed`` rows are not picked, and no row that a picked one ``excludes``.
-    The same generator state gives the same selection. ``random``,
-    ``fps``, ``medoids`` and ``herding`` have the prefix property: a larger budget begins with the picks of a
-    smaller one.
+    The same generator state gives the same selection. ``random``, ``fps``, ``medoids`` and ``herding`` have
+    the prefix property: a larger budget begins with the picks of a smaller one.
 
     Raises:
         ConfigError: the strategy is unknown, the budget is negative, there are no clusters, ``fps_ratio``

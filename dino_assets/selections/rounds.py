@@ -73,9 +73,9 @@ def check_budget(
     """Refuse a budget above the tiles left or above half of the pool, unless ``settings.all`` permits it.
 
     ``paid`` tiles of the pool are already chosen, and ``same_ground`` others show the same ground as chosen
-    ones, so they cannot be chosen. ``settings.all`` allows any budget. A small budget may be
-    more than half of the pool, and the default budget takes what is left. The message names the drops
-    that are ``left_out`` of the pool.
+    ones, so they cannot be chosen. ``settings.all`` allows any budget. A small budget may be more than half
+    of the pool, and the default budget takes what is left. The message names the drops that are ``left_out``
+    of the pool.
 
     Raises:
         ConfigError: the budget is too large and ``settings.all`` is false, or no tile is left.

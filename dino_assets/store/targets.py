@@ -1,10 +1,12 @@
 """Atomic writing of files that a user asked for, such as exports and pictures."""
 
 import contextlib
+import csv
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 from dino_assets.errors import DinoAssetsError, DiskFullError, TargetError
@@ -47,6 +49,20 @@ def write_target(path: Path, data: bytes) -> None:
     """
     with writing(path) as aside:
         aside.write_bytes(data)
+
+
+def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> Path:
+    """Write a table that a user asked for as CSV, atomically; return its path.
+
+    Raises:
+        TargetError: the path cannot be written.
+        DiskFullError: the disk is full.
+    """
+    with writing(path) as aside, aside.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
 
 
 @contextlib.contextmanager

@@ -54,7 +54,7 @@ class SelectionsConfig(config_of(RoundSettings)):  # type: ignore[misc]
     output_required=False,
     description=(
         "One round of tiles worth labelling: for each tile the reason, the window, the place on the ground "
-        "and a picture. The round also has a contact sheet, and figures on how well it covers all tiles that "
+        "and a picture. Of tiles that show the same ground, one is chosen. The round also has a contact sheet, and figures on how well it covers all tiles that "
         "could be chosen."
     ),
 )

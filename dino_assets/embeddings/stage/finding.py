@@ -207,7 +207,9 @@ def _keep(
     open_rows = OpenRows(np.ones(len(wanted), bool), excludes)
     chosen: list[tuple[_Hit, TileRow]] = []
     for place, hit in enumerate(wanted):
-        if len(chosen) < query.count and open_rows.are_open[place]:
+        if len(chosen) == query.count:
+            break
+        if open_rows.are_open[place]:
             open_rows.pick(place)
             chosen.append((hit, tiles_of_hits[place]))
     return chosen

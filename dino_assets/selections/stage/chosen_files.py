@@ -1,6 +1,5 @@
 """Export of a round: pictures named after their photographs, a CSV, and a GeoPackage for QGIS."""
 
-import csv
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -25,7 +24,7 @@ from dino_assets.store.commits.listing import export_output, find_outputs, place
 from dino_assets.store.commits.protocol import Manifest
 from dino_assets.store.commits.reading import CommittedTable, open_table
 from dino_assets.store.objects import ObjectStore
-from dino_assets.store.targets import writing
+from dino_assets.store.targets import write_csv
 
 CSV, GEOPACKAGE = "chosen.csv", "chosen.gpkg"
 SCHEMA = pa.schema(
@@ -96,7 +95,7 @@ def export_round(
     for manifest, place in place_outputs(outputs, folder=folder):
         chosen = read_chosen(store, manifest)
         yield from export_output(store, manifest, folder=place, names=chosen.names)
-        yield _write_csv(chosen.rows, place / CSV)
+        yield write_csv(place / CSV, chosen.rows.column_names, chosen.rows.to_pylist())
         placed = chosen.places().num_rows
         if unplaced := chosen.rows.num_rows - placed:
             say(
@@ -194,14 +193,3 @@ def _read_cut(store: ObjectStore, chosen: list[ChosenTile]) -> dict[tuple[str, s
 
 def _placed(rows: pa.Table, geometry: pa.Array) -> pa.Table:
     return rows.append_column("geometry", geometry).filter(pc.is_valid(geometry))
-
-
-def _write_csv(rows: pa.Table, path: Path) -> Path:
-    with (
-        writing(path) as aside,
-        aside.open("w", encoding="utf-8", newline="") as file,
-    ):
-        writer = csv.DictWriter(file, rows.column_names, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows.to_pylist())
-    return path

@@ -76,16 +76,16 @@ def _describe_ground(facts: Mapping[str, Any]) -> str:
     parts = []
     if "ground_m2" in facts:
         parts.append(
-            f"{count_of(facts['ground_tiles'], 'tile')} {_show(facts['ground_tiles'])} {facts['ground_m2']:,.0f} "
-            f"m², {facts['m2_per_label']:,.0f} m² per label"
+            f"{_spell_showing(facts['ground_tiles'], 'tile')} {facts['ground_m2']:,.0f} m², "
+            f"{facts['m2_per_label']:,.0f} m² per label"
         )
     if others := facts.get("same_ground"):
-        parts.append(f"{count_of(others, 'other tile')} {_show(others)} the same ground")
+        parts.append(f"{_spell_showing(others, 'other tile')} the same ground")
     return f"ground: {'; '.join(parts)}" if parts else ""
 
 
-def _show(count: int) -> str:
-    return "shows" if count == 1 else "show"
+def _spell_showing(count: int, what: str) -> str:
+    return f"{count_of(count, what)} {'shows' if count == 1 else 'show'}"
 
 
 def _advise_inclusion(

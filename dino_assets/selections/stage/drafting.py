@@ -122,13 +122,7 @@ def draft_selections(
                 out, rows, of_pool, paid, pictures.cards, model=model, caveat=spell_caveat(caveat)
             )
         if code_version not in EVERY_WINDOW:
-            ids = paid_ids.union(row.tile_id for row in rows)
-            chosen = [row for row, tile_id in enumerate(pool.tile_ids) if tile_id in ids]
             facts |= measure_ground(pictures.outlines)
-            if not settings.all_windows:
-                own = [row for row in chosen if pool.tile_ids[row] not in paid_ids]
-                facts |= {"same_ground": len(ground.list_beside(own) - set(chosen))}
-                facts |= {"ground_taken": len(ground.list_taken(chosen))}
         out.facts(facts | facts_of_caveat(caveat))
         compute_s = time.perf_counter() - started - read_s
         out.spent(Spent(read_s, compute_s))
@@ -200,6 +194,10 @@ def pick_round(
         "n_clusters": picked.n_clusters,
         **({"left_out": dict(left_out)} if left_out else {}),
     }
+    if not settings.all_windows:
+        own, before = picked.indices.tolist(), chosen.tolist()
+        facts["same_ground"] = len(ground.list_beside(own).difference(before))
+        facts["ground_taken"] = len(ground.list_taken([*before, *own]))
     if len(picked.indices):
         cover = certify(
             vectors, picked.indices, rng=np.random.default_rng(settings.seed), chosen=chosen

@@ -25,7 +25,6 @@ _COLUMNS = (
 )  # fmt: skip
 _PAID_COLUMNS = ("image_id", "x", "y", "w", "h", "longitude", "latitude")
 
-
 log = logging.getLogger(__name__)
 
 
@@ -63,26 +62,13 @@ def read_ground(tiles: CommittedTable, pool: TilePool, paid: Sequence[PaidRound]
     return PoolGround(np.unique(np.concatenate([*of_paid, np.empty(0, np.int64)])), same.excludes)
 
 
-def _measure_pixels(windows: Windows) -> dict[str, float]:
-    """Measure the metres of ground per pixel of each picture, where they are known."""
-    lengths_px = windows.boxes[:, 2:].max(axis=1, initial=1)
-    scales = (windows.sides_m / lengths_px).tolist()
-    return {
-        image_id: scale
-        for image_id, scale in zip(windows.image_ids, scales, strict=True)
-        if scale > 0
-    }
-
-
 def measure_ground(outlines: Sequence[bytes]) -> dict[str, Any]:
     """Measure the ground that tiles show together, from their outlines as WKB; return it as facts.
 
     Ground that two tiles show counts once. Without an outline there is no fact.
     """
-    rings = [
-        rings[0] for rings in map(decode_wkb, outlines) if len(rings) == 1
-    ]  # two: antimeridian
-    # An outline is closed, so it has five points.
+    # An outline at the antimeridian has two rings, and is left out. A ring is closed, so it has five points.
+    rings = [rings[0] for rings in map(decode_wkb, outlines) if len(rings) == 1]
     corners = np.array([ring[:4] for ring in rings if len(ring) == 5], np.float64).reshape(-1, 4, 2)
     # No plane fits the tiles of a map of a continent, so they have no area.
     corners = corners[np.isfinite(measure_areas_m2(corners, corners.mean(axis=1)))]
@@ -122,6 +108,17 @@ def _read_windows(tiles: CommittedTable, pool: TilePool) -> Windows:
         (gsd_m,) = _read_numbers(table, ("gsd_m",)).T
         sides_m[stored] = gsd_m * boxes[stored, 2:].max(axis=1, initial=0)
     return Windows(image_ids, boxes, centers, sides_m)
+
+
+def _measure_pixels(windows: Windows) -> dict[str, float]:
+    """Measure the metres of ground per pixel of each picture, where they are known."""
+    lengths_px = windows.boxes[:, 2:].max(axis=1, initial=1)
+    scales = (windows.sides_m / lengths_px).tolist()
+    return {
+        image_id: scale
+        for image_id, scale in zip(windows.image_ids, scales, strict=True)
+        if scale > 0
+    }
 
 
 def _read_paid(paid: PaidRound, m_per_px: Mapping[str, float]) -> Windows:
