@@ -7,6 +7,8 @@ change committed bytes.
 import dagster as dg
 import pyarrow as pa
 
+from dino_assets.selections.strategies.strategy import REASONS
+
 COLUMN_SCHEMA = "dagster/column_schema"
 
 _DESCRIPTIONS = {
@@ -100,7 +102,7 @@ _OF_ONE_ASSET = {
         "y": "Vertical position on the map; only nearness has a meaning",
     },
     "selections": {
-        "reason": "Why the tile was chosen: random, central, first or farthest",
+        "reason": f"Why the tile was chosen: {', '.join(REASONS)}",
         "latitude": "Latitude of the tile's centre on the ground, degrees north",
         "longitude": "Longitude of the tile's centre on the ground, degrees east",
         "path": "Path of the photograph, relative to the drop's source",
