@@ -16,7 +16,8 @@ UV ?= uv
 # Tests wait for SQLite's and their own small files: in memory, where there is room for them.
 FAST_TMP := $(shell df -Pm /dev/shm 2>/dev/null | awk 'NR==2 && $$4 > 8000 {print "/dev/shm"}')
 # And what is compiled is kept, whatever the environment says: 100 processes of the tests import it.
-PYTEST := PYTHONDONTWRITEBYTECODE= $(if $(FAST_TMP),TMPDIR=$(FAST_TMP)) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+# One thread per worker for BLAS and OpenMP: threads that wait for busy cores cost a third of the processor's time.
+PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(if $(FAST_TMP),TMPDIR=$(FAST_TMP)) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 # What `make fetch-dinov3` reads, and a model in place of the one named there.
 CONFIG ?= config.json

@@ -266,7 +266,7 @@ def test_check_run_worker_health__killed_command_line_run(project: Path):
         ):
             try:
                 deadline = time.monotonic() + 90
-                while not (runs := find_told(instance)):
+                while not (runs := find_started(instance)):
                     assert time.monotonic() < deadline, (project / "log").read_text()
                     assert process.poll() is None, (project / "log").read_text()
                     time.sleep(0.02)
@@ -279,8 +279,9 @@ def test_check_run_worker_health__killed_command_line_run(project: Path):
         assert (status, str(process.pid) in reason) == (FAILED, True)
 
 
-def find_told(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
-    return [run for run in instance.get_runs() if PROCESS_TAG in run.tags]
+def find_started(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
+    started = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])
+    return [run for run in instance.get_runs(started) if PROCESS_TAG in run.tags]
 
 
 def test_monitoring__dead_runs_fail_and_are_retried(watched, start):
