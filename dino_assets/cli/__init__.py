@@ -30,6 +30,7 @@ from dino_assets.cli import (
     setup,
     status,
     tiles,
+    verifying,
 )
 from dino_assets.cli.parsing import CommandParser
 from dino_assets.cli.run import command as run
@@ -149,6 +150,7 @@ def make_parser() -> argparse.ArgumentParser:
         serving,
         serving_bench,
         outputs,
+        verifying,
         completion,
     ):
         group.add_commands(commands)

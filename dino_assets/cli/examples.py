@@ -51,7 +51,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "export images my-flight --to out/flight",
         "export selections round-0001 --to out/round",
     ),
-    "verify": ("verify", "verify --repair"),
+    "verify": ("verify", "verify --repair", "verify round-0001 --recompute"),
     "collect": ("collect --dry-run", "collect"),
     "completion": ("completion bash > ~/.local/share/bash-completion/completions/dino-assets",),
 }

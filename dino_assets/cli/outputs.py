@@ -1,4 +1,4 @@
-"""Commands for committed outputs: ``parts``, ``export``, ``verify``, ``collect``."""
+"""Commands for committed outputs: ``parts``, ``export``, ``collect``."""
 
 import argparse
 import sys
@@ -11,7 +11,6 @@ from dino_assets.cli.flags import add_json
 from dino_assets.cli.registering import find_output_name, open_store_here, refuse_sources
 from dino_assets.cli.terminal import say, write_json, write_out
 from dino_assets.counting import count_of
-from dino_assets.drops.records import Drop
 from dino_assets.settings.records import Settings
 from dino_assets.settings.urls import expand_path
 from dino_assets.store.commits.protocol import Manifest, Part
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the commands ``parts``, ``export``, ``verify`` and ``collect``."""
+    """Add the commands ``parts``, ``export`` and ``collect``."""
     parts = commands.add_parser("parts", help="list the Parquet files of a committed table")
     parts.add_argument("asset", metavar="ASSET", help="such as images, tiles or embeddings")
     parts.add_argument(
@@ -48,17 +47,6 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     export.add_argument("--space", metavar="ID", help="the space to export, if there are several")
     export.set_defaults(run=_export)
-
-    verify = commands.add_parser(
-        "verify", help="read everything that is committed and check its hashes"
-    )
-    verify.add_argument(
-        "--repair",
-        action="store_true",
-        help="remove damaged outputs from the store, so that the next run makes them again",
-    )
-    add_json(verify)
-    verify.set_defaults(run=_verify)
 
     collect = commands.add_parser(
         "collect", help="delete stored files that no output uses and that are older than a week"
@@ -128,26 +116,6 @@ def _warn_of_caveats(outputs: Iterable[Manifest]) -> None:
     for caveat in dict.fromkeys(manifest.facts.get("caveat") for manifest in outputs):
         if caveat:
             say(f"note: {spell_caveat(caveat)}", to=sys.stderr)
-
-
-def _verify(options: argparse.Namespace, settings: Settings) -> int:
-    from dino_assets.drops.registry import find_drops
-    from dino_assets.store.upkeep.verifying import verify
-
-    store = open_store_here(settings)
-    sentences: list[str] = []
-    bad_drops = [each for each in find_drops(store).values() if not isinstance(each, Drop)]
-    for fault in (*bad_drops, *verify(store, should_repair=options.repair)):
-        sentences.append(str(fault))
-        if not options.json:
-            say(str(fault))
-    if options.json:
-        write_json({"faults": sentences})
-        return int(bool(sentences))
-    say(
-        count_of(len(sentences), "fault") if sentences else "everything that is committed is intact"
-    )
-    return int(bool(sentences))
 
 
 def _collect(options: argparse.Namespace, settings: Settings) -> int:

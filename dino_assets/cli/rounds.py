@@ -9,7 +9,6 @@ from dino_assets.cli.registering import open_store_here
 from dino_assets.cli.terminal import name_command, say, write_out
 from dino_assets.counting import count_of
 from dino_assets.drops.naming import join_names
-from dino_assets.errors import ConfigError
 from dino_assets.settings.records import Settings
 from dino_assets.weights.records import spell_caveat
 
@@ -43,26 +42,12 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def _set_aside(options: argparse.Namespace, settings: Settings) -> int:
-    from dino_assets.selections.rounds import name_round
-    from dino_assets.store.commits.listing import list_spaces
-    from dino_assets.store.commits.manifests import manifest_key
-    from dino_assets.store.commits.protocol import OutputId
+    from dino_assets.selections.stage.listing import find_round
     from dino_assets.store.upkeep.setting_aside import set_aside
 
     store = open_store_here(settings)
-    named = options.set_aside
-    name = name_round(int(named)) if named.isdecimal() else named
-    spaces = [options.space] if options.space else list_spaces(store, "selections")
-    outputs = [OutputId("selections", name, space) for space in spaces]
-    existing = [output for output in outputs if store.exists(manifest_key(output))]
-    if len(existing) > 1:
-        raise ConfigError(
-            f"{name} exists in several spaces: name one of {', '.join(str(o.space) for o in existing)} with "
-            "--space",
-            setting="space",
-            reason="several",
-        )
-    output = (existing or outputs or [OutputId("selections", name)])[0]
+    output = find_round(store, options.set_aside, space=options.space)
+    name = output.drop
     key = set_aside(store, output)
     say(
         f"The record of {name} in space {output.space} was moved to {key!r} in the store. The round's tiles "

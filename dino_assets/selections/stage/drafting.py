@@ -16,6 +16,7 @@ from dino_assets.embeddings.stage.pool import TilePool, hash_inputs, read_pool
 from dino_assets.numerics.neighbours import scale_to_unit
 from dino_assets.selections.choosing import Selection, select
 from dino_assets.selections.coverage import certify
+from dino_assets.selections.receipt import RECEIPT, dump_receipt
 from dino_assets.selections.records import ChosenTile, Pick
 from dino_assets.selections.rounds import RoundSettings, check_budget, name_round
 from dino_assets.selections.stage.ground import (
@@ -27,6 +28,7 @@ from dino_assets.selections.stage.ground import (
 from dino_assets.selections.stage.mapping import PoolOnMap, store_map
 from dino_assets.selections.stage.paid import SHEET, UNTITLED, PaidRound
 from dino_assets.selections.stage.pictures import SHEET_TILES, cut_pictures
+from dino_assets.selections.stage.receipts import make_receipt
 from dino_assets.selections.stage.unreadable import check_readable, find_unopenable, refuse, warn_of
 from dino_assets.settings.described import to_recipe
 from dino_assets.store.commits.columns import columns_of, make_batch
@@ -40,12 +42,13 @@ from dino_assets.store.commits.protocol import (
 from dino_assets.store.commits.reading import CommittedTable
 from dino_assets.weights.records import facts_of_caveat, spell_caveat
 
-CODE_VERSION = "6"
+CODE_VERSION = "7"
 # Versions that chose tiles of the same ground, without a setting for it.
 EVERY_WINDOW = (*UNTITLED, "4", "5")
+WITHOUT_RECEIPT = (*EVERY_WINDOW, "6")
 # If a round of one of these versions is damaged, it can be made again with equal content. Contact sheets of
 # version 3 have no title.
-REPEATABLE = (UNTITLED[-1], "5", CODE_VERSION)
+REPEATABLE = (UNTITLED[-1], "5", "6", CODE_VERSION)
 SCHEMA = pa.schema(columns_of(ChosenTile))
 
 
@@ -121,6 +124,11 @@ def draft_selections(
             store_map(
                 out, rows, of_pool, paid, pictures.cards, model=model, caveat=spell_caveat(caveat)
             )
+        if code_version not in WITHOUT_RECEIPT:
+            receipt = make_receipt(
+                recipe, rows, embeddings=embeddings, tiles=tiles, pool=everything
+            )
+            out.file(RECEIPT, dump_receipt(receipt))
         if code_version not in EVERY_WINDOW:
             facts |= measure_ground(pictures.outlines)
         out.facts(facts | facts_of_caveat(caveat))

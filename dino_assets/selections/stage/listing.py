@@ -6,13 +6,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dino_assets.embeddings.stage.pool import list_drops
-from dino_assets.errors import CorruptObjectError
-from dino_assets.selections.rounds import number_of
+from dino_assets.errors import ConfigError, CorruptObjectError
+from dino_assets.selections.rounds import name_round, number_of
 from dino_assets.selections.stage.paid import read_round
 from dino_assets.store.commits.digests import list_objects
 from dino_assets.store.commits.listing import list_spaces
-from dino_assets.store.commits.manifests import find_manifest, manifest_prefix, read_manifests
-from dino_assets.store.commits.protocol import Manifest
+from dino_assets.store.commits.manifests import (
+    find_manifest,
+    manifest_key,
+    manifest_prefix,
+    read_manifests,
+)
+from dino_assets.store.commits.protocol import Manifest, OutputId
 from dino_assets.store.commits.reading import CommittedTable, open_table
 from dino_assets.store.objects import ObjectStore
 from dino_assets.weights.stage import OUTPUT as WEIGHTS
@@ -54,6 +59,26 @@ def list_rounds(store: ObjectStore) -> Iterator[ListedRound]:
         model = str(weights.recipe.config["model"]) if weights and is_current else ""
         for manifest in rounds.manifests:
             yield _describe(rounds, manifest, model, spelled.get("side_px"))
+
+
+def find_round(store: ObjectStore, named: str, *, space: str | None = None) -> OutputId:
+    """Find a round by its name or number. It need not exist: a damaged store may have lost its record.
+
+    Raises:
+        ConfigError: several spaces have a round of this name, and ``space`` is None.
+    """
+    name = name_round(int(named)) if named.isdecimal() else named
+    spaces = [space] if space else list_spaces(store, "selections")
+    outputs = [OutputId("selections", name, each) for each in spaces]
+    existing = [output for output in outputs if store.exists(manifest_key(output))]
+    if len(existing) > 1:
+        raise ConfigError(
+            f"{name} exists in several spaces: name one of {', '.join(str(o.space) for o in existing)} with "
+            "--space",
+            setting="space",
+            reason="several",
+        )
+    return (existing or outputs or [OutputId("selections", name)])[0]
 
 
 def _find_space(store: ObjectStore, space: str) -> Mapping[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from dino_assets.errors import CorruptObjectError
+from dino_assets.selections.receipt import RECEIPT
 from dino_assets.selections.rounds import RoundSettings, number_of
 from dino_assets.settings.described import list_settings
 from dino_assets.store.commits.listing import list_spaces
@@ -53,12 +54,12 @@ def hash_choice(manifest: Manifest) -> str:
 
     The round's map is not hashed, because a round that is repaired after a change of the map has the same
     choice. A contact sheet with a title is not hashed either, because the same weights may later have another
-    name.
+    name. The receipt says what the choice was made of, so it is no part of the choice.
     """
-    drawn = {MAP_PICTURE, MAP_PAGE}
+    others = {MAP_PICTURE, MAP_PAGE, RECEIPT}
     if manifest.recipe.code_version not in UNTITLED:
-        drawn.add(SHEET)
-    parts = [part for part in manifest.parts if part.name not in drawn]
+        others.add(SHEET)
+    parts = [part for part in manifest.parts if part.name not in others]
     return content_hash(replace(manifest, parts=tuple(parts)))
 
 

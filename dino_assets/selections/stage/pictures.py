@@ -2,7 +2,7 @@
 
 import io
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
 from itertools import groupby
 from types import TracebackType
@@ -100,9 +100,10 @@ def cut_pictures(
     """
     pictures = RoundPictures(number, sheet_tiles=sheet_tiles)
     for drop, of_drop in groupby(sorted(picks, key=lambda pick: pick.drop), lambda pick: pick.drop):
+        by_id = {pick.tile_id: pick for pick in of_drop}
         try:
-            for pick, tile, picture in _cut_drop(drop, list(of_drop), tiles, open_source):
-                pictures.add(pick, tile, picture)
+            for tile, picture in cut_drop(drop, by_id, tiles, open_source):
+                pictures.add(by_id[tile.tile_id], tile, picture)
         except OF_ONE_DROP as err:
             pictures.failures[drop] = explain(tiles.store, err)
     return pictures
@@ -129,21 +130,28 @@ def make_row(pick: Pick, tile: TileRow, number: int) -> ChosenTile:
     )
 
 
-def _cut_drop(
-    drop: str, picks: Sequence[Pick], tiles: CommittedTable, open_source: Callable[[str], Source]
-) -> Iterator[tuple[Pick, TileRow, Image.Image]]:
-    """Cut the pictures of a drop's picks, sorted by photograph, not by rank."""
+def cut_drop(
+    drop: str,
+    tile_ids: Collection[str],
+    tiles: CommittedTable,
+    open_source: Callable[[str], Source],
+) -> Iterator[tuple[TileRow, Image.Image]]:
+    """Cut the pictures of some tiles of a drop, sorted by photograph.
+
+    Raises:
+        SourceError: a photograph cannot be read, or is not the one that was tiled.
+        CommitRefusedError: a tile is not in ``tiles``.
+    """
     grid = grid_of(tiles.manifest(drop))
-    rows = read_tiles(tiles, drop, {pick.tile_id for pick in picks})
+    rows = read_tiles(tiles, drop, tile_ids)
     source = open_source(drop)
-    by_path: dict[str, list[Pick]] = {}
-    for pick in picks:
-        by_path.setdefault(rows[pick.tile_id].path, []).append(pick)
+    by_path: dict[str, list[TileRow]] = {}
+    for tile_id in tile_ids:
+        by_path.setdefault(rows[tile_id].path, []).append(rows[tile_id])
     for _, group in sorted(by_path.items()):
-        with open_tiled(source, rows[group[0].tile_id]) as pixels:
-            pictures = [_cut(pixels, rows[pick.tile_id], grid) for pick in group]
-        for pick, picture in zip(group, pictures, strict=True):
-            yield pick, rows[pick.tile_id], picture
+        with open_tiled(source, group[0]) as pixels:
+            pictures = [_cut(pixels, tile, grid) for tile in group]
+        yield from zip(group, pictures, strict=True)
 
 
 def _cut(pixels: Pixels, tile: TileRow, grid: TileGrid) -> Image.Image:
