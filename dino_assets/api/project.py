@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from dino_assets.api.finding import Query
     from dino_assets.embeddings.space import EmbeddingColumn
+    from dino_assets.embeddings.stage.duplicates import NearDuplicates
     from dino_assets.embeddings.stage.finding import SimilarTiles
     from dino_assets.selections.stage.listing import ListedRound
 
@@ -174,6 +175,35 @@ class Project:
             all_windows=all_windows,
         )
         return find_tiles(choose_pool(table, drops=drops), self.table("tiles"), tile_query)
+
+    def duplicates(
+        self,
+        cosine: float = 0.98,
+        *,
+        drops: Sequence[str] = (),
+        column: "EmbeddingColumn" = "cls",
+        space: str | None = None,
+    ) -> "NearDuplicates":
+        """Find the tiles whose cosine with an earlier tile is at least ``cosine``, with the cause.
+
+        The cause is ``same file`` if the picture is in two drops, ``same ground`` if the tiles overlap in a
+        picture or are of two photographs of a place, and otherwise ``elsewhere``. ``drops`` are the names of
+        drops that are compared; without names, all drops that are not retired.
+
+        >>> import dino_assets as da
+        >>> near = da.open_project().duplicates()
+        >>> near.tiles, sum(near.count_causes().values()) == len(near.table)
+        (48, True)
+
+        Raises:
+            ConfigError: a drop does not exist, or a setting is invalid.
+            NotCommittedError: nothing is embedded in this space.
+        """
+        from dino_assets.embeddings.stage.duplicates import find_near_duplicates
+        from dino_assets.embeddings.stage.pool import choose_pool
+
+        pool = choose_pool(self.table("embeddings", space=space), drops=drops)
+        return find_near_duplicates(pool, self.table("tiles"), column=column, least=cosine)
 
     @property
     def rounds(self) -> "Sequence[ListedRound]":

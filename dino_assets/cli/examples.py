@@ -37,6 +37,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "find photo.jpg:1200,800,512,512 -k 20 --sheet out/similar.jpg",
         "find smoke.npy --not cloud.npy --drop my-flight --json",
     ),
+    "duplicates": (
+        "duplicates --to duplicates.csv --sheet out/duplicates.jpg",
+        "duplicates --cosine 0.95 --drop my-flight --json",
+    ),
     "tiles preview": ("tiles preview photo.jpg", "tiles preview photo.jpg --tile-m 20"),
     "footprints": (
         "footprints images my-flight --to images.gpkg",

@@ -1,7 +1,6 @@
 """The command ``find``: tiles that are similar to a tile, a picture or a vector."""
 
 import argparse
-import io
 import textwrap
 from dataclasses import asdict
 from pathlib import Path
@@ -9,15 +8,15 @@ from typing import TYPE_CHECKING, get_args
 
 from dino_assets.cli.flags import add_json
 from dino_assets.cli.terminal import say, write_json
+from dino_assets.cli.thumbnails import draw_sheet
 from dino_assets.counting import count_of
 from dino_assets.embeddings.space import EmbeddingColumn
 from dino_assets.settings.records import Settings
 from dino_assets.settings.urls import expand_path
 
 if TYPE_CHECKING:
-    from dino_assets.embeddings.stage.finding import SimilarTile, SimilarTiles
+    from dino_assets.embeddings.stage.finding import SimilarTile
 
-_CELL_PX = 160
 _HELP = """
     List the tiles that are most similar to a query, over all drops of a space.
 
@@ -89,7 +88,12 @@ def _find(options: argparse.Namespace, settings: Settings) -> int:
         all_windows=options.all_windows,
     )
     if options.sheet is not None:
-        _draw_sheet(similar, expand_path(options.sheet), title=f"Similar to {options.query}")
+        cells = [
+            (thumb, f"{tile.rank}  {tile.cosine:.3f}  {tile.drop}")
+            for tile, thumb in zip(similar.tiles, similar.thumbs, strict=True)
+        ]
+        title = f"Similar to {options.query}"
+        draw_sheet(cells, expand_path(options.sheet), title=title, caveat=similar.caveat)
     if options.json:
         tiles = [asdict(tile) for tile in similar.tiles]
         write_json({"searched": similar.searched, "caveat": similar.caveat, "tiles": tiles})
@@ -107,20 +111,3 @@ def _find(options: argparse.Namespace, settings: Settings) -> int:
 def _spell(tile: "SimilarTile") -> str:
     place = f"x{tile.x} y{tile.y} {tile.w}×{tile.h}"
     return f"{tile.rank:4d}  {tile.cosine:.4f}  {tile.drop}  {tile.path}  {place}  {tile.tile_id}"
-
-
-def _draw_sheet(similar: "SimilarTiles", file: Path, *, title: str) -> None:
-    import numpy as np
-    from PIL import Image
-
-    from dino_assets.drawing.contact_sheet import make_contact_sheet
-    from dino_assets.store.targets import write_target
-
-    cells = []
-    for tile, thumb in zip(similar.tiles, similar.thumbs, strict=True):
-        with Image.open(io.BytesIO(thumb)) as picture:
-            cell = picture.convert("RGB").resize((_CELL_PX, _CELL_PX))
-        cells.append((np.asarray(cell), f"{tile.rank}  {tile.cosine:.3f}  {tile.drop}"))
-    write_target(
-        file, make_contact_sheet(cells, cell_px=_CELL_PX, title=title, caveat=similar.caveat)
-    )

@@ -56,6 +56,22 @@ def make_windows(tiles: Sequence[TileRow]) -> Windows:
     return Windows([tile.image_id for tile in tiles], boxes, numbers[:, 4:6], sides_m)
 
 
+def show_same(windows: Windows, others: Windows) -> NDArray[np.bool_]:
+    """Compare windows one by one with as many others: do they show the same ground, as ``SameGround`` says?"""
+    x, y, w, h = windows.boxes.T
+    left, top, width, height = others.boxes.T
+    is_apart = (x >= left + width) | (left >= x + w) | (y >= top + height) | (top >= y + h)
+    images = np.asarray(windows.image_ids, object), np.asarray(others.image_ids, object)
+    is_one_picture = images[0] == images[1]
+    apart_m = np.linalg.norm(
+        place_on_ellipsoid(windows.centers) - place_on_ellipsoid(others.centers), axis=1
+    )
+    with np.errstate(invalid="ignore"):
+        is_near = apart_m < np.fmax(windows.sides_m, others.sides_m) / 2
+    is_near &= (windows.sides_m > 0) & (others.sides_m > 0)
+    return np.asarray(np.where(is_one_picture, ~is_apart, is_near), bool)
+
+
 @dataclass(frozen=True, eq=False)
 class _Octave:
     """Tiles whose sides differ by less than a factor of two, with a search tree of their places."""

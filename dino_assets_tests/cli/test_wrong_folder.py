@@ -26,6 +26,8 @@ COMMANDS = [
     ["status", "--json"],
     ["rounds", "--json"],
     ["find", "card/a.jpg", "--sheet", "out/sheet.jpg"],
+    ["duplicates", "--sheet", "out/sheet.jpg"],
+    ["verify", "round-0001", "--recompute"],
     ["parts", "tiles", "a"],
     ["export", "projections", "--to", "out"],
     ["export", "selections", "round-0001", "--to", "out"],

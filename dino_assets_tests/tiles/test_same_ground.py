@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dino_assets.numerics.earth import travel
-from dino_assets.tiles.same_ground import SameGround, Windows
+from dino_assets.tiles.same_ground import SameGround, Windows, show_same
 
 
 def make_windows(
@@ -87,6 +87,10 @@ def test_excludes__equals_all_pairs(seed: int):
     for number, row in enumerate(rows):
         others = [n for n, other in enumerate(rows) if n != number and shows_same(row, other)]
         assert same.excludes(number).tolist() == others
+    pairs = rng.integers(0, count, (2, 500)).tolist()
+    one, other = ([rows[number] for number in numbers] for numbers in pairs)
+    compared = show_same(make_windows(*one), make_windows(*other))
+    assert compared.tolist() == [shows_same(*pair) for pair in zip(one, other, strict=True)]
 
 
 def shows_same(row: tuple, other: tuple) -> bool:

@@ -1,31 +1,23 @@
 """The ground of a round: tiles that show the same ground count once."""
 
-import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from dino_assets.embeddings.stage.pool import TilePool
-from dino_assets.errors import CorruptObjectError, NotCommittedError
 from dino_assets.images.ground.geoparquet import decode_wkb
 from dino_assets.numerics.earth import measure_areas_m2
 from dino_assets.numerics.open_rows import Excludes, exclude_nothing
 from dino_assets.numerics.union_area import measure_union_m2
 from dino_assets.selections.stage.paid import PaidRound, read_round
 from dino_assets.store.commits.reading import CommittedTable
+from dino_assets.tiles.reading import read_windows, to_numbers
 from dino_assets.tiles.same_ground import SameGround, Windows
 
-_COLUMNS = (
-    "tile_id", "image_id", "x", "y", "w", "h", "center_longitude", "center_latitude", "gsd_m",
-)  # fmt: skip
 _PAID_COLUMNS = ("image_id", "x", "y", "w", "h", "longitude", "latitude")
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +47,7 @@ def read_ground(tiles: CommittedTable, pool: TilePool, paid: Sequence[PaidRound]
 
     Earlier rounds may be of other spaces: their tiles have other sides, and show the same ground.
     """
-    windows = _read_windows(tiles, pool)
+    windows = read_windows(tiles, pool.drops, pool.tile_ids, pool.image_ids)
     same = SameGround(windows)
     m_per_px = _measure_pixels(windows)
     of_paid = [same.find(_read_paid(each, m_per_px)) for each in paid]
@@ -82,34 +74,6 @@ def measure_ground(outlines: Sequence[bytes]) -> dict[str, Any]:
     }
 
 
-def _read_windows(tiles: CommittedTable, pool: TilePool) -> Windows:
-    """Read the windows of a pool's tiles.
-
-    A tile that ``tiles`` lacks gets none, so it excludes nothing. So does a drop whose ``tiles`` cannot be read:
-    if one of its tiles is chosen, cutting its picture finds that out, and the drop is left out.
-    """
-    image_ids = list(pool.image_ids)
-    boxes = np.zeros((len(pool), 4), np.int64)
-    centers, sides_m = np.full((len(pool), 2), np.nan), np.full(len(pool), np.nan)
-    names, groups = pool.group_by_drop()
-    of_drop = np.asarray(groups)
-    for number, drop in enumerate(names):
-        rows = np.flatnonzero(of_drop == number)
-        try:
-            table = tiles.read(drop, list(_COLUMNS))
-        except (NotCommittedError, CorruptObjectError, pa.ArrowInvalid) as err:
-            log.warning("%s: cannot read which ground its tiles show: %s", drop, err)
-            continue
-        ids = pa.array([pool.tile_ids[row] for row in rows])
-        places = pc.index_in(ids, value_set=table["tile_id"].combine_chunks())
-        stored, table = rows[places.is_valid().to_numpy(False)], table.take(places.drop_null())
-        boxes[stored] = _read_numbers(table, ("x", "y", "w", "h"))
-        centers[stored] = _read_numbers(table, ("center_longitude", "center_latitude"))
-        (gsd_m,) = _read_numbers(table, ("gsd_m",)).T
-        sides_m[stored] = gsd_m * boxes[stored, 2:].max(axis=1, initial=0)
-    return Windows(image_ids, boxes, centers, sides_m)
-
-
 def _measure_pixels(windows: Windows) -> dict[str, float]:
     """Measure the metres of ground per pixel of each picture, where they are known."""
     lengths_px = windows.boxes[:, 2:].max(axis=1, initial=1)
@@ -124,12 +88,7 @@ def _measure_pixels(windows: Windows) -> dict[str, float]:
 def _read_paid(paid: PaidRound, m_per_px: Mapping[str, float]) -> Windows:
     table = read_round(paid.rounds, str(paid.manifest.recipe.output.drop), _PAID_COLUMNS)
     image_ids = table["image_id"].to_pylist()
-    boxes = _read_numbers(table, ("x", "y", "w", "h")).astype(np.int64)
-    centers = _read_numbers(table, ("longitude", "latitude"))
+    boxes = to_numbers(table, ("x", "y", "w", "h")).astype(np.int64)
+    centers = to_numbers(table, ("longitude", "latitude"))
     scales = np.array([m_per_px.get(image_id, np.nan) for image_id in image_ids], np.float64)
     return Windows(image_ids, boxes, centers, scales * boxes[:, 2:].max(axis=1, initial=0))
-
-
-def _read_numbers(table: pa.Table, columns: Sequence[str]) -> NDArray[np.float64]:
-    numbers = [table[name].cast(pa.float64()).to_numpy() for name in columns]
-    return np.stack(numbers, 1) if len(table) else np.empty((0, len(columns)))
