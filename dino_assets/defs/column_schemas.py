@@ -106,6 +106,10 @@ _OF_ONE_ASSET = {
         "latitude": "Latitude of the tile's centre on the ground, degrees north",
         "longitude": "Longitude of the tile's centre on the ground, degrees east",
         "path": "Path of the photograph, relative to the drop's source",
+        "stands_for": "Number of tiles of the pool that are nearer to this tile than to every other chosen tile",
+        "to_chosen": "Distance to the nearest tile that was chosen before it",
+        "neighbours": "Ids of the tiles of the pool that are most similar to it",
+        "why": "Why the tile was chosen, in one sentence",
     },
 }
 

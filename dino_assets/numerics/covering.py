@@ -68,7 +68,7 @@ def pick_covering(
         places, covered = _pick_greedily(similar, covered, more, candidates, open_rows)
         picked += candidates[places].tolist()
     indices = np.asarray(picked, np.int64)
-    return Cover(indices, _measure_earlier(rows, indices, np.asarray(chosen, np.int64)))
+    return Cover(indices, measure_earlier(rows, indices, np.asarray(chosen, np.int64)))
 
 
 def _draw(rows: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
@@ -161,7 +161,7 @@ def _compute_gains(
         gains[which[block]] = more.mean(axis=1, dtype=np.float64)
 
 
-def _measure_earlier(rows: Rows, picked: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+def measure_earlier(rows: Rows, picked: np.ndarray, chosen: np.ndarray) -> np.ndarray:
     """Measure the distance of every pick to the nearest row among the chosen ones and the picks before it."""
     read = rows.read(picked)
     squared = np.full(len(picked), math.inf)

@@ -2,24 +2,36 @@
 
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import Annotated
+
+import pyarrow as pa
 
 from dino_assets.selections.strategies.strategy import Reason
 
 
 @dataclass(frozen=True)
 class Pick:
-    """A tile of the pool, picked at a rank for a reason."""
+    """A tile of the pool, picked at a rank for a reason; the other fields are those of ``ChosenTile``."""
 
     rank: int  # from 1
     drop: str
     tile_id: str
     image_id: str
     reason: Reason
+    stands_for: int | None = None
+    to_chosen: float | None = None
+    neighbours: tuple[str, ...] = ()
+    why: str | None = None
 
 
 @dataclass(frozen=True)
 class ChosenTile:
-    """A row of ``selections``: the pick, its window in the photograph, and its place on the ground."""
+    """A row of ``selections``: the pick, its window in the photograph, its place on the ground, and why.
+
+    ``stands_for`` is the number of tiles of the pool that are nearer to it than to other chosen tiles,
+    ``to_chosen`` the distance to the nearest tile chosen before it, and ``neighbours`` are the ids of the most
+    similar tiles. Rounds of versions up to 6 do not have them.
+    """
 
     round: int
     rank: int
@@ -36,6 +48,10 @@ class ChosenTile:
     distance: float | None
     latitude: float | None
     longitude: float | None
+    stands_for: int | None = None
+    to_chosen: float | None = None
+    neighbours: Annotated[tuple[str, ...], pa.list_(pa.string())] | None = None
+    why: str | None = None
 
     @property
     def picture(self) -> str:

@@ -159,14 +159,14 @@ def test_pick_round__ground_of_a_larger_tile_of_an_earlier_round():
     pool = TilePool(
         ["d"] * 3, ["a", "b", "c"], ["a", "b", "c"], np.eye(3, dtype=np.float32), [b""] * 3
     )
-    picked, _ = pick_round(
+    picked = pick_round(
         pool,
         RoundSettings(round=2, budget=2, all=True),
         {"a"},
         left_out={},
         ground=PoolGround(np.array([0]), same.excludes),
     )
-    assert picked.indices.tolist() == [2]
+    assert picked.selection.indices.tolist() == [2]
 
 
 def test_spell_command__of_every_window():

@@ -19,7 +19,7 @@ from dino_assets.images.stage.footprint_files import (
 )
 from dino_assets.selections.records import ChosenTile
 from dino_assets.selections.stage.paid import read_round
-from dino_assets.store.commits.columns import read_records
+from dino_assets.store.commits.columns import columns_of, read_records
 from dino_assets.store.commits.listing import export_output, find_outputs, place_outputs
 from dino_assets.store.commits.protocol import Manifest
 from dino_assets.store.commits.reading import CommittedTable, open_table
@@ -43,6 +43,10 @@ SCHEMA = pa.schema(
         "h": pa.int32(),
         "cluster": pa.int32(),
         "distance": pa.float64(),
+        "why": pa.string(),
+        "stands_for": pa.int32(),
+        "to_chosen": pa.float64(),
+        "neighbours": pa.string(),
         "round": pa.int32(),
         "tile_id": pa.string(),
         "image_id": pa.string(),
@@ -145,7 +149,7 @@ def read_chosen(store: ObjectStore, manifest: Manifest) -> ChosenPlaces:
     """Read a round with the centres and footprints of its tiles."""
     output = manifest.recipe.output
     rounds = CommittedTable(store, "selections", output.space, (manifest,))
-    tiles = list(read_records(ChosenTile, read_round(rounds, str(output.drop))))
+    tiles = list(read_records(ChosenTile, _fill(read_round(rounds, str(output.drop)))))
     cut = _read_cut(store, tiles)
     names = {tile.picture: name_picture(tile, of=len(tiles)) for tile in tiles}
     rows = [
@@ -153,6 +157,7 @@ def read_chosen(store: ObjectStore, manifest: Manifest) -> ChosenPlaces:
         | {
             "photograph": tile.path,
             "file": names[tile.picture],
+            "neighbours": " ".join(tile.neighbours or ()),
             "place_quality": cut.get((tile.drop, tile.tile_id), {}).get("place_quality"),
         }
         for tile in tiles
@@ -165,6 +170,14 @@ def read_chosen(store: ObjectStore, manifest: Manifest) -> ChosenPlaces:
         pa.array(footprints, pa.binary()),
         names,
     )
+
+
+def _fill(rows: pa.Table) -> pa.Table:
+    """Add the columns that rounds of earlier versions lack, without values."""
+    for column in columns_of(ChosenTile):
+        if column.name not in rows.column_names:
+            rows = rows.append_column(column, pa.nulls(len(rows), column.type))
+    return rows
 
 
 def name_picture(tile: ChosenTile, *, of: int) -> str:

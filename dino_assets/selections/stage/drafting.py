@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +16,7 @@ from dino_assets.embeddings.stage.pool import TilePool, hash_inputs, read_pool
 from dino_assets.numerics.neighbours import scale_to_unit
 from dino_assets.selections.choosing import Selection, select
 from dino_assets.selections.coverage import certify
+from dino_assets.selections.explaining import Explanation, explain_selection
 from dino_assets.selections.receipt import RECEIPT, dump_receipt
 from dino_assets.selections.records import ChosenTile, Pick
 from dino_assets.selections.rounds import RoundSettings, check_budget, name_round
@@ -45,11 +46,22 @@ from dino_assets.weights.records import facts_of_caveat, spell_caveat
 CODE_VERSION = "7"
 # Versions that chose tiles of the same ground, without a setting for it.
 EVERY_WINDOW = (*UNTITLED, "4", "5")
-WITHOUT_RECEIPT = (*EVERY_WINDOW, "6")
+# Versions without a receipt, and without the columns that say why a tile was chosen.
+UNEXPLAINED = (*EVERY_WINDOW, "6")
 # If a round of one of these versions is damaged, it can be made again with equal content. Contact sheets of
 # version 3 have no title.
 REPEATABLE = (UNTITLED[-1], "5", "6", CODE_VERSION)
 SCHEMA = pa.schema(columns_of(ChosenTile))
+_EXPLAINING = ("stands_for", "to_chosen", "neighbours", "why")
+UNEXPLAINED_SCHEMA = pa.schema([each for each in SCHEMA if each.name not in _EXPLAINING])
+
+
+class PickedRound(NamedTuple):
+    """Picks of a round, facts about them, and why each was picked."""
+
+    selection: Selection
+    facts: dict[str, Any]
+    explanations: list[Explanation]
 
 
 def draft_selections(
@@ -76,6 +88,7 @@ def draft_selections(
     facts. ``code_version`` can be an earlier version, to make a round of that version again.
     """
     name = name_round(settings.round)
+    schema = UNEXPLAINED_SCHEMA if code_version in UNEXPLAINED else SCHEMA
     if code_version in EVERY_WINDOW:
         settings = replace(settings, all_windows=True)
     config = to_recipe(settings)
@@ -103,7 +116,7 @@ def draft_selections(
             pool = everything.without(without).distinct()
             _check_left(pool, everything, without, settings)
             ground = EVERY_TILE if settings.all_windows else read_ground(tiles, pool, paid)
-            picked, facts = pick_round(pool, settings, paid_ids, left_out=without, ground=ground)
+            picked = pick_round(pool, settings, paid_ids, left_out=without, ground=ground)
             pictures = cut(list_picks(pool, picked), settings.round)
             if not pictures.failures:
                 break
@@ -114,17 +127,18 @@ def draft_selections(
                 pictures.failures
             )  # nothing is stored yet, so choose again from the other drops
         warn_of(without)
+        facts = picked.facts
         with pictures:
             title = "" if code_version in UNTITLED else _make_title(settings, facts, model)
             rows, sheet = pictures.store(out, title=title, caveat=spell_caveat(caveat))
-        out.rows(make_batch(rows, SCHEMA))
+        out.rows(make_batch(rows, schema))
         out.file(SHEET, sheet)
         if rows:
             of_pool = PoolOnMap(pool, tiles, projections)
             store_map(
                 out, rows, of_pool, paid, pictures.cards, model=model, caveat=spell_caveat(caveat)
             )
-        if code_version not in WITHOUT_RECEIPT:
+        if code_version not in UNEXPLAINED:
             receipt = make_receipt(
                 recipe, rows, embeddings=embeddings, tiles=tiles, pool=everything
             )
@@ -135,7 +149,7 @@ def draft_selections(
         compute_s = time.perf_counter() - started - read_s
         out.spent(Spent(read_s, compute_s))
 
-    return Draft(recipe, produce, SCHEMA)
+    return Draft(recipe, produce, schema)
 
 
 def _make_title(settings: RoundSettings, facts: Mapping[str, Any], model: str) -> str:
@@ -168,8 +182,8 @@ def pick_round(
     *,
     left_out: Mapping[str, str],
     ground: PoolGround = EVERY_TILE,
-) -> tuple[Selection, dict[str, Any]]:
-    """Select tiles by the cosine metric; return the selection and facts about it.
+) -> PickedRound:
+    """Select tiles by the cosine metric.
 
     ``ground`` says which tiles show the same ground; of such tiles, one is selected.
 
@@ -216,14 +230,24 @@ def pick_round(
             "coverage_mean": round(cover.mean, 6),
             "random_coverage_mean": round(cover.random_mean, 6),
         }
-    return picked, facts
+    return PickedRound(picked, facts, explain_selection(vectors, picked, chosen=chosen.tolist()))
 
 
-def list_picks(pool: TilePool, picked: Selection) -> list[Pick]:
+def list_picks(pool: TilePool, picked: PickedRound) -> list[Pick]:
     """List the picked tiles in the order of their ranks."""
+    selection = picked.selection
+    rows = zip(selection.indices.tolist(), selection.reasons, picked.explanations, strict=True)
     return [
-        Pick(rank, pool.drops[index], pool.tile_ids[index], pool.image_ids[index], reason)
-        for rank, (index, reason) in enumerate(
-            zip(picked.indices.tolist(), picked.reasons, strict=True), start=1
+        Pick(
+            rank,
+            pool.drops[index],
+            pool.tile_ids[index],
+            pool.image_ids[index],
+            reason,
+            each.stands_for,
+            each.to_chosen,
+            tuple(pool.tile_ids[row] for row in each.neighbours),
+            each.why,
         )
+        for rank, (index, reason, each) in enumerate(rows, start=1)
     ]

@@ -94,7 +94,9 @@ def store_map(
 def make_choice(tile: ChosenTile, pictures: Mapping[int, bytes]) -> Choice:
     """Make the card and list entry of a chosen tile."""
     why = REASONS[tile.reason]
-    if tile.reason == "farthest" and tile.cluster is not None:
+    if tile.why is not None:
+        why = f"{tile.why[0].lower()}{tile.why[1:].rstrip('.')}"
+    elif tile.reason == "farthest" and tile.cluster is not None:
         why += " in its cluster"
     return Choice(
         rank=tile.rank,

@@ -127,6 +127,10 @@ def make_row(pick: Pick, tile: TileRow, number: int) -> ChosenTile:
         distance=pick.reason.distance,
         latitude=tile.place.center_latitude,
         longitude=tile.place.center_longitude,
+        stands_for=pick.stands_for,
+        to_chosen=pick.to_chosen,
+        neighbours=pick.neighbours,
+        why=pick.why,
     )
 
 

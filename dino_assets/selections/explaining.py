@@ -1,0 +1,79 @@
+"""Why a tile was chosen, in figures of its own and in one sentence."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dino_assets.counting import count_of
+from dino_assets.numerics.covering import measure_earlier
+from dino_assets.numerics.neighbours import find_nearest, find_neighbours
+from dino_assets.numerics.rows import as_rows
+from dino_assets.selections.choosing import Selection
+from dino_assets.selections.strategies.strategy import REASONS, Reason
+
+NEIGHBOURS = 5
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What the vectors say about a chosen tile.
+
+    ``stands_for`` is the number of tiles of the pool, itself among them, that are nearer to it than to every
+    other chosen tile, earlier rounds included. ``to_chosen`` is the distance to the nearest tile that was
+    chosen before it; None for the first one. ``neighbours`` are the rows of the pool that are most similar to it.
+    """
+
+    stands_for: int
+    to_chosen: float | None
+    neighbours: tuple[int, ...]
+    why: str
+
+
+def explain_selection(
+    vectors: NDArray[np.float32], selection: Selection, *, chosen: Sequence[int] = ()
+) -> list[Explanation]:
+    """Explain each pick of a pool of unit vectors (N, D); ``chosen`` rows were chosen in earlier rounds."""
+    picked = selection.indices
+    if not len(picked):
+        return []
+    before = np.asarray(chosen, np.int64)
+    labels = find_nearest(vectors, vectors[np.r_[before, picked]]).labels
+    counts = np.bincount(labels, minlength=len(before) + len(picked))[len(before) :]
+    distances = measure_earlier(as_rows(vectors), picked, before)
+    neighbours = _find_neighbours(vectors, picked)
+    return [
+        Explanation(
+            int(stands_for),
+            None if math.isinf(distance) else float(distance),
+            tuple(near),
+            _spell(reason, int(stands_for), float(distance), len(vectors)),
+        )
+        for stands_for, distance, near, reason in zip(
+            counts, distances, neighbours, selection.reasons, strict=True
+        )
+    ]
+
+
+def _find_neighbours(vectors: NDArray[np.float32], picked: NDArray[np.int64]) -> list[list[int]]:
+    count = min(NEIGHBOURS + 1, len(vectors))
+    nearest = find_neighbours(vectors, count, queries=vectors[picked]).indices.tolist()
+    return [
+        [row for row in rows if row != own][:NEIGHBOURS]
+        for own, rows in zip(picked.tolist(), nearest, strict=True)
+    ]
+
+
+def _spell(reason: Reason, stands_for: int, distance: float, pool: int) -> str:
+    why = REASONS[reason.word]
+    if reason.cluster is not None:
+        why = why.replace("its cluster", f"cluster {reason.cluster}")
+        if reason.word == "farthest":
+            why += f" in cluster {reason.cluster}"
+    near = "" if math.isinf(distance) else f"; distance {distance:.3f} to the nearest of them"
+    if near and "chosen before it" not in why:
+        near = f"; distance {distance:.3f} to the nearest tile chosen before it"
+    stands = f"it stands for {stands_for:,} of {count_of(pool, 'tile')}"
+    return f"{why[0].upper()}{why[1:]}{near}; {stands}."
