@@ -134,7 +134,8 @@ def _read_vectors(
 
 def _measure_cosine(stored: NDArray[np.float32], actual: NDArray[np.float32]) -> float:
     one, other = stored.astype(np.float64), actual.astype(np.float64)
-    return float(one @ other / max(np.linalg.norm(one) * np.linalg.norm(other), 1e-30))
+    lengths = float(np.linalg.norm(one) * np.linalg.norm(other))
+    return float(one @ other) / max(lengths, 1e-30)
 
 
 @dataclass
