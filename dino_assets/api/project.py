@@ -186,9 +186,9 @@ class Project:
     ) -> "NearDuplicates":
         """Find the tiles whose cosine with an earlier tile is at least ``cosine``, with the cause.
 
-        The cause is ``same file`` if the picture is in two drops, ``same ground`` if the tiles overlap in a
-        picture or are of two photographs of a place, and otherwise ``elsewhere``. ``drops`` are the names of
-        drops that are compared; without names, all drops that are not retired.
+        The cause is ``same file`` if the picture is in two drops. It is ``same ground`` if the tiles overlap in
+        a picture, or are of two photographs of a place. Otherwise it is ``elsewhere``. ``drops`` are the names
+        of drops that are compared; without names, all drops that are not retired.
 
         >>> import dino_assets as da
         >>> near = da.open_project().duplicates()

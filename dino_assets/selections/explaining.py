@@ -18,7 +18,7 @@ NEIGHBOURS = 5
 
 
 @dataclass(frozen=True)
-class Explanation:
+class PickFigures:
     """What the vectors say about a chosen tile.
 
     ``stands_for`` is the number of tiles of the pool, itself among them, that are nearer to it than to every
@@ -34,7 +34,7 @@ class Explanation:
 
 def explain_selection(
     vectors: NDArray[np.float32], selection: Selection, *, chosen: Sequence[int] = ()
-) -> list[Explanation]:
+) -> list[PickFigures]:
     """Explain each pick of a pool of unit vectors (N, D); ``chosen`` rows were chosen in earlier rounds."""
     picked = selection.indices
     if not len(picked):
@@ -45,7 +45,7 @@ def explain_selection(
     distances = measure_earlier(as_rows(vectors), picked, before)
     neighbours = _find_neighbours(vectors, picked)
     return [
-        Explanation(
+        PickFigures(
             int(stands_for),
             None if math.isinf(distance) else float(distance),
             tuple(near),

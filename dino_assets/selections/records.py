@@ -28,9 +28,9 @@ class Pick:
 class ChosenTile:
     """A row of ``selections``: the pick, its window in the photograph, its place on the ground, and why.
 
-    ``stands_for`` is the number of tiles of the pool that are nearer to it than to other chosen tiles,
-    ``to_chosen`` the distance to the nearest tile chosen before it, and ``neighbours`` are the ids of the most
-    similar tiles. Rounds of versions up to 6 do not have them.
+    ``stands_for`` is the number of tiles of the pool that are nearer to it than to other chosen tiles.
+    ``to_chosen`` is the distance to the nearest tile chosen before it. ``neighbours`` are the ids of the most
+    similar tiles. Rounds of versions up to 6 do not have these three, nor ``why``.
     """
 
     round: int

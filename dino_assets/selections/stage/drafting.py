@@ -16,7 +16,7 @@ from dino_assets.embeddings.stage.pool import TilePool, hash_inputs, read_pool
 from dino_assets.numerics.neighbours import scale_to_unit
 from dino_assets.selections.choosing import Selection, select
 from dino_assets.selections.coverage import certify
-from dino_assets.selections.explaining import Explanation, explain_selection
+from dino_assets.selections.explaining import PickFigures, explain_selection
 from dino_assets.selections.receipt import RECEIPT, dump_receipt
 from dino_assets.selections.records import ChosenTile, Pick
 from dino_assets.selections.rounds import RoundSettings, check_budget, name_round
@@ -61,7 +61,7 @@ class PickedRound(NamedTuple):
 
     selection: Selection
     facts: dict[str, Any]
-    explanations: list[Explanation]
+    explanations: list[PickFigures]
 
 
 def draft_selections(
