@@ -25,7 +25,7 @@ KEY = "a-key-of-the-tests"
 UID = 10001
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def images() -> Iterator[ImageStore]:
     install_tools()
     # On the disk: `make test` has its files in memory, and these are 5 GB.
@@ -76,16 +76,6 @@ def make_image(images: ImageStore, target: str, folder: Path) -> Image:
     return Image(images.mount(target), images.read_config(target), folder)
 
 
-@pytest.fixture(scope="module")
-def service(images: ImageStore, tmp_path_factory: pytest.TempPathFactory) -> Image:
-    return make_image(images, "service", tmp_path_factory.mktemp("service"))
-
-
-@pytest.fixture(scope="module")
-def endpoint(images: ImageStore, tmp_path_factory: pytest.TempPathFactory) -> Image:
-    return make_image(images, "endpoint", tmp_path_factory.mktemp("endpoint"))
-
-
 def wait_for(container: Container, url: str) -> None:
     def answers() -> bool:
         assert container.process.poll() is None, container.log.read_text()
@@ -107,7 +97,7 @@ def check_confinement(container: Container) -> None:
     assert process.stderr.count("Read-only file system") == 2
 
 
-def test_service__answers_and_ends(service: Image):
+def check_service_answers_and_ends(service: Image) -> None:
     port = free_port()
     url = f"http://{HOST}:{port}"
     command = [*service.config["Cmd"], "--port", str(port)]
@@ -144,7 +134,7 @@ def test_service__answers_and_ends(service: Image):
     assert file.stat().st_uid == UID
 
 
-def test_service__listens_for_others_only_with_keys(service: Image):
+def check_service_listens_for_others_only_with_keys(service: Image) -> None:
     with service.run() as container:
         assert container.process.wait(60) == 1
         log = container.log.read_text()
@@ -153,7 +143,7 @@ def test_service__listens_for_others_only_with_keys(service: Image):
     assert "DINO_SERVE_OPEN=true" in log
 
 
-def test_service__ends_while_its_model_is_awaited(service: Image):
+def check_service_ends_while_its_model_is_awaited(service: Image) -> None:
     """A first process is not ended by a signal that it does not handle: not even by ``docker stop``."""
     with silent_server() as (address, wait_for_client):
         model = {"DINO_MODEL_ID": "facebook/dinov2-small", "HF_ENDPOINT": address}
@@ -162,7 +152,7 @@ def test_service__ends_while_its_model_is_awaited(service: Image):
             assert container.stop(limit_s=20) == 0
 
 
-def test_service__holds_what_it_needs_and_nothing_else(service: Image):
+def check_service_holds_what_it_needs_and_nothing_else(service: Image) -> None:
     packages = next(service.files.glob("opt/venv/lib/python3*/site-packages"))
     assert (packages / "dino_assets" / "py.typed").is_file()
     for name in ("dagster", "umap", "pytest", "nvidia", "dino_assets_tests"):
@@ -176,7 +166,7 @@ def test_service__holds_what_it_needs_and_nothing_else(service: Image):
     assert labels["org.opencontainers.image.revision"] == "tested"
 
 
-def test_endpoint__answers_and_ends(endpoint: Image):
+def check_endpoint_answers_and_ends(endpoint: Image) -> None:
     port = free_port()
     url = f"http://{HOST}:{port}"
     options = ["--rp_serve_api", "--rp_api_host", HOST, "--rp_api_port", str(port)]
@@ -189,3 +179,13 @@ def test_endpoint__answers_and_ends(endpoint: Image):
         assert answer["status"] == "COMPLETED", (answer, container.log.read_text())
         assert len(answer["output"]["embedding"]) == 48
         assert container.stop() == 0
+
+
+def test_images__are_built_and_run(images: ImageStore, tmp_path: Path):
+    """One test for both: each process of the tests that has a part of it would build 5 GB again."""
+    service = make_image(images, "service", tmp_path / "service")
+    check_service_holds_what_it_needs_and_nothing_else(service)
+    check_service_listens_for_others_only_with_keys(service)
+    check_service_ends_while_its_model_is_awaited(service)
+    check_service_answers_and_ends(service)
+    check_endpoint_answers_and_ends(make_image(images, "endpoint", tmp_path / "endpoint"))
