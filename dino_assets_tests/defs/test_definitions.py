@@ -52,7 +52,7 @@ ASSETS = {
         "curate",
         {"python", "parquet"},
         ["team:imagery"],
-        "6",
+        "7",
         None,
         {"embeddings", "projections", "tiles", "weights"},
     ),
