@@ -3,7 +3,7 @@ from typing import Annotated
 
 import pyarrow as pa
 
-from dino_assets.selections.stage.drafting import SCHEMA
+from dino_assets.selections.stage.drafting import SCHEMA, UNEXPLAINED_SCHEMA
 from dino_assets.store.commits.columns import columns_of, make_batch, read_records
 
 
@@ -84,8 +84,8 @@ def test_columns_of__every_type():
 
 
 def test_columns_of__rounds_keep_their_schema():
-    """Rounds of earlier versions and of this one have the same columns."""
-    assert str(SCHEMA).splitlines() == [
+    """Rounds of versions 1 to 6 have the first columns; this version adds those that say why."""
+    columns = [
         "round: int32 not null",
         "rank: int32 not null",
         "drop: string not null",
@@ -102,3 +102,7 @@ def test_columns_of__rounds_keep_their_schema():
         "latitude: double",
         "longitude: double",
     ]
+    assert str(UNEXPLAINED_SCHEMA).splitlines() == columns
+    assert str(SCHEMA).splitlines()[: len(columns)] == columns
+    assert SCHEMA.names[len(columns) :] == ["stands_for", "to_chosen", "neighbours", "why"]
+    assert all(SCHEMA.field(name).nullable for name in SCHEMA.names[len(columns) :])
