@@ -30,9 +30,9 @@ def test_main__misspelled_word_has_a_suggestion(capsys, command, prog, suggestio
 
 def test_main__unknown_word_without_suggestion(capsys):
     with pytest.raises(SystemExit):
-        main(["verify", "--zzz", "x"])
+        main(["collect", "--zzz", "x"])
     error = capsys.readouterr().err.splitlines()[-1]
-    assert error == "dino-assets verify: error: unrecognized arguments: --zzz x"
+    assert error == "dino-assets collect: error: unrecognized arguments: --zzz x"
 
 
 def test_fetcher_main__misspelled_flag(capsys):

@@ -82,7 +82,7 @@ WHAT_CAME_OUT = {
     "projections": {"dagster/row_count", "method", "drops", "rows_per_s"},
     "selections": {
         "dagster/row_count", "pool", "paid_before", "n_clusters", "coverage_mean", "coverage_radius",
-        "random_coverage",
+        "random_coverage", "receipt.json",
     },
 }  # fmt: skip
 LINKS = {
@@ -119,7 +119,7 @@ def test_lineage__metadata_has_one_row_for_each_question(lineage: Lineage, card)
         assert other_rows - {"rows_per_s", "findings", "beside"} == WHAT_CAME_OUT[asset] - {
             "rows_per_s"
         }
-        assert len(rows) <= 22
+        assert len(rows) <= 23
 
 
 def test_lineage__picture_and_links_in_the_ui(lineage: Lineage, card):
