@@ -96,4 +96,6 @@ def parse_receipt(data: bytes) -> RoundReceipt:
 
 def _read_links(fields: dict[str, Any]) -> TileLinks:
     rows = {name: StoredRow(**fields[name]) for name in ("tile", "embedding")}
+    if not all(isinstance(each.row, int) and each.row >= 0 for each in rows.values()):
+        raise ValueError("a row's number is no number from 0")
     return TileLinks(**{**fields, **rows, "window": tuple(fields["window"])})

@@ -105,8 +105,11 @@ def test_new_drops__every_drop_is_run_once_after_a_kill(project: Path, tmp_path:
 
 
 @pytest.mark.slow
-def test_new_drops__killed_while_a_run_starts(project: Path, tmp_path: Path):
-    """Before the run records its process: with the instance as it is committed."""
+@pytest.mark.parametrize("status", ["STARTING", "STARTED"])
+def test_new_drops__killed_as_soon_as_a_run_has_a_status(
+    project: Path, tmp_path: Path, status: str
+):
+    """Before it says anything, or in the moment in which it starts: with the instance as it is committed."""
     arrive(project, "flight-1", photos=30)
     with open_instance(project) as instance:
 
@@ -115,9 +118,9 @@ def test_new_drops__killed_while_a_run_starts(project: Path, tmp_path: Path):
 
         with serving_ui(project, tmp_path / "first.log") as ui:
             ui.ask(START, sensor=SENSOR)
-            wait_for(ui, lambda: find_statuses() == ["STARTING"], timeout_s=120)
+            wait_for(ui, lambda: find_statuses() == [status], timeout_s=120)
             kill_all(ui)
-        assert find_statuses() == ["STARTING"]
+        assert find_statuses() == [status]
         with serving_ui(project, tmp_path / "second.log") as ui:
             # Half of the time is for the start of the daemon.
             wait_for(ui, lambda: find_statuses()[0] == "FAILURE", timeout_s=60)

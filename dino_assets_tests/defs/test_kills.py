@@ -46,6 +46,7 @@ MORE_STAGES = (
     ("dino_assets.embeddings.stage.worker.store_shard", 1),
     ("dino_assets.drops.sources.folders.FolderSource.read", 1),  # embeddings of the second drop
     ("dino_assets.projections.stage.make_page", 0),
+    ("dino_assets.defs.io_manager.metadata_of", 7),  # of the map
     ("dino_assets.selections.stage.pictures.make_contact_sheet", 0),
 )
 # How many more objects each run writes before it is killed.

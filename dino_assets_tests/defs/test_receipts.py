@@ -215,6 +215,11 @@ FORGERIES: dict[str, tuple[Callable[[RoundReceipt], RoundReceipt], str]] = {
         lambda r: change_tile(r, tile=replace(r.tiles[0].tile, row=r.tiles[0].tile.row ^ 1)),
         "tiles",
     ),
+    "row below the file": (
+        lambda r: change_tile(r, tile=replace(r.tiles[0].tile, row=-1)),
+        "receipt",
+    ),
+    "drop without files": (lambda r: replace(r, drops={"b": r.drops["b"]}), "receipt"),
     "row beyond the file": (
         lambda r: change_tile(r, tile=replace(r.tiles[0].tile, row=10_000)),
         "tiles",

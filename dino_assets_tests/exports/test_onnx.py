@@ -204,9 +204,9 @@ def test_check_packages__names_the_extra():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("family", "layers"), [("dinov2", 2), ("dinov3_vit", 4)])
+@pytest.mark.parametrize(("family", "layers"), [("dinov2", 2), ("dinov3_vit", 12)])
 def test_export__a_base_model_at_its_own_side(family: str, layers: int, tmp_path: Path):
-    """Real widths and sides; the bench exports whole depths."""
+    """The whole depth of one family is enough: it takes 100 s without bfloat16."""
     sizes = {"dim": 768, "layers": layers, "heads": 12}
     sample = write_sample(tmp_path / "base", family, is_lively=False, **sizes)  # type: ignore[arg-type]
     start_s = time.monotonic()

@@ -87,7 +87,7 @@ def check_links(store: ObjectStore, output: OutputId) -> Iterator[Link]:
     ):
         try:
             yield Link(name, check(store, receipt))
-        except (_BrokenError, CorruptObjectError, NotCommittedError) as err:
+        except (_BrokenError, CorruptObjectError, NotCommittedError, pa.ArrowInvalid) as err:
             yield Link(name, str(err), is_broken=True)
 
 
@@ -118,6 +118,8 @@ def _compare_with_table(store: ObjectStore, manifest: Manifest, receipt: RoundRe
         dict(zip(columns, (each.rank, each.drop, *_list_values(each)), strict=True))
         for each in receipt.tiles
     ]
+    if {each.drop for each in receipt.tiles} != receipt.drops.keys():
+        raise _BrokenError("the receipt's tiles are of other drops than its files")
     if chosen != proved:
         raise _BrokenError("the receipt has other tiles than the round's table")
     for drop, parts in receipt.drops.items():

@@ -16,7 +16,7 @@ from dino_assets.embeddings.encoder.gate import is_within
 from dino_assets.embeddings.encoder.ready import name_engine, open_encoder
 from dino_assets.embeddings.rows import to_matrix
 from dino_assets.embeddings.stage.pool import read_parts
-from dino_assets.errors import CommitRefusedError, DinoAssetsError
+from dino_assets.errors import CommitRefusedError, DinoAssetsError, StoreError
 from dino_assets.images.pixels import hash_file
 from dino_assets.selections.receipt import RoundReceipt
 from dino_assets.selections.rounds import RoundSettings
@@ -44,7 +44,11 @@ class Recomputing:
 
 
 def recompute(how: Recomputing, output: OutputId, receipt: RoundReceipt) -> Iterator[Link]:
-    """Read the photographs, embed the chosen tiles and choose the round again; compare each with the receipt."""
+    """Read the photographs, embed the chosen tiles and choose the round again; compare each with the receipt.
+
+    Raises:
+        StoreError: the store, or a bucket with photographs, cannot be reached.
+    """
     checks: dict[str, Callable[[], str]] = {
         "photographs": lambda: _read_photographs(how, receipt),
         "vectors": lambda: _embed_again(how, receipt),
@@ -53,6 +57,8 @@ def recompute(how: Recomputing, output: OutputId, receipt: RoundReceipt) -> Iter
     for name, check in checks.items():
         try:
             yield Link(name, check())
+        except StoreError:
+            raise  # the store cannot be reached, which says nothing about the round
         except (DinoAssetsError, _OtherError) as err:
             yield Link(name, str(err), is_broken=True)
 

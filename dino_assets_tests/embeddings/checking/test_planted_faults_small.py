@@ -18,7 +18,7 @@ from dino_assets_tests.worlds.networks import Sample, write_sample
 
 pytestmark = pytest.mark.slow
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-# One of each family, and one of each way to plant a fault; `test_planted_faults.py` has all of them, on tiny models.
+# One of each family, and one of each way to plant a fault; `test_planted_faults.py` has all, on tiny models.
 FAMILY_BY_FAULT = {
     "RoPE halves swapped": "dinov3_vit",
     "registers among patches": "dinov2_with_registers",
