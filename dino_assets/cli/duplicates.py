@@ -3,13 +3,12 @@
 import argparse
 import textwrap
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
-from dino_assets.cli.flags import add_json
+from dino_assets.cli.flags import add_json, add_pool_options
 from dino_assets.cli.terminal import say, write_json
 from dino_assets.cli.thumbnails import draw_sheet
 from dino_assets.counting import count_of
-from dino_assets.embeddings.space import EmbeddingColumn
 from dino_assets.settings.records import Settings
 from dino_assets.settings.urls import expand_path
 
@@ -42,20 +41,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         metavar="X",
         help="the least cosine of two tiles that count as alike (default: 0.98)",
     )
-    duplicates.add_argument(
-        "--drop",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="compare only the tiles of this drop; may be repeated (default: all drops that are not retired)",
-    )
-    duplicates.add_argument(
-        "--column",
-        choices=get_args(EmbeddingColumn),
-        default="cls",
-        help="the vector to compare (default: cls)",
-    )
-    duplicates.add_argument("--space", metavar="ID", help="the space, if there are several")
+    add_pool_options(duplicates)
     duplicates.add_argument(
         "--to", type=Path, metavar="FILE.csv", help="write a table with a row per repeated tile"
     )

@@ -4,13 +4,12 @@ import argparse
 import textwrap
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
-from dino_assets.cli.flags import add_json
+from dino_assets.cli.flags import add_json, add_pool_options
 from dino_assets.cli.terminal import say, write_json
 from dino_assets.cli.thumbnails import draw_sheet
 from dino_assets.counting import count_of
-from dino_assets.embeddings.space import EmbeddingColumn
 from dino_assets.settings.records import Settings
 from dino_assets.settings.urls import expand_path
 
@@ -40,13 +39,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     find.add_argument(
         "-k", "--count", type=int, default=50, metavar="N", help="number of tiles (default: 50)"
     )
-    find.add_argument(
-        "--drop",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="search only this drop; may be repeated (default: all drops that are not retired)",
-    )
+    add_pool_options(find)
     find.add_argument(
         "--not",
         dest="unlike",
@@ -55,13 +48,6 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         metavar="QUERY",
         help="leave tiles out that are more similar to this query; may be repeated",
     )
-    find.add_argument(
-        "--column",
-        choices=get_args(EmbeddingColumn),
-        default="cls",
-        help="the vector to compare (default: cls)",
-    )
-    find.add_argument("--space", metavar="ID", help="the space to search, if there are several")
     find.add_argument(
         "--all-windows",
         action="store_true",

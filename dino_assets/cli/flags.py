@@ -1,7 +1,9 @@
-"""Command line flags, made from a record of settings."""
+"""Command line flags: made from a record of settings, or shared by several commands."""
 
 import argparse
+from typing import get_args
 
+from dino_assets.embeddings.space import EmbeddingColumn
 from dino_assets.settings.described import Setting, list_settings
 
 
@@ -40,3 +42,21 @@ def _show_default(setting: Setting) -> str:
 def add_json(parser: argparse.ArgumentParser) -> None:
     """Add the flag ``--json`` to a command that lists or reports."""
     parser.add_argument("--json", action="store_true", help="print JSON, for programs")
+
+
+def add_pool_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say which tiles a command compares, and by which vector."""
+    parser.add_argument(
+        "--drop",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="only the tiles of this drop; may be repeated (default: all drops that are not retired)",
+    )
+    parser.add_argument(
+        "--column",
+        choices=get_args(EmbeddingColumn),
+        default="cls",
+        help="the vector to compare (default: cls)",
+    )
+    parser.add_argument("--space", metavar="ID", help="the space, if there are several")
