@@ -11,7 +11,8 @@ BIN := $(VENV)/bin
 # The stamp is named by what was installed: another lock, another stamp.
 LOCK_HASH := $(shell cat requirements.lock pyproject.toml 2>/dev/null | cksum | cut -d' ' -f1)
 READY := $(VENV)/.ready-$(LOCK_HASH)
-WORKERS ?= 2
+# Tests wait for a third of their time, for servers and other processes, so four keep two processors busy.
+WORKERS ?= 4
 UV ?= uv
 # Tests wait for SQLite's and their own small files: in memory, where there is room for them.
 FAST_TMP := $(shell df -Pm /dev/shm 2>/dev/null | awk 'NR==2 && $$4 > 8000 {print "/dev/shm"}')
@@ -23,7 +24,7 @@ PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(if
 CONFIG ?= config.json
 MODEL ?=
 
-.PHONY: help install demo demo-ui fetch-dinov3 check test test-all bench docs pictures ui locks clean
+.PHONY: help install demo demo-ui fetch-dinov3 check test test-all bench docs pictures ui studio locks clean
 
 help:  ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -76,6 +77,9 @@ pictures: $(READY)  ## the documentation's pictures, drawn again from the demo (
 
 ui: $(READY)  ## the Dagster UI at http://127.0.0.1:3000
 	$(BIN)/dino-assets ui
+
+studio: $(READY)  ## label tiles and look at results in the browser
+	$(BIN)/dino-assets studio
 
 # Versions are those of requirements.lock. With UV_TORCH_BACKEND=cpu (or UV_FIND_LINKS=FOLDER, where the file is)
 # torch is the CPU build; PyPI's own brings gigabytes of CUDA, and the tests refuse it.

@@ -9,8 +9,12 @@ from dino_assets.compute.settings import Device
 from dino_assets.defs import checks
 from dino_assets.defs.assets.deployments import deployments
 from dino_assets.defs.assets.embeddings import embeddings
+from dino_assets.defs.assets.heat_maps import heat_maps
 from dino_assets.defs.assets.images import images
 from dino_assets.defs.assets.inbox import inbox
+from dino_assets.defs.assets.labels import labels
+from dino_assets.defs.assets.learning_curve import learning_curve
+from dino_assets.defs.assets.probes import probes
 from dino_assets.defs.assets.projections import projections
 from dino_assets.defs.assets.selections import selections
 from dino_assets.defs.assets.tiles import tiles
@@ -42,6 +46,9 @@ ALL_CHECKS: list[dg.AssetChecksDefinition] = [
     checks.projections_are_complete,
     checks.map_is_current,
     checks.selections_are_sound,
+    checks.labels_are_agreed,
+    checks.probes_are_sound,
+    checks.strategy_beats_random,
     checks.deployments_are_whole,
 ]
 
@@ -122,7 +129,8 @@ def make_executor(settings: Settings) -> dg.ExecutorDefinition:
     if isinstance(named, dg.ExecutorDefinition):
         return named
     raise ConfigError(
-        f"DINO_EXECUTOR={word!r} names no executor. Expected {', '.join(EXECUTORS)}, or module:name of an "
+        f"DINO_EXECUTOR={word!r} is not the name of an executor. Expected {', '.join(EXECUTORS)}, or "
+        f"module:name of an "
         "installed one, such as dagster_k8s:k8s_job_executor.",
         setting="DINO_EXECUTOR",
         value=word,
@@ -133,7 +141,20 @@ def make_executor(settings: Settings) -> dg.ExecutorDefinition:
 def make_definitions(settings: Settings) -> dg.Definitions:
     """Make all definitions for one configuration."""
     return dg.Definitions(
-        assets=[inbox, weights, images, tiles, embeddings, projections, selections, deployments],
+        assets=[
+            inbox,
+            weights,
+            images,
+            tiles,
+            embeddings,
+            projections,
+            selections,
+            labels,
+            probes,
+            learning_curve,
+            heat_maps,
+            deployments,
+        ],
         asset_checks=ALL_CHECKS,
         jobs=ALL_JOBS,
         sensors=ALL_SENSORS,

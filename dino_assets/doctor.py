@@ -20,8 +20,9 @@ from dino_assets.settings.environment import DEFAULT_STORAGE, dagster_home
 from dino_assets.settings.project import check_project
 from dino_assets.settings.records import BRIEF_LIMITS, Settings, describe_unknown
 from dino_assets.settings.urls import expand_path, resolve_path
+from dino_assets.store.buckets import create_bucket
 from dino_assets.store.commits.manifests import find_manifest
-from dino_assets.store.objects import ObjectStore, create_bucket, describe_missing_store, open_store
+from dino_assets.store.objects import ObjectStore, describe_missing_store, open_store
 from dino_assets.verdicts import Verdict
 from dino_assets.weights.fetching import read_located
 from dino_assets.weights.hub.locating import locate_checkpoint, locate_directory
@@ -87,7 +88,7 @@ def _device(settings: Settings) -> str:
     machine = Machine(torch_bf16=may_multiply_bf16)
     engines = ", ".join(" ".join(pair) for pair in find_engines(compute, machine=machine))
     return (
-        f"{compute.device} ({settings.device} asked for), {compute.threads} threads; engines, best first: "
+        f"{compute.device} (setting: {settings.device}), {compute.threads} threads; engines, best first: "
         f"{engines}"
     )
 
@@ -194,6 +195,8 @@ def _drops(settings: Settings) -> Iterator[Verdict]:
         sentence += f"; {examination.unseen} more could not be checked in time"
     if examination.retired:
         sentence += f"; {examination.retired} retired ones are not checked"
+    if examination.boxed:
+        sentence += f"; {examination.boxed} with boxes of a detector"
     if not checked and not examination.unseen and not examination.retired:
         sentence = "none is registered yet"
     yield Verdict("drops", True, sentence, warns=bool(examination.unseen))

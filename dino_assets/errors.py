@@ -21,12 +21,15 @@
     │   ├── InvalidDropNameError
     │   ├── UnknownDropError                the drop is not registered
     │   ├── DropConflictError               the name belongs to another source already
+    │   ├── InvalidBoxesError               a file of a detector's boxes cannot be used
     │   ├── DropBlockedError                a check of this run stopped the drop
     │   └── DropUnusableError               too few of the drop's files are usable photographs
+    ├── InvalidLabelsError (ValueError)     a file or folder of labels cannot be used
     ├── DropsFailedError                    some drops of a run failed; the others are committed
     ├── SourceError (OSError)               a folder or list of photographs, or a file in it, cannot be read
     ├── InvalidVectorsError (ValueError)    embeddings are not a matrix (N, D) of finite numbers
     ├── NotFittedError (ValueError)         a map was used before it was fitted
+    ├── TooFewLabelsError (ValueError)      too few labels, classes or places for a figure that can be trusted
     ├── UnusableImageError (ValueError)     one file is not a usable photograph; a run quarantines it
     ├── DiskFullError (OSError)             a disk of this machine has too little free space
     ├── TargetError (OSError)               an output file cannot be written
@@ -243,6 +246,33 @@ class DropConflictError(DropError):
     """The name belongs to another source already."""
 
 
+class InvalidBoxesError(DropError):
+    """A file or folder with a detector's boxes cannot be used; ``path`` is its path as it was given.
+
+    ``reason`` is a short, stable word: ``missing``, ``unreadable``, ``too-large``, ``not-json``,
+    ``other-format``, ``no-box`` (the file has no box that can be used), or ``damaged`` (in the store).
+    """
+
+    def __init__(self, message: str, *, drop: str = "", reason: str = "", path: str = "") -> None:
+        self.path = path
+        super().__init__(message, drop=drop, reason=reason)
+
+
+class InvalidLabelsError(DinoAssetsError, ValueError):
+    """A file or folder of labels cannot be used; ``path`` is its path, ``where`` the row or entry at fault.
+
+    ``reason`` is a short, stable word: ``missing``, ``unreadable``, ``too-large``, ``not-json``, ``not-xml``,
+    ``not-csv``, ``not-zip``, ``other-format``, ``no-label`` (no row has a class), or ``columns`` (a table
+    lacks columns).
+    """
+
+    def __init__(self, message: str, *, path: str = "", where: str = "", reason: str = "") -> None:
+        self.path = path
+        self.where = where
+        self.reason = reason
+        super().__init__(message)
+
+
 class DropBlockedError(DropError):
     """A check of this run stopped all later steps for the drop; ``reason`` is the check's name."""
 
@@ -290,6 +320,15 @@ class NotFittedError(DinoAssetsError, ValueError, AttributeError):
 
     It also has the base classes of scikit-learn's NotFittedError.
     """
+
+
+class TooFewLabelsError(DinoAssetsError, ValueError):
+    """There are too few labels: ``labels`` can be used, and ``expected`` is the least number."""
+
+    def __init__(self, message: str = "", *, labels: int = 0, expected: int = 0) -> None:
+        self.labels = labels
+        self.expected = expected
+        super().__init__(message)
 
 
 class UnusableImageError(DinoAssetsError, ValueError):

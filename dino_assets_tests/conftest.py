@@ -23,7 +23,8 @@ from dino_assets.defs import retrying
 from dino_assets.embeddings.stage import worker as embedding_work
 from dino_assets.settings import environment
 from dino_assets.settings.records import RequestLimits, StorageSettings
-from dino_assets.store.objects import ObjectStore, create_bucket, open_store
+from dino_assets.store.buckets import create_bucket
+from dino_assets.store.objects import ObjectStore, open_store
 from dino_assets.testing import memory_store, write_tiny_checkpoint
 from dino_assets_tests.worlds.checkpoint_folders import copy_unmarked
 from dino_assets_tests.worlds.hub_server import HubServer, hub_for_test

@@ -15,10 +15,11 @@ import pytest
 import yaml
 
 from dino_assets import lineage
+from dino_assets.demo.flights.draw import draw_flights
 from dino_assets.settings.environment import Environment
 from dino_assets_tests.conftest import REPOSITORY, photo_bytes
 from dino_assets_tests.test_words import MOST_WORDS, split_sentences
-from dino_assets_tests.worlds.guide import fill_hub, make_clone, run_script
+from dino_assets_tests.worlds.guide import fill_hub, label_tiles, make_clone, run_script
 from dino_assets_tests.worlds.hub_server import hub_for_test
 from dino_assets_tests.worlds.prepared import Prepared
 from dino_assets_tests.worlds.servers import HOST, free_port, running
@@ -26,9 +27,15 @@ from dino_assets_tests.worlds.servers import HOST, free_port, running
 DOCS = REPOSITORY / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+WRITTEN_FILE = re.compile(r"^cat > (\S+) <<'END'\n(.*?)^END$", re.S | re.M)
 RUN = ("bash", "python")
 # What goes on until it is ended: the command, and an address that answers once it works.
-SERVERS = {"dino-assets serve": "/ready", "dino-assets ui": "/server_info"}
+SERVERS = {
+    "dino-assets serve": "/ready",
+    "dino-assets ui": "/server_info",
+    "dino-assets studio": "/",
+}
+ANSWERS = (200, 403)  # the studio refuses whoever lacks the token
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 
@@ -57,6 +64,7 @@ class Page:
 README = Page.read(REPOSITORY / "README.md")
 ALL = [README, Page.read(REPOSITORY / "CONTRIBUTING.md"), *map(Page.read, PAGES)]
 # README is run from the beginning, and CONTRIBUTING sets a machine up: test_makefile.py does that.
+ABOUT_PLACES = ("curve.md", "heat-maps.md", "probes.md")
 WITH_COMMANDS = [page for page in ALL if page.is_run and page.path.is_relative_to(DOCS)]
 
 
@@ -82,7 +90,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
 
 @pytest.fixture
 def guide(hub: dict[str, str], prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project in which ``dino-assets run my-flight`` has run, and a photograph beside it."""
+    """A project in which ``dino-assets run my-flight`` has run, its tiles labelled, and a photograph beside it."""
     folder = prepared.put_back()
     for name, value in hub.items():  # after the fixture that clears the environment of every test
         monkeypatch.setenv(name, value)
@@ -96,14 +104,29 @@ def guide(hub: dict[str, str], prepared: Prepared, monkeypatch: pytest.MonkeyPat
         process = run_script(command, folder)
         config.unlink()
         assert process.returncode == 0, process.stdout + process.stderr
+        label_tiles(folder)
 
     prepared.fill(prepare)
     return folder
 
 
+@pytest.fixture(scope="module")
+def surveyed_guide(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project whose photographs have places, with enough labels for a learning curve."""
+    folder = tmp_path_factory.mktemp("surveyed") / "project"
+    make_clone(folder, {})
+    draw_flights(folder / "path" / "to" / "photos", scale=0.5)
+    process = run_script("dino-assets run my-flight --from path/to/photos", folder)
+    assert process.returncode == 0, process.stdout + process.stderr
+    label_tiles(folder, photographs=4)  # so that there are tiles for a second round
+    return folder
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("page", WITH_COMMANDS, ids=lambda page: page.name)
-def test_page__commands_and_scripts_run(page: Page, guide: Path):
+def test_page__commands_and_scripts_run(page: Page, request: pytest.FixtureRequest):
+    is_surveyed = page.path.name in ABOUT_PLACES
+    guide: Path = request.getfixturevalue("surveyed_guide" if is_surveyed else "guide")
     with contextlib.ExitStack() as stack:
         url = ""
         for language, text in page.blocks:
@@ -126,7 +149,7 @@ def _serve(command: str, path: str, folder: Path) -> Iterator[str]:
     program = ["bash", "-c", f"source .venv/bin/activate && exec {command} --port {port}"]
     with running(program, url=f"{url}/", log=folder / "log", cwd=folder) as process:
         with httpx.Client(base_url=url, timeout=60) as client:
-            while client.get(path).status_code != 200:
+            while client.get(path).status_code not in ANSWERS:
                 assert process.poll() is None, (folder / "log").read_text()
                 time.sleep(0.1)
         yield url
@@ -294,12 +317,15 @@ def test_readme__is_short():
     assert len(text.split()) <= 700
 
 
-def test_pages__name_commands_that_exist():
+def test_pages__name_commands_that_exist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     from dino_assets.cli import make_parser
 
     parser = make_parser()
+    monkeypatch.chdir(tmp_path)  # some options read a file that the page writes
     for page in ALL:
         for _, text in (block for block in page.blocks if block[0] == "bash"):
+            for name, content in WRITTEN_FILE.findall(text):
+                (tmp_path / name).write_text(content)
             for line in text.splitlines():
                 words = shlex.split(line.partition(" > ")[0], comments=True)
                 if words and words[0].endswith("dino-assets") and len(words) > 1:

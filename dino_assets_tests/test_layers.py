@@ -49,6 +49,7 @@ JOINING = {
         "registering",
         "registry",
         "sources",
+        "stored_boxes",
         "survey",
     },
     "tiles": {"reading", "stage"},

@@ -41,6 +41,7 @@ def test_make__prints_help_without_a_target(folder: Path):
         "docs",
         "pictures",
         "ui",
+        "studio",
         "locks",
         "clean",
     ]

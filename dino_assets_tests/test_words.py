@@ -29,6 +29,11 @@ NO_VERBS = frozenset({
 })  # fmt: skip
 # Code is no person.
 PERSONIFYING = re.compile(r"\b(nobody's|somebody's|is told|are told|is heard|hears of|whoever)\b")
+# Words that a reader whose first language is not English stumbles over: "is no JSON file", "made anew".
+STILTED = re.compile(
+    r"\b(anew|(?<!there )(is|are) no (?!longer|better|more|if|for)[\w`]+)\b",
+    re.IGNORECASE,
+)
 MOST_WORDS = 30  # of a sentence
 
 
@@ -40,6 +45,9 @@ def find_faults(path: Path) -> Iterator[str]:
             yield from _judge_names(node)
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Module)):
             yield from _judge_docstring(node)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            for match in STILTED.finditer(" ".join(node.value.split())):
+                yield f"{node.lineno}: {match[0]!r}"
 
 
 def _judge_names(function: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[str]:

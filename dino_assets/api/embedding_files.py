@@ -97,7 +97,7 @@ def _to_array(matrix: "Tensor | NDArray[np.float32]") -> NDArray[np.float32]:
 
 
 def about_embeddings(model_name: str, metadata: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Make the facts that are saved with embeddings: model, present time, metadata."""
+    """Make the facts that are saved with embeddings: model, current time, metadata."""
     return {
         "model_name": model_name,
         "timestamp": datetime.now(UTC).isoformat(timespec="seconds"),

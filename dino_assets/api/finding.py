@@ -1,111 +1,43 @@
 """Queries of ``Project.find``: a tile's id, a vector, or a picture that is embedded as the tiles were."""
 
-import os
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
-from dino_assets.embeddings.space import EmbeddingColumn
-from dino_assets.embeddings.stage.finding import read_vector
-from dino_assets.errors import ConfigError, InvalidVectorsError
+from dino_assets.compute.devices import resolve_compute
+from dino_assets.compute.settings import ComputeSettings
+from dino_assets.embeddings.stage import queries
+from dino_assets.embeddings.stage.queries import Query, QueryVector, SpaceEncoders
+from dino_assets.settings.environment import find_cache
+from dino_assets.settings.hub import find_engine_cache
 from dino_assets.store.commits.reading import CommittedTable
 
 if TYPE_CHECKING:
     from dino_assets.api.project import Project
 
-Query = str | os.PathLike[str] | NDArray[np.float32]
-
-
-@dataclass(frozen=True, eq=False)
-class QueryVector:
-    """The vector of a query, and the id of the tile if the query is a tile."""
-
-    vector: NDArray[np.float32]
-    tile_id: str = ""
-
 
 def read_query(
-    project: "Project", embeddings: CommittedTable, query: Query, column: EmbeddingColumn
+    project: "Project", embeddings: CommittedTable, query: Query, column: str
 ) -> QueryVector:
-    """Read the vector of a query.
+    """Read the vector of a query, for a search in ``column``: cls, mean, or regions.
 
     Raises:
         ConfigError: there is no such file or tile, or a picture's vector would be of another space.
         InvalidVectorsError: a .npy file holds no vector.
         UnusableImageError: a picture cannot be used.
     """
-    if isinstance(query, np.ndarray):
-        return QueryVector(np.asarray(query, np.float32))
-    name, _, window = os.fspath(query).partition(":")
-    file = Path(os.fspath(query))
-    if file.is_file() and file.suffix.lower() == ".npy":
-        return QueryVector(_load(file))
-    if file.is_file():
-        return QueryVector(_embed(project, embeddings, file, (), column))
-    if window and Path(name).is_file():
-        return QueryVector(_embed(project, embeddings, Path(name), _read_window(window), column))
-    return QueryVector(read_vector(embeddings, os.fspath(query), column), os.fspath(query))
-
-
-def _load(file: Path) -> NDArray[np.float32]:
-    try:
-        return np.asarray(np.load(file, allow_pickle=False), np.float32).squeeze()
-    except (ValueError, TypeError, EOFError) as err:
-        raise InvalidVectorsError(
-            f"{file} holds no vector of numbers ({err}). Write one with numpy.save, for example a row of "
-            "`Project.vectors`"
-        ) from err
-
-
-def _read_window(text: str) -> tuple[int, ...]:
-    numbers = text.split(",")
-    if len(numbers) != 4 or not all(number.isdecimal() for number in numbers):
-        raise ConfigError(
-            f"the window {text!r} is not x,y,w,h in pixels. Write, for example, photo.jpg:1200,800,512,512",
-            setting="query",
-            value=text,
-        )
-    return tuple(map(int, numbers))
-
-
-def _embed(
-    project: "Project",
-    embeddings: CommittedTable,
-    file: Path,
-    window: tuple[int, ...],
-    column: EmbeddingColumn,
-) -> NDArray[np.float32]:
-    """Embed a picture, or a window of it, by the project's weights and engine.
-
-    Raises:
-        ConfigError: the window is not inside the picture, or the vector would be of another space.
-        UnusableImageError: the picture cannot be used.
-    """
-    from dino_assets.api.embed import embed
-    from dino_assets.embeddings.run.pictures import read_picture, read_pixels
-
-    pixels = read_pixels(read_picture(file))
-    if window:
-        x, y, width, height = window
-        if not width or not height or x + width > pixels.shape[1] or y + height > pixels.shape[0]:
-            raise ConfigError(
-                f"the window {x},{y},{width},{height} is not inside {file}, which has "
-                f"{pixels.shape[1]}×{pixels.shape[0]} px. Write x,y,w,h of the upright picture",
-                setting="query",
-                value=str(file),
-            )
-        pixels = np.ascontiguousarray(pixels[y : y + height, x : x + width])
-    embedded = embed(
-        pixels, model=str(project.checkpoint()), column=column, whole=True, progress=False
+    settings = project.settings
+    compute = ComputeSettings(device=settings.device)  # type: ignore[arg-type]
+    encoders = SpaceEncoders(
+        project.store, lambda: resolve_compute(compute), find_engine_cache(settings.root)
     )
-    if embedded.space != embeddings.space:
-        raise ConfigError(
-            f"the picture would be embedded in space {embedded.space}, and the tiles are in space "
-            f"{embeddings.space}: their weights, tile side or precision differ. Give a tile or a vector instead",
-            setting="query",
-            value=str(file),
-        )
-    return np.asarray(embedded.vectors[0], np.float32)
+    embed = partial(encoders.embed, embeddings, column=column)
+    return queries.read_query(embeddings, query, column, embed=embed)
+
+
+def open_with_copies(project: "Project", asset: str, *, space: str | None = None) -> CommittedTable:
+    """Open a table of a project that is read from copies in the project's cache folder."""
+    from dino_assets.store.commits.mapped import MappedParts
+
+    copies = MappedParts(find_cache(project.settings.root) / "tables")
+    return replace(project.table(asset, space=space), copies=copies)

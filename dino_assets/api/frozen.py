@@ -80,9 +80,10 @@ class FrozenSpec:
 class FrozenVit:
     """A network whose weights a training cannot change.
 
-    It is not an ``nn.Module``, so a module that holds it does not own its parameters. Therefore optimisers,
-    ``half()``, ``load_state_dict`` and gradients do not affect it. A deep copy of the module has the same
-    ``FrozenVit``. A pickle holds the path of the weights; unpickling reads the weights again.
+    The class is not an ``nn.Module``, so a module that holds the network does not own its parameters.
+    Therefore optimisers, ``half()``, ``load_state_dict`` and gradients do not affect it. A deep copy of the
+    module has the same ``FrozenVit``. A pickle holds the path of the weights; unpickling reads the weights
+    again.
     """
 
     def __init__(self, spec: FrozenSpec, vit: PictureVit, device: torch.device) -> None:
@@ -230,8 +231,8 @@ def _check_images(images: Tensor, *, is_normalized: bool) -> None:
         )
     if is_normalized and images.dtype == torch.uint8:
         raise ConfigError(
-            "normalized=True is for images that are already normalised, and uint8 images cannot be; give "
-            "floats, or leave normalized=True out",
+            "normalized=True is for images that are already normalised, but uint8 images never are; give "
+            "floats, or omit normalized=True",
             setting="normalized",
             value=True,
         )

@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 
 from dino_assets.embeddings.run.pictures import Picture
 from dino_assets.errors import ConfigError, UnusableImageError
-from dino_assets.images.decoding.tiff import scale_to_bytes
+from dino_assets.images.decoding.scaling import scale_to_bytes
 from dino_assets.settings.urls import expand_path
 
 _CHANNELS = (1, 3, 4)

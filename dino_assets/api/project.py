@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-    from dino_assets.api.finding import Query
     from dino_assets.embeddings.space import EmbeddingColumn
     from dino_assets.embeddings.stage.duplicates import NearDuplicates
     from dino_assets.embeddings.stage.finding import SimilarTiles
+    from dino_assets.embeddings.stage.queries import Query
     from dino_assets.selections.stage.listing import ListedRound
 
 # Weights and deployments are files, not tables.
@@ -75,8 +75,8 @@ class Project:
         ('my-flight',)
 
         Raises:
-            ConfigError: no table has this name. Or ``space`` is unknown, is given for an asset without
-                spaces, or is missing although there are several.
+            ConfigError: no table has this name. Or ``space`` is wrong: unknown, given for an asset without
+                spaces, or missing although several spaces exist.
         """
         if asset not in _TABLES:
             raise ConfigError(
@@ -88,7 +88,7 @@ class Project:
             space = self._choose_space(asset, space)
         elif space is not None:
             raise ConfigError(
-                f"{asset} does not depend on a space; leave space={space!r} out",
+                f"{asset} does not depend on a space; omit space={space!r}",
                 setting="space",
                 value=space,
             )
@@ -114,8 +114,8 @@ class Project:
 
         Raises:
             NotCommittedError: a named drop has no embeddings in this space.
-            ConfigError: a drop was embedded without that column, or ``space`` is unknown, or it is missing
-                although there are several spaces.
+            ConfigError: a drop was embedded without ``column``. Or ``space`` is wrong: unknown, or missing
+                although several spaces exist.
         """
         from dino_assets.embeddings.stage.pool import read_pool
 
@@ -137,14 +137,17 @@ class Project:
         column: "EmbeddingColumn" = "cls",
         space: str | None = None,
         all_windows: bool = False,
+        regions: bool = False,
     ) -> "SimilarTiles":
         """Find the tiles that are most similar to a query, by exact cosines.
 
         The query is a tile's id, a vector (an array, or the name of a .npy file), or a picture, which is
         embedded as the tiles were; ``photo.jpg:x,y,w,h`` is a window of a picture. A tile that is more
-        similar to one of ``unlike`` than to the query is left out. Of windows that overlap, and of pictures
-        that show the same ground, one tile is returned, unless ``all_windows``. ``drops`` are the names of
-        drops that are searched; without names, all drops that are not retired.
+        similar to one of ``unlike`` than to the query is left out. The vectors are read from copies in the
+        project's folder ``.cache``, which the first search makes. If windows overlap, or pictures show the
+        same ground, only the most similar tile is returned, unless ``all_windows``. ``drops`` are the names
+        of drops that are searched; without names, all drops that are not retired. With ``regions``, the
+        stored regions of the tiles are searched, for objects much smaller than a tile.
 
         >>> import dino_assets as da
         >>> project = da.open_project()
@@ -154,18 +157,20 @@ class Project:
         (True, 3)
 
         Raises:
-            ConfigError: the query is no file and no tile, a picture would be embedded in another space, a
+            ConfigError: the query is neither a file nor a tile, a picture would be embedded in another space, a
                 drop does not exist, or a setting is invalid.
             InvalidVectorsError: a vector is not finite, or has another number of dimensions than the tiles.
             NotCommittedError: nothing is embedded in this space.
         """
-        from dino_assets.api.finding import read_query
+        from dino_assets.api.finding import open_with_copies, read_query
+        from dino_assets.embeddings.regions import REGIONS
         from dino_assets.embeddings.stage.finding import TileQuery, find_tiles
         from dino_assets.embeddings.stage.pool import choose_pool
 
-        table = self.table("embeddings", space=space)
-        searched = read_query(self, table, query, column)
-        others = [read_query(self, table, each, column) for each in unlike]
+        table = open_with_copies(self, "embeddings", space=space)
+        stored_column = REGIONS if regions else column
+        searched = read_query(self, table, query, stored_column)
+        others = [read_query(self, table, each, stored_column) for each in unlike]
         tile_query = TileQuery(
             searched.vector,
             count,
@@ -173,8 +178,10 @@ class Project:
             unlike=tuple(other.vector for other in others),
             without=frozenset(filter(None, (each.tile_id for each in (searched, *others)))),
             all_windows=all_windows,
+            regions=regions,
         )
-        return find_tiles(choose_pool(table, drops=drops), self.table("tiles"), tile_query)
+        tiles = open_with_copies(self, "tiles")
+        return find_tiles(choose_pool(table, drops=drops), tiles, tile_query)
 
     def duplicates(
         self,
@@ -186,9 +193,9 @@ class Project:
     ) -> "NearDuplicates":
         """Find the tiles whose cosine with an earlier tile is at least ``cosine``, with the cause.
 
-        The cause is ``same file`` if the picture is in two drops. It is ``same ground`` if the tiles overlap in
-        a picture, or are of two photographs of a place. Otherwise it is ``elsewhere``. ``drops`` are the names
-        of drops that are compared; without names, all drops that are not retired.
+        The cause is ``same file`` if the picture is in two drops. It is ``same ground`` if the tiles overlap
+        in a picture, or if two photographs show the place. Otherwise it is ``elsewhere``. ``drops`` are the
+        names of drops that are compared; without names, all drops that are not retired.
 
         >>> import dino_assets as da
         >>> near = da.open_project().duplicates()
@@ -276,7 +283,9 @@ class Project:
 
 
 def open_project(root: str | Path | None = None) -> Project:
-    """Open the project that contains the folder ``root``, by default the current folder. Nothing is written.
+    """Open the project that contains the folder ``root``, by default the current folder.
+
+    Nothing is written, but for the copies that ``Project.find`` reads from.
 
     >>> import dino_assets as da
     >>> da.open_project().drops

@@ -26,8 +26,9 @@ def read_vectors(file: Path) -> VectorTable:
     """Read the vectors of a file, and their ids if it has some.
 
     Raises:
-        ConfigError: the file does not exist, or its ending is none of .npy, .npz and .parquet.
-        InvalidVectorsError: the file holds no finite vectors (N, D), or another number of ids.
+        ConfigError: the file does not exist, or its ending is not .npy, .npz or .parquet.
+        InvalidVectorsError: the file does not hold finite vectors (N, D), or their number differs from the
+            number of ids.
     """
     if not file.is_file():
         raise ConfigError(

@@ -96,7 +96,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument(
         "--foreground",
         choices=FOREGROUND,
-        help="for pca: show only the patches above, or only those below, the mean of the first component; "
+        help="for pca: show only patches whose first component is above its mean, or only patches below it; "
         "auto chooses the side with fewer patches at the pictures' edges (default: show all patches)",
     )
     parser.add_argument(

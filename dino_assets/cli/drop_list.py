@@ -143,6 +143,7 @@ def _show(
 ) -> None:
     marks = [f"(from {drop.original_name!r})"] * (drop.original_name != drop.name)
     marks += ["(holds no photographs)"] * is_empty
+    marks += ["(boxes)"] * bool(drop.boxes)
     marks += ["(retired)"] * drop.is_retired + [f"#{tag}" for tag in drop.tags]
     made = "  ".join(f"{state}{' (failed)' * (state.asset in failures)}" for state in states)
     say(" ".join([f"{drop.name:<24} {made:<44} {drop.source}", *marks]))

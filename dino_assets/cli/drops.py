@@ -1,6 +1,7 @@
 """Commands for drops: register, list, tag, retire, restore and report."""
 
 import argparse
+from collections.abc import Iterator
 from dataclasses import asdict
 
 from dino_assets.cli.drop_list import list_drops
@@ -12,7 +13,9 @@ from dino_assets.cli.registering import (
 )
 from dino_assets.cli.terminal import name_command, say, write_json
 from dino_assets.counting import count_of
+from dino_assets.drops.records import Drop
 from dino_assets.settings.records import Settings
+from dino_assets.settings.urls import expand_path
 
 
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -28,7 +31,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--from",
         dest="source",
         metavar="PATH|CSV|URL",
-        help="where the photographs are (default: the present source of a registered drop, else the "
+        help="where the photographs are (default: the current source of a registered drop, else the "
         "folder NAME in the inbox)",
     )
     register.add_argument(
@@ -42,6 +45,23 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         default=[],
         metavar="WORD",
         help="a tag, by which rounds and maps can select drops; may be repeated",
+    )
+    boxes = register.add_mutually_exclusive_group()
+    boxes.add_argument(
+        "--boxes",
+        metavar="FILE",
+        help="boxes of a detector, each of which becomes a tile: a COCO or MegaDetector JSON file, or a YOLO "
+        "folder (default: the drop's current boxes, else boxes.json in its folder, else a grid)",
+    )
+    boxes.add_argument(
+        "--no-boxes", action="store_true", help="cut the drop's photographs by a grid again"
+    )
+    register.add_argument(
+        "--least-score",
+        type=float,
+        metavar="SCORE",
+        help="leave out boxes with a score below this value, 0 to 1 (default: the drop's current value, else "
+        "0)",
     )
     register.set_defaults(run=_register)
     listing = drops.add_parser("list", help="list all drops and their assets")
@@ -73,19 +93,30 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def _register(options: argparse.Namespace, settings: Settings) -> int:
+    from dino_assets.drops.boxes.reading import read_boxes
     from dino_assets.drops.duplicates import warn_of_duplicates
+    from dino_assets.drops.stored_boxes import BoxRequest
 
+    # A file that cannot be used is refused before the photographs are listed.
+    request = BoxRequest(
+        read_boxes(expand_path(options.boxes)) if options.boxes else None,
+        options.least_score,
+        is_removal=options.no_boxes,
+    )
     registered = register_here(
         settings,
         options.name,
         source=options.source,
         may_replace=options.replace,
         tags=options.tag,
+        boxes=request,
     )
     drop = registered.drop
     verb = "registered" if registered.is_new else "already registered"
     renamed = f" (from {drop.original_name!r})" if drop.original_name != drop.name else ""
     say(f"{drop.name}{renamed}: {verb}, {drop.source}")
+    for line in _describe_boxes(settings, drop):
+        say(line)
     if registered.doubt:
         say(f"note: {registered.doubt}")
     if registered.lacking:
@@ -94,6 +125,20 @@ def _register(options: argparse.Namespace, settings: Settings) -> int:
         say(f"note: {warning}")
     say(f"next: {name_command()} run {drop.name}")
     return 0
+
+
+def _describe_boxes(settings: Settings, drop: Drop) -> Iterator[str]:
+    """Describe a drop's boxes, and what is wrong with the unusable boxes of its file."""
+    from dino_assets.drops.stored_boxes import find_boxes
+
+    if not drop.boxes or (stored := find_boxes(open_store_here(settings), drop.name)) is None:
+        return
+    least = stored.settings.least_score
+    limit = f", boxes with a score below {least:g} are left out" if least else ""
+    pictures = count_of(stored.pictures, "picture")
+    yield f"boxes: {count_of(len(stored), 'box', 'boxes')} in {pictures} ({stored.format}){limit}"
+    if faults := stored.faults.describe():
+        yield f"note: in the file with boxes: {faults}"
 
 
 def _tag(options: argparse.Namespace, settings: Settings) -> int:

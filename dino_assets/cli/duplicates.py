@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from dino_assets.cli.flags import add_json, add_pool_options
 from dino_assets.cli.terminal import say, write_json
-from dino_assets.cli.thumbnails import draw_sheet
+from dino_assets.cli.thumbnails import SheetCell, draw_sheet
 from dino_assets.counting import count_of
 from dino_assets.settings.records import Settings
 from dino_assets.settings.urls import expand_path
@@ -20,9 +20,9 @@ _SHEET_GROUPS, _SHEET_TILES = 20, 5
 _HELP = """
     List the tiles whose vector is nearly equal to that of an earlier tile, over all drops of a space.
 
-    A tile joins the first such tile, so a group is a first tile and others that repeat it. The cause is
-    "same file" if the picture is in two drops, "same ground" if the tiles overlap in a picture or are of
-    two photographs of a place, and otherwise "elsewhere": the tiles only look alike.
+    A group is a first tile and the later tiles that repeat it. The cause is
+    "same file" if the picture is in two drops, "same ground" if the tiles overlap in a picture or if "
+    "two photographs show the place, and otherwise "elsewhere": the tiles only look alike.
 """
 
 
@@ -39,7 +39,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         type=float,
         default=0.98,
         metavar="X",
-        help="the least cosine of two tiles that count as alike (default: 0.98)",
+        help="the lowest cosine at which two tiles count as alike (default: 0.98)",
     )
     add_pool_options(duplicates)
     duplicates.add_argument(
@@ -119,5 +119,5 @@ def _draw_groups(similar: "NearDuplicates", file: Path) -> None:
             for row in rows[: _SHEET_TILES - 1]
         ]
     thumbs = similar.read_thumbs([(drop, tile_id) for drop, tile_id, _ in shown])
-    cells = [(thumb, caption) for thumb, (*_, caption) in zip(thumbs, shown, strict=True)]
+    cells = [SheetCell(thumb, caption) for thumb, (*_, caption) in zip(thumbs, shown, strict=True)]
     draw_sheet(cells, file, title="Near-duplicates", caveat=similar.caveat)

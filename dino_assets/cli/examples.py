@@ -21,6 +21,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "drops register": (
         "drops register my-flight --from /media/sd-card --tag fire",
         "drops register archive --from s3://bucket/prefix",
+        "drops register traps --from /media/sd-card --boxes megadetector.json --least-score 0.2",
     ),
     "drops list": ("drops list", "drops list --json"),
     "drops tag": ("drops tag my-flight fire 2026", "drops tag my-flight fire --remove ridge"),
@@ -30,17 +31,48 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "select": (
         "select --round 2 --budget 50",
         "select --round 2 --tag fire --strategy fps",
+        "select --share smoke=20 --share explore=20 --example smoke=photo.jpg:1200,800,512,512",
         "select embeddings.npz -n 50 --to chosen.csv",
     ),
+    "studio": ("studio", "studio --browser --port 8021"),
     "rounds": ("rounds", "rounds --json"),
+    "labels export": (
+        "labels export round-0001 --to out/round-1 --class smoke --class cloud",
+        "labels export 1 --to out/round-1 --format label-studio --image-url s3://bucket/images",
+    ),
+    "labels import": (
+        "labels import annotations.xml --by team-a",
+        "labels import out/sorted --by anna --json",
+    ),
+    "labels status": ("labels status", "labels status --json"),
+    "labels freeze": ("labels freeze --to out/smoke-labels --licence CC-BY-4.0",),
     "find": (
         "find photo.jpg:1200,800,512,512 -k 20 --sheet out/similar.jpg",
         "find smoke.npy --not cloud.npy --drop my-flight --json",
     ),
+    "like": (
+        "like smoke1.jpg smoke2.jpg photo.jpg:1200,800,512,512 --name smoke --sheet out/smoke.jpg",
+        "like smoke1.jpg smoke2.jpg smoke3.jpg --not cloud.jpg --name smoke",
+        "like --name smoke --json",
+        "like --list --json",
+        "like --remove smoke",
+    ),
+    "heat-map": (
+        "heat-map my-flight --to out/heat",
+        "heat-map my-flight ridge --of smoke --to out/heat --json",
+    ),
+    "probe train": (
+        "probe train",
+        "probe train --split flight --seed 1",
+        "probe train --kind linear --json",
+    ),
+    "probe predict": ("probe predict my-flight", "probe predict --npz predictions.npz"),
     "duplicates": (
         "duplicates --to duplicates.csv --sheet out/duplicates.jpg",
         "duplicates --cosine 0.95 --drop my-flight --json",
     ),
+    "curve": ("curve", "curve --seeds 20 --drop my-flight --json"),
+    "slices": ("slices", "slices --json"),
     "tiles preview": ("tiles preview photo.jpg", "tiles preview photo.jpg --tile-m 20"),
     "footprints": (
         "footprints images my-flight --to images.gpkg",

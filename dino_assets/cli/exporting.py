@@ -57,7 +57,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--triton",
         default=None,
         metavar="REPOSITORY",
-        help="a Triton model repository; the model is written to a folder of its own in it",
+        help="a Triton model repository, in which the model gets its own folder",
     )
     export.add_argument(
         "--triton-device",

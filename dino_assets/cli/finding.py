@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from dino_assets.cli.flags import add_json, add_pool_options
 from dino_assets.cli.terminal import say, write_json
-from dino_assets.cli.thumbnails import draw_sheet
+from dino_assets.cli.thumbnails import SheetCell, draw_sheet
 from dino_assets.counting import count_of
 from dino_assets.settings.records import Settings
 from dino_assets.settings.urls import expand_path
@@ -22,7 +22,7 @@ _HELP = """
     QUERY is the id of a tile, a picture (photo.jpg), a window of a picture (photo.jpg:x,y,w,h), or a
     vector in a .npy file. A picture is embedded by the same model and engine as the tiles.
 
-    Of windows that overlap, and of photographs that show the same ground, the most similar tile is
+    If windows overlap, or photographs show the same ground, only the most similar tile is
     listed.
 """
 
@@ -46,12 +46,18 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         action="append",
         default=[],
         metavar="QUERY",
-        help="leave tiles out that are more similar to this query; may be repeated",
+        help="leave out tiles that are more similar to this query than to the first QUERY; may be repeated",
     )
     find.add_argument(
         "--all-windows",
         action="store_true",
         help="list tiles that show the same place, too",
+    )
+    find.add_argument(
+        "--regions",
+        action="store_true",
+        help="search the regions of the tiles, for small objects; best with a window around such an object as "
+        "QUERY",
     )
     find.add_argument(
         "--sheet", type=Path, metavar="FILE.jpg", help="draw the tiles' thumbnails into this file"
@@ -72,11 +78,14 @@ def _find(options: argparse.Namespace, settings: Settings) -> int:
         column=options.column,
         space=options.space,
         all_windows=options.all_windows,
+        regions=options.regions,
     )
     if options.sheet is not None:
         cells = [
-            (thumb, f"{tile.rank}  {tile.cosine:.3f}  {tile.drop}")
-            for tile, thumb in zip(similar.tiles, similar.thumbs, strict=True)
+            SheetCell(thumb, f"{tile.rank}  {tile.cosine:.3f}  {tile.drop}", frame)
+            for tile, thumb, frame in zip(
+                similar.tiles, similar.thumbs, similar.frames, strict=True
+            )
         ]
         title = f"Similar to {options.query}"
         draw_sheet(cells, expand_path(options.sheet), title=title, caveat=similar.caveat)
@@ -95,5 +104,6 @@ def _find(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def _spell(tile: "SimilarTile") -> str:
-    place = f"x{tile.x} y{tile.y} {tile.w}×{tile.h}"
+    x, y, width, height = tile.region or (tile.x, tile.y, tile.w, tile.h)
+    place = f"x{x} y{y} {width}×{height}"
     return f"{tile.rank:4d}  {tile.cosine:.4f}  {tile.drop}  {tile.path}  {place}  {tile.tile_id}"

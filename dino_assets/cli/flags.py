@@ -22,13 +22,15 @@ def add_flags(parser: argparse.ArgumentParser, record: type) -> None:
         metavar = {int: "N", float: "SHARE"}.get(
             setting.type, "NAME" if setting.is_list else "WORD"
         )
+        if setting.is_map:
+            metavar = "NAME=N" if setting.type is int else "NAME=VALUE"
         parser.add_argument(
             setting.flag,
             dest=setting.name,
-            type=setting.type,
+            type=str if setting.is_map else setting.type,
             metavar=metavar,
-            # The flag of a list is repeated for each value.
-            action="append" if setting.is_list else "store",
+            # The flag of a list or mapping is repeated for each value.
+            action="append" if setting.is_list or setting.is_map else "store",
             help=meaning,
         )
 
@@ -36,6 +38,8 @@ def add_flags(parser: argparse.ArgumentParser, record: type) -> None:
 def _show_default(setting: Setting) -> str:
     if setting.type is bool:
         return "yes" if setting.default else "no"
+    if setting.is_map and not setting.default:
+        return "none"
     return "all" if setting.is_list and not setting.default else str(setting.default)
 
 

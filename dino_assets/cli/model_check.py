@@ -62,7 +62,8 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--precision",
         choices=get_args(PrecisionClass),
         default="half",
-        help="how close the outputs must be; half is the tolerance within a space (default: half)",
+        help="how close the outputs must be; half allows the differences that one space allows (default: "
+        "half)",
     )
     check.add_argument("--json", action="store_true", help="print one JSON object")
     check.set_defaults(run=_check)

@@ -17,6 +17,7 @@ from dino_assets.store.commits.catalogue import PER_DROP
 
 if TYPE_CHECKING:
     from dino_assets.drops.registering import SourceListing
+    from dino_assets.drops.stored_boxes import BoxRequest
     from dino_assets.store.objects import ObjectStore
 
 
@@ -41,18 +42,25 @@ def register_here(
     source: str | None,
     may_replace: bool = False,
     tags: Iterable[str] = (),
+    boxes: "BoxRequest | None" = None,
 ) -> Registration:
-    """Register a drop from ``source``; by default from its folder in the inbox, else from its present source.
+    """Register a drop from ``source``; by default from its folder in the inbox, else from its current source.
 
     The source is listed once, with progress lines.
 
     Raises:
         SourceError: the source does not exist or holds no file.
         DropConflictError: the name is registered with another source, or retired.
-        ConfigError: the source contains the project or its store.
+        InvalidBoxesError: the file with boxes in the drop's folder cannot be used.
+        ConfigError: the source contains the project or its store, or a setting of ``boxes`` is invalid.
     """
     from dino_assets.drops.arrivals import summarise_entries
-    from dino_assets.drops.registering import list_from_inbox, list_source, register_listing
+    from dino_assets.drops.registering import (
+        NO_REQUEST,
+        list_from_inbox,
+        list_source,
+        register_listing,
+    )
     from dino_assets.drops.registry import check_tag, find_name
 
     store = open_store_here(settings, may_be_new=True)
@@ -68,7 +76,7 @@ def register_here(
         else:
             name, listing = list_from_inbox(store, name, inbox=settings.inbox, root=root)
     drop, has_changed = register_listing(
-        store, name, listing, may_replace=may_replace, tags=checked
+        store, name, listing, may_replace=may_replace, tags=checked, boxes=boxes or NO_REQUEST
     )
     state, new = summarise_entries(listing.entries), _describe_new(store, drop, listing)
     del listing  # with a million files it is most of the memory in use
@@ -164,15 +172,15 @@ def find_or_register(
             raise
         names = ", ".join(sorted(find_drops(store))) or "none yet"
         raise UnknownDropError(
-            f"no drop {name!r} is registered (registered: {names}), and the inbox {settings.inbox!r} has no "
-            "folder of that name with files in it. If it is a new drop, name the folder with its photographs "
-            "with --from FOLDER.",
+            f"no drop {name!r} is registered (registered: {names}), and the inbox {settings.inbox!r} has "
+            "no folder of that name with files in it. To register a new drop, name the folder of its "
+            "photographs: --from FOLDER.",
             drop=name,
         ) from err
 
 
 def find_drop_name(store: "ObjectStore", named: str) -> str:
-    """Find a drop's name in the store; ``named`` is that name, or the original name of its folder."""
+    """Find the name of a drop in the store; ``named`` may also be the original name of its folder."""
     from dino_assets.drops.registry import find_names
 
     return find_names(store, [named])[0]
@@ -221,7 +229,7 @@ def refuse_sources(store: "ObjectStore", target: Path) -> None:
 
 
 def open_store_here(settings: Settings, *, may_be_new: bool = False) -> "ObjectStore":
-    """Open the store; with ``may_be_new``, also one in which nothing was ever stored.
+    """Open the store; with ``may_be_new``, an empty store is accepted, too.
 
     Raises:
         ConfigError: there is no project here.

@@ -32,13 +32,19 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "select",
         help="choose a round of tiles worth labelling, from all drops or some",
         description=(
-            "Choose a round of tiles worth labelling. The strategies: herding takes, one after the other, "
-            "the tile that represents most tiles which nothing chosen so far resembles. fps takes the "
+            "Choose a round of tiles worth labelling. The strategies: herding takes tiles one after the "
+            "other; each represents as many tiles as possible that are not yet represented. fps takes the "
             "farthest tile (most unlike the tiles chosen so far), so it finds rare objects and outliers "
-            "first. herding+fps takes half by herding and half by fps. medoids is herding with plain "
+            "first. herding+swaps begins with herding, and exchanges tiles for others as long as that represents "
+            "all tiles better. herding+fps takes half by herding and half by fps. medoids is herding with plain "
             "distances. cluster groups similar tiles and takes the most central tiles (typical) of each "
             "group. hybrid takes central and farthest tiles of each group. random takes tiles at random. "
-            "Of tiles that show the same ground, one is chosen in all rounds. With a FILE of embeddings, rows "
+            "uncertainty takes tiles about which the probe is uncertain and that are unlike the tiles chosen "
+            "so far; it needs `probe train` first. "
+            "If several tiles show the same ground, only one is chosen, in all rounds together. With "
+            "--share and --example, a part "
+            "of the tiles are those most similar to the examples of a class; the strategy chooses the rest. "
+            "With a FILE of embeddings, rows "
             "of that file are chosen, and nothing is stored."
         ),
         # An option that is not given gets its default from the stage, as in the asset.
@@ -146,24 +152,34 @@ def _select_rows(file: Path, values: dict[str, Any], *, to: str | None, as_json:
 def _describe_rows(selection: "Selection", ids: list[str]) -> list[dict[str, Any]]:
     chosen = zip(selection.indices.tolist(), selection.reasons, strict=True)
     return [
-        dict(zip(_COLUMNS, (rank, row, ids[row], *reason), strict=True))
+        dict(zip(_COLUMNS, (rank, row, ids[row], *reason[:3]), strict=True))
         for rank, (row, reason) in enumerate(chosen, start=1)
     ]
 
 
 def _select_round(values: dict[str, Any], settings: Settings) -> int:
+    from dino_assets.compute.devices import resolve_compute
     from dino_assets.drops.registry import DropReader
     from dino_assets.drops.sources.opening import open_source
     from dino_assets.drops.sources.source import Source
+    from dino_assets.embeddings.stage.queries import SpaceEncoders
+    from dino_assets.labels.stage.reading import list_labelled
+    from dino_assets.probes.stage.class_examples import list_prototype_names, with_prototypes
+    from dino_assets.probes.stage.uncertainties import read_uncertainties
     from dino_assets.selections.rounds import make_settings
     from dino_assets.selections.stage.describing import describe_round
+    from dino_assets.selections.stage.examples import make_reader
     from dino_assets.selections.stage.opening import open_round
+    from dino_assets.settings.hub import find_engine_cache
     from dino_assets.store.commits.reading import SpacedTable, open_table
     from dino_assets.store.commits.writing import commit
     from dino_assets.weights.stage import explain_other_model, load_checkpoint
 
     tile_px, may_replace = values.pop("tile_px", 0), values.pop("replace", False)
-    round_settings = make_settings(**values)
+    prototypes: frozenset[str] = frozenset()
+    if "shares" in values:
+        prototypes = list_prototype_names(open_store_here(settings, may_be_new=True))
+    round_settings = make_settings(prototypes=prototypes, **values)
     store = open_store_here(settings)
     round_settings = replace(
         round_settings, drops=tuple(find_drop_name(store, name) for name in round_settings.drops)
@@ -174,6 +190,10 @@ def _select_round(values: dict[str, Any], settings: Settings) -> int:
     def open_drop(name: str) -> Source:
         return open_source(read_drop(name).source, root=settings.root)
 
+    compute = ComputeSettings(device=settings.device)  # type: ignore[arg-type]
+    encoders = SpaceEncoders(
+        store, lambda: resolve_compute(compute), find_engine_cache(settings.root)
+    )
     checkpoint = load_checkpoint(store)
     opened = open_round(
         SpacedTable(store, "embeddings"),
@@ -184,6 +204,9 @@ def _select_round(values: dict[str, Any], settings: Settings) -> int:
         open_source=open_drop,
         tile_px=tile_px,
         may_replace=may_replace,
+        read_example=with_prototypes(make_reader(encoders, Path())),
+        labelled=list_labelled(store),
+        read_uncertainties=read_uncertainties,
     )
     if opened.has_other_settings:
         raise ConfigError(f"{opened.notice} To choose this round again, add --replace.")

@@ -11,7 +11,7 @@ from typing import Any
 from dino_assets.cli.terminal import LiveLine, quote_words, say, write_out
 from dino_assets.errors import ConfigError
 from dino_assets.serving.bench.figures import Figures, format_figures
-from dino_assets.serving.bench.flood import Answer, LoadPicture
+from dino_assets.serving.bench.flood import FloodAnswer, LoadPicture
 from dino_assets.serving.bench.session import (
     check_address,
     delete_embeddings,
@@ -125,7 +125,7 @@ class _LoadProgress:
         if not self._line.is_possible:
             say(f"{self._what} for {seconds} s …", to=sys.stderr)
 
-    def show(self, seconds: float, answers: Sequence[Answer]) -> None:
+    def show(self, seconds: float, answers: Sequence[FloodAnswer]) -> None:
         """Show how far the load is."""
         embedded = sum(each.status == 200 for each in answers)
         refused = sum(each.is_refusal for each in answers)

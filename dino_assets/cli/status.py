@@ -36,6 +36,8 @@ class ProjectStatus:
     rounds: int
     selected: int
     last_round: str
+    labels: int
+    unmerged: int  # objects with answers, if the labels are older than the newest of them
     next: str  # the command to run next
 
 
@@ -84,6 +86,7 @@ def read_status(store: "ObjectStore", settings: Settings) -> ProjectStatus:
     """
     from dino_assets.drops.listing import describe_drops
     from dino_assets.drops.registry import find_drops
+    from dino_assets.labels.stage.answers import count_objects
 
     records = find_drops(store)
     describe = describe_drops(store)
@@ -107,6 +110,8 @@ def read_status(store: "ObjectStore", settings: Settings) -> ProjectStatus:
         if each.asset == "embeddings" and each.state == "made" and each.manifest
     }
     maps = _list_manifests(store, "projections", spaces)
+    labels = _list_manifests(store, "labels", ())
+    unmerged = count_objects(store) - sum(int(each.facts["answer_objects"]) for each in labels)
     rounds = _list_manifests(store, "selections", spaces)
     last_round = str(rounds[-1].recipe.output.drop) if rounds else ""
     return ProjectStatus(
@@ -122,7 +127,16 @@ def read_status(store: "ObjectStore", settings: Settings) -> ProjectStatus:
         rounds=len(rounds),
         selected=sum(each.rows for each in rounds),
         last_round=last_round,
-        next=_choose_next(len(drops), unfinished, is_mapped=bool(maps), last_round=last_round),
+        labels=sum(each.rows for each in labels),
+        unmerged=unmerged,
+        next=_choose_next(
+            len(drops),
+            unfinished,
+            is_mapped=bool(maps),
+            last_round=last_round,
+            is_labelled=bool(labels),
+            has_new_answers=unmerged > 0,
+        ),
     )
 
 
@@ -139,7 +153,15 @@ def _list_manifests(
     return sorted(manifests, key=lambda each: str(each.recipe.output.drop))
 
 
-def _choose_next(drops: int, unfinished: Sequence[str], *, is_mapped: bool, last_round: str) -> str:
+def _choose_next(
+    drops: int,
+    unfinished: Sequence[str],
+    *,
+    is_mapped: bool,
+    last_round: str,
+    is_labelled: bool,
+    has_new_answers: bool,
+) -> str:
     command = name_command()
     if not drops:
         return f"{command} run NAME --from FOLDER   (or {command} demo, to try it)"
@@ -147,7 +169,11 @@ def _choose_next(drops: int, unfinished: Sequence[str], *, is_mapped: bool, last
         return f"{command} run {unfinished[0]}"
     if not (is_mapped and last_round):
         return f"{command} run --select curate"
-    return f"{command} export selections {last_round} --to out/{last_round}"
+    if has_new_answers:
+        return f"{command} run --select learn"
+    if is_labelled:
+        return f"{command} select --round {int(last_round.rpartition('-')[2]) + 1}"
+    return f"{command} studio   (or {command} export selections {last_round} --to out/{last_round})"
 
 
 def _describe(status: ProjectStatus) -> list[tuple[str, str]]:
@@ -171,4 +197,13 @@ def _describe(status: ProjectStatus) -> list[tuple[str, str]]:
             if status.rounds
             else "none yet",
         ),
+        ("labels", _describe_labels(status)),
     ]
+
+
+def _describe_labels(status: ProjectStatus) -> str:
+    if not status.labels and status.unmerged <= 0:
+        return "none yet"
+    return f"{status.labels:,}" + (
+        "; new answers are not merged yet" if status.unmerged > 0 else ""
+    )

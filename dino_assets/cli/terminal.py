@@ -20,12 +20,12 @@ _COMMAND = re.compile(r"(`|: )dino-assets(?= [a-z])")
 
 
 def say(text: str, *, to: TextIO | None = None) -> None:
-    """Print a line for people at once; commands in it are written as they can be run from here."""
+    """Print a line for people immediately, with its commands spelled as this shell can run them."""
     print(name_commands(text), file=to or sys.stdout, flush=True)
 
 
 def write_out(text: str) -> None:
-    """Print a line for programs at once, unchanged."""
+    """Print a line for programs immediately, unchanged."""
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 
@@ -36,7 +36,7 @@ def write_json(value: object) -> None:
 
 
 def name_commands(text: str, command: str | None = None) -> str:
-    """Replace ``dino-assets`` in the commands of a text by the way to call it from here.
+    """Replace ``dino-assets`` in the commands of a text by what starts it in this shell, such as ``.venv/bin/dino-assets``.
 
     The texts come from modules that cannot see how the program was called.
     """
@@ -47,7 +47,7 @@ def name_commands(text: str, command: str | None = None) -> str:
 
 
 def name_command(program: str | None = None) -> str:
-    """Write how to call this program again from here, with or without an activated environment."""
+    """Write the command that starts this program in this shell, with or without an activated environment."""
     called = Path(program or sys.argv[0])
     if called.parts[-2:] == ("cli", "__main__.py"):  # python -m dino_assets.cli
         return f"{_shorten(Path(sys.executable))} -m {__package__}"

@@ -8,7 +8,6 @@ from dino_assets.cli.flags import add_json
 from dino_assets.cli.registering import open_store_here
 from dino_assets.cli.terminal import say, write_json
 from dino_assets.counting import count_of
-from dino_assets.drops.records import Drop
 from dino_assets.errors import ConfigError
 from dino_assets.settings.records import Settings
 
@@ -60,20 +59,19 @@ def _verify(options: argparse.Namespace, settings: Settings) -> int:
         return _verify_store(options, settings)
     if options.repair:
         raise ConfigError(
-            "--repair is for the whole store: leave the round out, or leave --repair out",
+            "--repair works on the whole store: omit the round, or omit --repair",
             setting="repair",
         )
     return _verify_round(options, settings)
 
 
 def _verify_store(options: argparse.Namespace, settings: Settings) -> int:
-    from dino_assets.drops.registry import find_drops
+    from dino_assets.drops.examination import find_damaged
     from dino_assets.store.upkeep.verifying import verify
 
     store = open_store_here(settings)
     sentences: list[str] = []
-    bad_drops = [each for each in find_drops(store).values() if not isinstance(each, Drop)]
-    for fault in (*bad_drops, *verify(store, should_repair=options.repair)):
+    for fault in (*find_damaged(store), *verify(store, should_repair=options.repair)):
         sentences.append(str(fault))
         if not options.json:
             say(str(fault))

@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 
 from dino_assets.counting import count_of
-from dino_assets.defs.dagster_internals import REPOSITORY_LABEL_TAG
+from dino_assets.defs.dagster_internals.launching import REPOSITORY_LABEL_TAG
 from dino_assets.defs.execution import REPOSITORY, find_failures
 from dino_assets.defs.failures import Failure
 from dino_assets.defs.run_tags import DROP_TAG, PARTITION_TAG
@@ -53,7 +53,7 @@ class AlertCursor:
 
     @classmethod
     def load(cls, cursor: str | None) -> "AlertCursor | None":
-        """Read a cursor from its JSON; return None if there is none or it is not valid.
+        """Read a cursor from its JSON; return None if the cursor is missing or invalid.
 
         Cursors of Dagster's run failure sensor, which earlier versions used, are accepted too.
         """
@@ -108,7 +108,7 @@ def report_failures(
                 f"run {alert.run_id} failed; the webhook did not accept the alert: {problem}"
             )
         else:
-            context.log.info(f"run {alert.run_id}: posted")
+            context.log.info(f"run {alert.run_id}: alert posted")
             posted += 1
     for line in lines:
         context.log.warning(line)

@@ -31,6 +31,9 @@ from dino_assets.embeddings.stage.pool import list_drops
 from dino_assets.errors import CorruptObjectError
 from dino_assets.images.inspection import judge_quarantine
 from dino_assets.images.stage.judging import judge_findings, judge_images, list_bad_files
+from dino_assets.labels.stage.judging import judge_labels
+from dino_assets.probes.stage.curve import judge_curve
+from dino_assets.probes.stage.judging import LEAST_OF_CLASS, MOST_ECE, judge_probe
 from dino_assets.projections.stage import judge_age, judge_projections
 from dino_assets.selections.stage.judging import judge_selections
 from dino_assets.store.commits.listing import list_spaces
@@ -87,8 +90,8 @@ def weights_are_whole(
     asset="images",
     blocking=True,
     description=(
-        "Counts files that cannot be used. Warns if there is at least one. Fails if they are more than 2 and "
-        "more than 5 % of all files, or if no file is usable."
+        "Counts files that cannot be used. Warns if there is at least one. Fails if there are more than "
+        "2 and they are more than 5 % of all files, or if no file is usable."
     ),
 )
 def images_are_usable(
@@ -142,12 +145,15 @@ def images_look_right(
 @drop_check(
     asset="tiles",
     blocking=True,
-    description="Tile ids are unique, and the tiles of every usable image cover all of its pixels.",
+    description=(
+        "Tile ids are unique, and the tiles of every usable image cover all of its pixels. If the drop has boxes "
+        "of a detector, each box is a tile or is accounted for instead."
+    ),
 )
 def tiles_cover_images(
     context: dg.AssetCheckExecutionContext, storage: StorageResource
 ) -> Evaluations:
-    """Check that the tiles of each drop cover every pixel of its usable images."""
+    """Check that the tiles of each drop cover every pixel of its usable images, or account for every box."""
     tiles = open_for_run(context, storage, "tiles")
     images = open_table(storage.open(), "images", drops=tiles.drops)
     return judge_drops(context, tiles, lambda drop: judge_tiles(images, tiles, drop))
@@ -257,8 +263,8 @@ def map_is_current(
     asset="selections",
     blocking=True,
     description=(
-        "The round has as many tiles as the budget asks, each once, all from the pool, and none that was "
-        "selected in an earlier round."
+        "The round has as many tiles as the budget asks, each once, all from the pool. No tile is from "
+        "an earlier round. No two tiles show the same ground, unless the round allows it."
     ),
 )
 @tried_again
@@ -270,9 +276,72 @@ def selections_are_sound(
 
     def judge(rounds: CommittedTable, output: OutputId) -> Verdict:
         embedded = open_table(store, "embeddings", space=output.space)
-        return judge_selections(rounds, embedded, str(output.drop))
+        return judge_selections(rounds, embedded, open_table(store, "tiles"), str(output.drop))
 
     return to_result(context, judge_outputs(context, store, "selections", judge))
+
+
+@dg.asset_check(
+    asset="labels",
+    description=(
+        "People agree on every class. A disagreement is a warning: its tile, image or box has no label until "
+        "somebody settles it. So is a label of a tile that no drop has any more."
+    ),
+)
+@tried_again
+def labels_are_agreed(
+    context: dg.AssetCheckExecutionContext, storage: StorageResource
+) -> dg.AssetCheckResult:
+    """Judge the committed labels."""
+    store = storage.open()
+
+    def judge(labels: CommittedTable, output: OutputId) -> Verdict:
+        return judge_labels(labels, open_table(store, "tiles"))
+
+    return to_result(context, judge_outputs(context, store, "labels", judge))
+
+
+@dg.asset_check(
+    asset="probes",
+    blocking=True,
+    description=(
+        "No ground that a fold's probe learned from was held out to test it. Warns of a class with fewer than "
+        f"{LEAST_OF_CLASS} labels, of a calibration error above {MOST_ECE}, and if the accuracy may be no higher "
+        "than the share of the largest class."
+    ),
+)
+@tried_again
+def probes_are_sound(
+    context: dg.AssetCheckExecutionContext, storage: StorageResource
+) -> dg.AssetCheckResult:
+    """Judge the probe that this run trained; if it trained none, judge those of every space."""
+    store = storage.open()
+
+    def judge(probes: CommittedTable, output: OutputId) -> Verdict:
+        return judge_probe(probes)
+
+    return to_result(context, judge_outputs(context, store, "probes", judge))
+
+
+@dg.asset_check(
+    asset="learning_curve",
+    description=(
+        "Warns if the strategy of the latest round, replayed inside the labelled tiles, did not beat random "
+        "selection: the interval of its gain includes 0, or is below."
+    ),
+)
+@tried_again
+def strategy_beats_random(
+    context: dg.AssetCheckExecutionContext, storage: StorageResource
+) -> dg.AssetCheckResult:
+    """Judge the learning curve that this run made; if it made none, judge those of all spaces."""
+    store = storage.open()
+
+    def judge(curves: CommittedTable, output: OutputId) -> Verdict:
+        rounds = open_table(store, "selections", space=output.space)
+        return judge_curve(curves, rounds, space=str(output.space))
+
+    return to_result(context, judge_outputs(context, store, "learning_curve", judge))
 
 
 @dg.asset_check(

@@ -22,7 +22,7 @@ def config_of(record: type) -> Any:
         setting.name: (
             _type_of(setting),
             Field(
-                default=list(setting.default) if setting.is_list else setting.default,
+                default=_default_of(setting),
                 description=setting.meaning,
             ),
         )
@@ -31,9 +31,17 @@ def config_of(record: type) -> Any:
     return create_model(f"{record.__name__}Config", __base__=dg.Config, **fields)
 
 
+def _default_of(setting: Setting) -> Any:
+    if setting.is_list:
+        return list(setting.default)
+    return dict(setting.default) if setting.is_map else setting.default
+
+
 def _type_of(setting: Setting) -> Any:
     if setting.is_list:
         return list[str]
+    if setting.is_map:
+        return dict[str, setting.type]  # type: ignore[name-defined]
     return Literal[setting.words] if setting.words else setting.type
 
 

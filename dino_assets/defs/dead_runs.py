@@ -7,7 +7,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from dino_assets.defs.dagster_internals import MAX_RETRIES_TAG, find_launch
+from dino_assets.defs.dagster_internals.launching import MAX_RETRIES_TAG, find_launch
 from dino_assets.defs.run_process import (
     LAUNCH_TAG,
     PROC,
@@ -76,7 +76,7 @@ def _load_process(run: dg.DagsterRun, tag: str) -> RunProcess | None:
 
 
 def end_run(instance: dg.DagsterInstance, run: dg.DagsterRun, why: str) -> bool:
-    """Record the end of a dead run, unless its status has changed meanwhile; return whether it was done."""
+    """Record the end of a dead run unless its status has changed meanwhile; return whether it was recorded."""
     now = instance.get_run_by_id(run.run_id)
     if now is None or now.status != run.status:
         return False

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import dagster as dg
 
-from dino_assets.defs.dagster_internals import (
+from dino_assets.defs.dagster_internals.launching import (
     MAX_RETRIES_TAG,
     REPOSITORY_LABEL_TAG,
     given_origin,

@@ -5,7 +5,7 @@ from typing import Any
 
 import dagster as dg
 
-from dino_assets.defs.dagster_internals import (
+from dino_assets.defs.dagster_internals.events import (
     find_materialisation,
     has_own_events,
     list_checks_of_run,
@@ -133,7 +133,7 @@ def _is_partitioned(context: dg.InputContext) -> bool:
 
 
 def _tag_space(context: dg.OutputContext, made: Committed) -> None:
-    """Tag the run with its space, once an output in it is committed."""
+    """Tag the run with the space of an output that was committed."""
     run, space = context.step_context.dagster_run, made.manifest.recipe.output.space
     if space and run.tags.get(SPACE_TAG) != space:
         context.step_context.instance.add_run_tags(run.run_id, {SPACE_TAG: space})

@@ -23,7 +23,7 @@ class DropToRegister(dg.Config):
         description=(
             "Where its photographs are: a folder, a .csv or .txt list, or s3://bucket/prefix. If this is "
             "empty, the folder of that name in the inbox is used for a new drop. For a registered drop, its "
-            "present source is listed again."
+            "current source is listed again."
         ),
     )
     replace: bool = Field(
@@ -88,6 +88,11 @@ lineage = dg.define_asset_job(
     description="Makes every asset from the photographs to a round, for the drops of the run.",
 )
 
+learn = dg.define_asset_job(
+    "learn",
+    selection=dg.AssetSelection.assets(*assets_of_job("learn")),
+    description="Merges the answers of all people into labels, and makes what is learnt from them.",
+)
 deploy = dg.define_asset_job(
     "deploy",
     selection=dg.AssetSelection.assets(*assets_of_job("deploy")),
@@ -105,4 +110,4 @@ observe_inbox = dg.define_asset_job(
     ),
 )
 
-ALL_JOBS: list[Any] = [register_drop, observe_inbox, ingest, curate, lineage, deploy]
+ALL_JOBS: list[Any] = [register_drop, observe_inbox, ingest, curate, lineage, learn, deploy]

@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 import dagster as dg
 
-from dino_assets.defs.dagster_internals import end_check, evaluate_partition
+from dino_assets.defs.dagster_internals.events import end_check, evaluate_partition
 from dino_assets.defs.output_metadata import find_manifest_key
 from dino_assets.defs.partitions import drops, drops_of_run, find_blocked, has_more_to_come
 from dino_assets.defs.resources.storage import StorageResource

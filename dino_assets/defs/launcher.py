@@ -13,7 +13,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from dino_assets.defs.dagster_internals import (
+from dino_assets.defs.dagster_internals.launching import (
     CheckRunHealthResult,
     DefaultRunLauncher,
     LaunchRunContext,

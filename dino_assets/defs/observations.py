@@ -6,7 +6,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from dino_assets.defs.dagster_internals import (
+from dino_assets.defs.dagster_internals.events import (
     DATA_VERSION_IS_USER_PROVIDED_TAG,
     DATA_VERSION_TAG,
 )

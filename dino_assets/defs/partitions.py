@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from dino_assets.defs.beta_features import accept_beta_features
-from dino_assets.defs.dagster_internals import (
+from dino_assets.defs.dagster_internals.events import (
     BLOCKS,
     list_assets_of_run,
     list_evaluations,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from dino_assets.store.commits.catalogue import PER_DROP, assets_of_job
 
-JOBS = {job: assets_of_job(job) for job in ("ingest", "curate")}
+JOBS = {job: assets_of_job(job) for job in ("ingest", "curate", "learn")}
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class PlannedRun:
 
 
 def plan_runs(drops: Sequence[str], assets: Collection[str]) -> list[PlannedRun]:
-    """Plan one run of ``ingest`` per drop, and one run of ``curate`` for assets that are made of all drops.
+    """Plan one run of ``ingest`` per drop, then one of ``curate`` and one of ``learn`` for all drops together.
 
     One run over a range of partitions would also include every drop that was registered between the first and
     the last one. In such a run, a failed drop would end the run before the other drops are done. In a run of
@@ -38,7 +38,7 @@ def plan_runs(drops: Sequence[str], assets: Collection[str]) -> list[PlannedRun]
         )
     of_each = drops if needs_drops(assets) else [None]
     runs = [PlannedRun("ingest", _choose("ingest", assets), drop) for drop in of_each]
-    runs.append(PlannedRun("curate", _choose("curate", assets), None))
+    runs += [PlannedRun(job, _choose(job, assets), None) for job in ("curate", "learn")]
     return [planned for planned in runs if planned.assets]
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from dino_assets.defs.dagster_internals import call_before_runs
+from dino_assets.defs.dagster_internals.launching import call_before_runs
 from dino_assets.defs.run_process import PROC, PROCESS_TAG, describe_self
 
 

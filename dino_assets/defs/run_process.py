@@ -80,7 +80,7 @@ def explain_death(process: RunProcess, here: RunProcess, *, proc: Path = PROC) -
 
 
 def has_argument(*options: tuple[str, str], proc: Path = PROC) -> bool:
-    """Check whether a process that can be seen here was started with one of these options and its value."""
+    """Check whether a visible process was started with one of these options and the option's value."""
     wanted = [b"\0".join([b"", name.encode(), value.encode(), b""]) for name, value in options]
     for folder in proc.glob("[0-9]*") if wanted else ():
         try:

@@ -5,7 +5,7 @@ from typing import Any
 
 import dagster as dg
 
-from dino_assets.defs.dagster_internals import report_materialisation
+from dino_assets.defs.dagster_internals.events import report_materialisation
 from dino_assets.defs.metadata_rows import arrange
 from dino_assets.defs.output_metadata import metadata_of
 from dino_assets.store.commits.manifests import content_hash

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from dino_assets.defs.dagster_internals import run_dev, run_web_server
+from dino_assets.defs.dagster_internals.servers import run_dev, run_web_server
 from dino_assets.defs.file_links import CONTENT_TYPES, PICTURE_SUFFIXES, ROOT, find_key
 from dino_assets.defs.output_metadata import find_program
 from dino_assets.drawing.thumbnails import draw_thumbnail

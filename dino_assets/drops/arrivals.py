@@ -241,7 +241,7 @@ def explain_hold(past: PastRuns) -> str | None:
 def explain_wait(past: PastRuns, *, now_s: float) -> str | None:
     """Return why the next launch must wait, or None if it may start now.
 
-    It waits only after launches that became no run.
+    It waits only if the last launches did not become runs.
     """
     if not past.unstarted:
         return None

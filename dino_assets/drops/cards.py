@@ -33,7 +33,7 @@ _CAMERA_FOLDER = re.compile(
 def is_photo_name(path: str) -> bool:
     """Check whether a path has a photograph's suffix and is in no folder that a system created.
 
-    Names that begin with ``._`` are no photographs: macOS writes such files beside them.
+    Names that begin with ``._`` are not photographs: macOS writes such files beside them.
     """
     folder, _, name = path.rpartition("/")
     return _suffix(name) in PHOTO_SUFFIXES and name[:2] != "._" and not is_litter_folder(folder)
@@ -86,6 +86,16 @@ def _label_of_folder(folder: str) -> str | None:
     if is_litter_folder(folder) or any(_CAMERA_FOLDER.fullmatch(name) for name in names):
         return None
     return None if names[0] == ".." else names[0] or None
+
+
+def find_camera_folder(path: str) -> str:
+    """Return the folder of a file without the folders that a camera made, as ``cam3`` of ``cam3/DCIM/100MEDIA``.
+
+    Photographs of several cameras are stored in a folder per camera; a camera starts a new folder of its own
+    every few hundred shots.
+    """
+    folders = path.split("/")[:-1]
+    return "/".join(name for name in folders if not _CAMERA_FOLDER.fullmatch(name))
 
 
 def _suffix(name: str) -> str:

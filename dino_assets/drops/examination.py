@@ -1,7 +1,7 @@
 """Examination of drops' sources: whether they can be read, and whether their files are still there."""
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from dino_assets.drops.records import Drop, SourceEntry
 from dino_assets.drops.registry import find_drops
 from dino_assets.drops.sources.opening import open_source
 from dino_assets.drops.sources.source import is_wanted
+from dino_assets.drops.stored_boxes import BOXES_NAME, read_stored_boxes
 from dino_assets.errors import ConfigError, CorruptObjectError, SourceError, StoreError
 from dino_assets.settings.records import RequestLimits
 from dino_assets.store.commits.manifests import find_manifest
@@ -35,13 +36,14 @@ class DropExamination:
     """Result of examining drops: counts, and a verdict on each drop with a problem.
 
     ``sound`` counts the drops without a problem. ``unseen`` counts the drops that were not examined because
-    the time was up.
+    the time was up. ``boxed`` counts the active drops whose tiles are a detector's boxes.
     """
 
     sound: int
     retired: int
     unseen: int
     verdicts: tuple[Verdict, ...]
+    boxed: int = 0
 
 
 def examine_drops(
@@ -53,9 +55,9 @@ def examine_drops(
 ) -> DropExamination:
     """List the source of every active drop, and compare the files with the recorded ``images``.
 
-    No photograph is read. If a source cannot be read, the drop's verdict is a failure. It is only a warning
-    if the drop is already embedded: then only rounds need its photographs, and a round leaves such a drop
-    out. After ``budget_s`` seconds, no further drop is examined.
+    No photograph is read, but the boxes of a detector are. If a source cannot be read, the drop's verdict is
+    a failure. It is only a warning if the drop is already embedded: then only rounds need its photographs,
+    and a round leaves such a drop out. After ``budget_s`` seconds, no further drop is examined.
 
     Raises:
         StoreError: the store itself cannot be read.
@@ -84,7 +86,20 @@ def examine_drops(
         retired=len(records) - len(active),
         unseen=len(verdicts) - len(judged),
         verdicts=troubled,
+        boxed=sum(isinstance(drop, Drop) and bool(drop.boxes) for drop in active.values()),
     )
+
+
+def find_damaged(store: ObjectStore) -> Iterator[CorruptObjectError]:
+    """Find drops whose record, facts or boxes of a detector cannot be read; yield the error of each."""
+    for name, drop in find_drops(store).items():
+        if isinstance(drop, CorruptObjectError):
+            yield drop
+        elif drop.boxes:
+            try:
+                read_stored_boxes(store, name, drop.boxes)
+            except CorruptObjectError as err:
+                yield err
 
 
 def _examine(
@@ -98,6 +113,8 @@ def _examine(
     if isinstance(drop, CorruptObjectError):
         return Verdict(name, False, str(drop))
     try:
+        if drop.boxes:
+            read_stored_boxes(store, name, drop.boxes)
         source = open_source(drop.source, root=root, limits=_LIMITS)
         trouble = _compare(store, drop, source.entries(), is_list=source.is_list)
     except (SourceError, ConfigError, StoreError) as err:
@@ -203,6 +220,11 @@ def _compare(store: ObjectStore, drop: Drop, entries: list[SourceEntry], *, is_l
             f"{len(absent)} of the {count_of(len(entries), 'file')} in its list "
             f"{'is' if len(absent) == 1 else 'are'} missing, the first is {absent[0]!r}. Copy missing files "
             "to the listed paths, or remove them from the list"
+        )
+    if not drop.boxes and not is_list and any(entry.path == BOXES_NAME for entry in entries):
+        return (
+            f"{BOXES_NAME!r} is in its folder, and no boxes are registered. To make its boxes tiles: "
+            f"`dino-assets drops register {drop.name}`, then `dino-assets run {drop.name}`. Otherwise rename it"
         )
     changes = find_changes(store, manifest, entries, is_list=is_list) if manifest else None
     if changes is None:

@@ -1,4 +1,4 @@
-"""Facts about a registered drop: tags, whether it is retired, and its source's latest fingerprint.
+"""Facts about a registered drop: tags, boxes, whether it is retired, and its source's latest fingerprint.
 
 Each fact is a separate object, ``drops/<drop>/<fact>.json``, and each writer writes one fact only. A sensor
 that observes a source and a person who retires the drop at the same moment both succeed, on any store.
@@ -14,7 +14,7 @@ from dino_assets.store.commits.rereading import read_again
 from dino_assets.store.commits.sealing import read_sealed, seal
 from dino_assets.store.objects import ObjectStore
 
-FACTS = {"tags": "tags", "is_retired": "retired", "observed": "observed"}
+FACTS = {"tags": "tags", "is_retired": "retired", "observed": "observed", "boxes": "boxes"}
 _FIELDS = {file: field for field, file in FACTS.items()}
 
 
@@ -52,6 +52,16 @@ def read_facts(store: ObjectStore, name: str, keys: Iterable[str] | None = None)
             )
         facts[field] = tuple(value) if field == "tags" else value
     return facts
+
+
+def read_fact(store: ObjectStore, name: str, field: str) -> Any:
+    """Read one fact of a drop by its field of ``Drop``; None if it was never written.
+
+    Raises:
+        CorruptObjectError: the object does not hold the fact.
+    """
+    key = f"drops/{name}/{FACTS[field]}.json"
+    return read_facts(store, name, [key]).get(field)
 
 
 def _read_value(store: ObjectStore, key: str, field: str) -> Any:

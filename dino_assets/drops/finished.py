@@ -1,15 +1,18 @@
 """Finished drops, judged by their manifests alone.
 
-Finished means: ``images`` were made from the registered fingerprint, ``tiles`` from these images, and
-``embeddings`` from these tiles in any space. The current space is not required: otherwise another checkpoint
-would make every drop unfinished at once. Only a person may decide to compute all drops again.
+Finished means: ``images`` were made from the registered fingerprint, ``tiles`` from these images and the
+registered boxes, if there are any, and ``embeddings`` from these tiles in any space. The current space is
+not required: otherwise another checkpoint would make every drop unfinished at once. Only a person may decide
+to compute all drops again.
 """
 
-from collections.abc import Collection, Iterable, Mapping, MutableMapping
+from collections.abc import Collection, Mapping, MutableMapping
 from dataclasses import dataclass, field
 
-from dino_assets.drops.facts import find_fact_owner
+from dino_assets.drops.facts import find_fact_owner, read_facts
+from dino_assets.drops.records import Drop
 from dino_assets.drops.registry import group_by_drop, read_drops
+from dino_assets.drops.stored_boxes import is_made_of_boxes
 from dino_assets.errors import CorruptObjectError
 from dino_assets.store.commits.catalogue import PER_DROP, Asset
 from dino_assets.store.commits.digests import list_objects
@@ -93,7 +96,7 @@ def _judge(
     records = group_by_drop(listed)
     drops = read_drops(store, records, wanted=[name for name in sources if name in records])
     done = DoneDrops()
-    complete: dict[str, str] = {}
+    complete: dict[str, Drop] = {}
     for name, drop in drops.items():
         if isinstance(drop, CorruptObjectError):
             continue
@@ -101,38 +104,43 @@ def _judge(
         if drop.is_retired:
             done.retired.add(name)
         elif len(made) >= len(_LISTED) and drop.source == sources[name]:
-            complete[name] = drop.fingerprint
+            complete[name] = drop
     wanted = {key for name in complete for key in stamps[name]}
     committed = (info for info in listed if info.key.startswith("manifests/"))
     manifests = read_listed(store, committed, wanted=wanted)
-    for name, registered in complete.items():
+    for name, drop in complete.items():
         of_drop = [manifests[key] for key in stamps[name] if key in manifests]
         sound = [each for each in of_drop if isinstance(each, Manifest)]
         # A drop with a damaged manifest is unfinished: the next run makes that output again.
-        if len(sound) == len(of_drop) and _is_linked(sound, registered):
+        if len(sound) == len(of_drop) and _is_linked(sound, drop.fingerprint, drop.boxes):
             done.finished.add(name)
     return done
 
 
-def has_all_outputs(store: ObjectStore, fingerprint: str, keys: Iterable[str]) -> bool:
+def has_all_outputs(store: ObjectStore, fingerprint: str, keys: Collection[str]) -> bool:
     """Check whether a drop has images of this source fingerprint, tiles of them, and embeddings of the tiles.
 
-    ``keys`` are the keys of the drop's objects; only its manifests are read.
+    ``keys`` are the keys of the drop's objects; its manifests are read, and the fact that names its boxes.
     """
+    boxes = ""
     try:
         manifests = read_manifests(store, [key for key in keys if key.startswith("manifests/")])
+        for key in keys:
+            if key.endswith("/boxes.json") and (name := find_fact_owner(key)):
+                boxes = str(read_facts(store, name, [key]).get("boxes", ""))
     except CorruptObjectError:
         return False  # the next run makes it again
-    return _is_linked(manifests, fingerprint)
+    return _is_linked(manifests, fingerprint, boxes)
 
 
-def _is_linked(manifests: Collection[Manifest], fingerprint: str) -> bool:
+def _is_linked(manifests: Collection[Manifest], fingerprint: str, boxes: str) -> bool:
     above = {fingerprint}
     for asset in PER_DROP:
-        above = {content_hash(m) for m in manifests if _is_made_from(m, asset, above)}
+        above = {content_hash(m) for m in manifests if _is_made_from(m, asset, above, boxes)}
     return bool(above)
 
 
-def _is_made_from(manifest: Manifest, asset: Asset, above: set[str]) -> bool:
+def _is_made_from(manifest: Manifest, asset: Asset, above: set[str], boxes: str) -> bool:
     recipe = manifest.recipe
-    return recipe.output.asset == asset.name and recipe.inputs.get(str(asset.made_from)) in above
+    is_linked = recipe.inputs.get(str(asset.made_from)) in above
+    return recipe.output.asset == asset.name and is_linked and is_made_of_boxes(recipe, boxes)

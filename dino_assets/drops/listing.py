@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from dino_assets.drops.records import Drop
+from dino_assets.drops.stored_boxes import is_made_of_boxes
 from dino_assets.errors import CorruptObjectError
 from dino_assets.store.commits.catalogue import PER_DROP, Asset
 from dino_assets.store.commits.digests import list_objects
@@ -19,8 +20,9 @@ State = Literal["made", "old", "absent"]
 class AssetState:
     """State of one asset of a drop: ``old`` if its input has changed since it was made.
 
-    ``follows`` is set if the direct input is unchanged, but an asset before it is old. It names that old
-    asset: once it is made again, this asset may become old too. Dagster marks only old assets as stale.
+    ``follows`` names an old asset from which this one is made indirectly, while the direct input is
+    unchanged. Once the named asset is made again, this one may become old, too. Dagster marks only old
+    assets as stale.
     """
 
     asset: str
@@ -49,9 +51,9 @@ class AssetState:
 def describe_drops(store: ObjectStore) -> Callable[[Drop], list[AssetState]]:
     """Return a function that gives a drop's asset states; every asset is listed once, for all drops.
 
-    An asset is old if its input has changed. Embeddings are also old if they were computed with other
-    weights than the store has now. Images are compared with the last observed source, not with the
-    registered one, because images may be newer than the registration.
+    An asset is old if its input has changed. Tiles are also old if the drop has other boxes now. Embeddings are
+    also old if they were computed with other weights than the store has now. Images are compared with the last
+    observed source, not with the registered one, because images may be newer than the registration.
     """
     made: dict[str, dict[str, list[Manifest]]] = {asset.name: {} for asset in PER_DROP}
     listed = list_objects(store, *(f"manifests/{asset.name}" for asset in PER_DROP))
@@ -69,7 +71,7 @@ def describe_drops(store: ObjectStore) -> Callable[[Drop], list[AssetState]]:
         old_above = ""
         for asset in PER_DROP:
             manifests = made[asset.name].get(drop.name, [])
-            fresh = [m for m in manifests if _is_fresh(m, asset, above, weights)]
+            fresh = [m for m in manifests if _is_fresh(m, asset, above, weights, drop.boxes)]
             shown = fresh or manifests
             state: State = "made" if fresh else "old" if manifests else "absent"
             follows = old_above if state == "made" else ""
@@ -82,9 +84,15 @@ def describe_drops(store: ObjectStore) -> Callable[[Drop], list[AssetState]]:
 
 
 def _is_fresh(
-    manifest: Manifest, asset: Asset, above: set[str] | None, weights: Manifest | None
+    manifest: Manifest,
+    asset: Asset,
+    above: set[str] | None,
+    weights: Manifest | None,
+    boxes: str,
 ) -> bool:
     recipe = manifest.recipe
+    if not is_made_of_boxes(recipe, boxes):
+        return False
     if above is not None and recipe.inputs.get(str(asset.made_from)) not in above:
         return False
     space: dict[str, Any] | None = recipe.config.get("space")

@@ -9,7 +9,8 @@ class Drop:
 
     ``fingerprint`` is the fingerprint of the source at registration. ``observed`` is the latest fingerprint,
     or empty if the fingerprint has never changed. ``tags`` are set by a person and sorted. A retired drop
-    and its outputs are kept, but maps and rounds leave it out.
+    and its outputs are kept, but maps and rounds leave it out. ``boxes`` is the hash of the boxes that become
+    its tiles, or empty if a grid cuts them.
     """
 
     name: str
@@ -19,6 +20,7 @@ class Drop:
     tags: tuple[str, ...] = ()
     is_retired: bool = False
     observed: str = ""
+    boxes: str = ""
 
 
 @dataclass(frozen=True, slots=True)

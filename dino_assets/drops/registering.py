@@ -6,8 +6,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 
+from dino_assets.drops.boxes.reading import MAX_BOXES_BYTES
 from dino_assets.drops.facts import (
     delete_damaged,
+    read_fact,
     read_facts,
 )
 from dino_assets.drops.records import Drop, SourceEntry
@@ -22,11 +24,13 @@ from dino_assets.drops.registry import (
     write_drop,
 )
 from dino_assets.drops.sources.opening import open_source
-from dino_assets.drops.sources.source import fingerprint
+from dino_assets.drops.sources.source import Source, fingerprint
+from dino_assets.drops.stored_boxes import BOXES_NAME, BoxRequest, settle_boxes
 from dino_assets.errors import (
     CorruptObjectError,
     DropConflictError,
     DropError,
+    InvalidBoxesError,
     SourceError,
     UnknownDropError,
 )
@@ -35,16 +39,21 @@ from dino_assets.store.commits.indexes import Row, add_row, read_index
 from dino_assets.store.commits.reading import open_table
 from dino_assets.store.objects import ObjectStore
 
+NO_REQUEST = BoxRequest()
 INDEX = "drops"  # index by source and fingerprint, to find drops of the same pictures
 
 
 @dataclass(frozen=True)
 class SourceListing:
-    """Files that a source held when it was listed, and the source's absolute address."""
+    """Files that a source held when it was listed, and the source's absolute address.
+
+    ``boxes`` are the bytes of its file with a detector's boxes, if it has one.
+    """
 
     address: str
     entries: Sequence[SourceEntry]
     is_list: bool
+    boxes: bytes | None = None
 
 
 def register_drop(
@@ -55,6 +64,7 @@ def register_drop(
     root: Path,
     may_replace: bool = False,
     tags: Iterable[str] = (),
+    boxes: BoxRequest = NO_REQUEST,
 ) -> tuple[Drop, bool]:
     """Register a drop: list its source and write its record; return the drop and whether anything changed.
 
@@ -65,12 +75,15 @@ def register_drop(
         InvalidDropNameError: ``name`` cannot be made a valid name.
         DropConflictError: the name is registered for another source and ``may_replace`` is off, or the
             drop is retired.
-        ConfigError: a tag is not one word.
+        InvalidBoxesError: the file with boxes in the drop's folder cannot be used.
+        ConfigError: a tag is not one word, or the least score of boxes is not in 0…1.
     """
     checked = [check_tag(tag) for tag in tags]
     find_name(store, name)  # an invalid name fails before a long listing
     listing = list_source(source, root=root)
-    return register_listing(store, name, listing, may_replace=may_replace, tags=checked)
+    return register_listing(
+        store, name, listing, may_replace=may_replace, tags=checked, boxes=boxes
+    )
 
 
 def list_source(source: str, *, root: Path) -> SourceListing:
@@ -78,6 +91,7 @@ def list_source(source: str, *, root: Path) -> SourceListing:
 
     Raises:
         SourceError: the source does not exist or holds no file.
+        InvalidBoxesError: its file with boxes is too large.
     """
     open_source(source, root=root)  # raises a precise error for an address that cannot be resolved
     address = _absolute(source, root)
@@ -89,7 +103,22 @@ def list_source(source: str, *, root: Path) -> SourceListing:
             reason="empty",
             path=source,
         )
-    return SourceListing(address, entries, opened.is_list)
+    return SourceListing(address, entries, opened.is_list, _read_boxes(opened, entries))
+
+
+def _read_boxes(source: Source, entries: Sequence[SourceEntry]) -> bytes | None:
+    """Read the file with boxes of a folder; None if it has none. A list names photographs only."""
+    for entry in entries:
+        if entry.path == BOXES_NAME and not entry.refusal and not source.is_list:
+            if entry.size > MAX_BOXES_BYTES:
+                raise InvalidBoxesError(
+                    f"{BOXES_NAME!r} has {entry.size:,} bytes; at most {MAX_BOXES_BYTES:,} are read. Leave out "
+                    "boxes of low score, or rename the file if it has no boxes.",
+                    reason="too-large",
+                    path=BOXES_NAME,
+                )
+            return source.read(BOXES_NAME)
+    return None
 
 
 def list_from_inbox(
@@ -122,6 +151,7 @@ def register_listing(
     *,
     may_replace: bool = False,
     tags: Iterable[str] = (),
+    boxes: BoxRequest = NO_REQUEST,
 ) -> tuple[Drop, bool]:
     """Register a drop whose source is already listed; otherwise like ``register_drop``."""
     new_tags = [check_tag(tag) for tag in tags]
@@ -133,7 +163,7 @@ def register_listing(
         fingerprint=fingerprint(entries),
         original_name=name.encode(errors="surrogateescape").decode(errors="backslashreplace"),
     )
-    registered, before = _find_registered(store, key_name)
+    registered, before = _find_registered(store, key_name, boxes)
     if registered is not None and registered.is_retired:
         raise DropConflictError(
             f"drop {key_name!r} is retired. Bring it back with: dino-assets drops restore {key_name}",
@@ -150,10 +180,12 @@ def register_listing(
         # Stored only if the source has ever changed: outputs may be made from an earlier state.
         observed=drop.fingerprint if _has_changed(before, drop) else "",
     )
-    if registered == drop:
-        return drop, False
     if registered is not None and registered.source != drop.source:
         _check_may_move(store, registered, drop, entries, may_replace=may_replace)
+    request = replace(boxes, in_source=listing.boxes)
+    drop = replace(drop, boxes=settle_boxes(store, key_name, before.boxes, request))
+    if registered == drop:
+        return drop, False
     add_row(store, INDEX, (drop.name, drop.source, drop.fingerprint), partial(_list_rows, store))
     write_drop(store, drop, before=before)
     return drop, True
@@ -181,23 +213,41 @@ def _list_rows(store: ObjectStore) -> list[Row]:
     return [(drop.name, drop.source, drop.fingerprint) for drop in drops]
 
 
-def _find_registered(store: ObjectStore, name: str) -> tuple[Drop | None, Drop]:
+def _find_registered(store: ObjectStore, name: str, boxes: BoxRequest) -> tuple[Drop | None, Drop]:
     """Return the registered drop (None if its record is missing or damaged), and the drop before the change.
 
     Both are the same if the record can be read. Otherwise the drop before the change has the stored facts,
     and an empty source and fingerprint. If the record or a fact is damaged, damaged facts are deleted first.
+
+    Raises:
+        InvalidBoxesError: the fact that names the drop's boxes is damaged, and ``boxes`` asks for no others.
     """
     try:
         registered = read_drop(store, name)
     except UnknownDropError:
         return None, replace(Drop(name, "", "", ""), **read_facts(store, name))
     except CorruptObjectError:
+        _check_boxes(store, name, boxes)
         delete_damaged(store, name)
         try:
             registered = read_drop(store, name)
         except CorruptObjectError:
             return None, replace(Drop(name, "", "", ""), **read_facts(store, name))
     return registered, registered
+
+
+def _check_boxes(store: ObjectStore, name: str, boxes: BoxRequest) -> None:
+    """Refuse to lose the boxes of a drop: its photographs would be cut by a grid without a message."""
+    try:
+        read_fact(store, name, "boxes")
+    except CorruptObjectError as err:
+        if boxes.file is None and not boxes.is_removal:
+            raise InvalidBoxesError(
+                f"{err} So the drop's boxes of a detector are unknown. Give their file with --boxes FILE, or "
+                "--no-boxes to cut its photographs by a grid.",
+                drop=name,
+                reason="damaged",
+            ) from err
 
 
 def _check_may_move(

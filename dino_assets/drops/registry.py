@@ -78,7 +78,7 @@ def join_tags(tags: Iterable[str], more: Iterable[str]) -> tuple[str, ...]:
 
 
 def find_name(store: ObjectStore, called: str) -> str:
-    """Find a drop's name from that name or from the original name of its folder.
+    """Find a drop's name; ``called`` is this name or the original name of its folder.
 
     For an unregistered drop, return the name that it would get.
 

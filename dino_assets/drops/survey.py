@@ -1,6 +1,6 @@
 """Survey of an inbox: runs to start, state for the next survey, notes for the operator.
 
-Every survey starts from the present inbox, manifests and runs, and not from what an earlier survey did.
+Every survey starts from the current inbox, manifests and runs, and not from what an earlier survey did.
 ``Memory`` only holds since when each folder is unchanged, which folder was listed last, and which runs were
 reported. If it is lost, runs only start later, by one settle time (``arrivals.SETTLE_S``).
 """

@@ -135,7 +135,7 @@ def _pick(count: int, most: int) -> NDArray[np.int64]:
 
 
 def _find_thinned(count: int, most: int) -> NDArray[np.int64]:
-    """Return the position in the thinned drop of each of the drop's ``count`` rows; -1 if it was left out."""
+    """Return the position of each of a drop's ``count`` rows in the result of ``thin_drop``; -1 if left out."""
     places = np.full(count, -1)
     picked = _pick(count, most)
     places[picked] = np.arange(len(picked))

@@ -17,16 +17,19 @@ _DTYPES = {"fp16": (np.float16, pa.float16()), "fp32": (np.float32, pa.float32()
 
 
 def make_schema(dim: int, options: EmbeddingOptions = DEFAULT) -> pa.Schema:
-    """Make the table's schema: ids, vectors of ``dim`` numbers, and a thumbnail.
+    """Make the table's schema: ids, vectors of ``dim`` numbers, and a thumbnail. Regions lie side by side.
 
     The thumbnail is in the row, so that pages can be made later without reading photographs.
     """
-    vector = pa.list_(_DTYPES[options.dtype][1], dim)
+    number = _DTYPES[options.dtype][1]
     return pa.schema(
         [
             pa.field("tile_id", pa.string(), nullable=False),
             pa.field("image_id", pa.string(), nullable=False),
-            *(pa.field(column, vector, nullable=False) for column in options.columns),
+            *(
+                pa.field(column, pa.list_(number, dim * count), nullable=False)
+                for column, count in options.vector_counts.items()
+            ),
             pa.field("thumb", pa.binary(), nullable=False),
         ]
     )
@@ -89,9 +92,9 @@ def to_stored(
 
 
 def to_matrix(column: pa.ChunkedArray) -> NDArray[np.float32]:
-    """Convert stored vectors of any number type to float32 (N, D)."""
-    values = column.combine_chunks()
-    flat = values.flatten().to_numpy(zero_copy_only=False).astype(np.float32)
+    """Convert stored vectors of any number type to float32 (N, D); those of float32 are not copied."""
+    values = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+    flat = values.flatten().to_numpy(zero_copy_only=False).astype(np.float32, copy=False)
     return np.asarray(flat.reshape(len(values), values.type.list_size))
 
 

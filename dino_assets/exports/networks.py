@@ -1,4 +1,4 @@
-"""Networks to export: they return all tokens, and one of them also normalises its input.
+"""Two networks to export; both return all tokens, and the second one also normalises its input.
 
 This module imports torch, so it must be imported inside a function.
 """

@@ -86,7 +86,7 @@ def copy_papers(
 ) -> list[str]:
     """Copy licence, notices, model card and config; return a warning if DINOv3's licence is missing.
 
-    The image processor's config is not copied but written anew: the Hub's own configs crop or shrink a tile.
+    The image processor's config is written here, not copied: the Hub's own configs crop or shrink a tile.
     """
     names = [file.name for file in checkpoint.files if is_paper(file.name)]
     for name in (*names, CONFIG):

@@ -46,7 +46,7 @@ def write_torchscript(network: "torch.nn.Module", settings: ExportSettings, path
 def open_torchscript(path: Path) -> Compute:
     """Load a TorchScript file on the CPU, and return it as a function.
 
-    Only ``torch.jit.load`` is used, as in other programs.
+    The file is opened by ``torch.jit.load`` alone, as by a program without this package.
     """
     import torch
 

@@ -1,6 +1,7 @@
 """Ground positions of an image's windows, and the table columns that hold them."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -61,7 +62,7 @@ class StoredView:
 
 
 def place_windows(
-    windows: NDArray[np.int32], *, view: View | None, georeference: Georeference | None
+    windows: NDArray[Any], *, view: View | None, georeference: Georeference | None
 ) -> geo.Places | None:
     """Compute where windows (N, 4) of a photograph or mosaic lie on the ground.
 
@@ -96,7 +97,7 @@ def describe_places(
 
 
 def explain_unplaced(row: ImageRow) -> str | None:
-    """Return why a photograph has no ground position; None if it has one, or if its file is unusable."""
+    """Return why a photograph has no ground position; None if it has a position, or if its file is unusable."""
     if row.place.place_quality != "none":
         return None
     capture = row.capture

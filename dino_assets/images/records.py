@@ -42,7 +42,7 @@ class ImageFacts:
 class Capture:
     """Metadata that a camera stored with a photograph; None for a missing value.
 
-    If XMP and EXIF both have a value, the value of XMP is used. Only for the time, that of EXIF is used.
+    If XMP and EXIF both have a value, the value of XMP is used. Only the time is taken from EXIF.
     ``taken`` is the camera's local time. Angles are in degrees in DJI's convention: yaw clockwise from north,
     pitch -90 straight down.
     """

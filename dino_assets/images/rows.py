@@ -160,7 +160,7 @@ def _inspect_large(row: ImageRow, source: Source) -> InspectedFile | None:
     """Inspect a large file block by block if it is a mosaic; return None for another file.
 
     Raises:
-        UnusableImageError: the file is no mosaic and exceeds ``MAX_FILE_BYTES``; ``reason`` is too-large.
+        UnusableImageError: the file is not a mosaic and exceeds ``MAX_FILE_BYTES``; ``reason`` is too-large.
     """
     if PurePosixPath(row.path).suffix.lower() in _TIFF:
         file = _inspect_mosaic(row, source)

@@ -81,7 +81,7 @@ class _Frame:
         return self.file.row.place.place_quality in _COMPARABLE
 
     def open(self, read_gray: GrayReader) -> ContrastPicture:
-        """Make the contrast picture of this file; its pixels are read once at most."""
+        """Make the picture that is compared with others; read the file's pixels only in the first call."""
         if self.contrast is None:
             gray = self.file.gray
             self.contrast = measure_contrast(read_gray(self.file.row) if gray is None else gray)

@@ -1,7 +1,7 @@
 """Greedy choice of rows that cover all rows: MaxHerding and medoids.
 
-A row is covered as well as the most similar pick covers it. Each pick is the row that adds most to the mean
-coverage of all rows. Other than the farthest points, such picks lie where many rows are.
+How well a row is covered depends only on the pick that is most similar to it. Each pick is the row that adds
+most to the mean coverage of all rows. Unlike farthest points, such picks lie where many rows are.
 
 The gain of a candidate only shrinks while rows are picked (the coverage is submodular). So a gain computed
 earlier is an upper bound, and only candidates whose old gain is large enough are computed again.
@@ -15,11 +15,15 @@ import numpy as np
 from dino_assets.numerics.neighbours import blocks, measure_squared, square_rows
 from dino_assets.numerics.open_rows import OpenRows
 from dino_assets.numerics.rows import Rows, as_rows
+from dino_assets.numerics.swapping import improve_by_swaps
 
 Similarity = Literal["gaussian", "distance"]
 
 MOST_ROWS = 4096  # covered rows, and candidates at a time; their similarities take 64 MiB
 PICKS_PER_SET = 64  # picks after which other candidates are drawn, if there are more than fit
+SAMPLE_PER_PICK = (
+    20  # sampled rows for each pick, below which swaps would fit the sample and not the pool
+)
 RECOMPUTED = 32  # candidates whose gain is computed at a time
 
 
@@ -42,16 +46,20 @@ def pick_covering(
     rng: np.random.Generator,
     open_rows: OpenRows | None = None,
     most_rows: int = MOST_ROWS,
+    with_swaps: bool = False,
 ) -> Cover:
     """Pick ``count`` rows that together with the ``chosen`` rows cover all rows best, one after the other.
 
-    Only ``open_rows`` are picked, by default all that are not chosen; every pick closes rows there. There are
-    fewer than ``count`` picks if no row is left.
+    Only ``open_rows`` are picked, by default all that are not chosen; each pick closes some of them. There
+    are fewer than ``count`` picks if no row is left.
 
     ``gaussian`` similarities are exp(-d² / median d²), as MaxHerding has them; ``distance`` is -d, which makes
-    the picks greedy medoids. Above ``most_rows`` rows, the coverage of a random sample counts, and the
-    candidates are random samples, a new one after some picks. A larger count begins with the picks of a
-    smaller one. Ties go to the lowest row.
+    the picks greedy medoids. Above ``most_rows`` rows, coverage is measured on a random sample. The
+    candidates are a random sample, too, and a new one is drawn after some picks. A larger count begins with
+    the picks of a smaller one. Ties go to the lowest row.
+
+    ``with_swaps`` exchanges picks for other rows as long as that raises the coverage. Then a larger count does not
+    begin with the picks of a smaller one. Picks of a sample are exchanged only if there are few.
     """
     rows = as_rows(points)
     population = _draw(np.arange(rows.shape[0]), most_rows, rng)
@@ -59,6 +67,7 @@ def pick_covering(
     covered = measure.cover(np.asarray(chosen, np.int64))
     if open_rows is None:
         open_rows = OpenRows.all_but(chosen, rows.shape[0])
+    before, covered_before = open_rows.copy(), covered
     picked: list[int] = []
     while len(picked) < count and len(left := open_rows.list()):
         candidates = _draw(left, most_rows, rng)
@@ -67,6 +76,9 @@ def pick_covering(
         similar = measure.between(candidates)
         places, covered = _pick_greedily(similar, covered, more, candidates, open_rows)
         picked += candidates[places].tolist()
+    if with_swaps and (len(population) == rows.shape[0] or count * SAMPLE_PER_PICK <= most_rows):
+        candidates = np.union1d(_draw(before.list(), most_rows, rng), picked)
+        picked = _swap(measure.between(candidates), covered_before, picked, candidates, before)
     indices = np.asarray(picked, np.int64)
     return Cover(indices, measure_earlier(rows, indices, np.asarray(chosen, np.int64)))
 
@@ -77,7 +89,7 @@ def _draw(rows: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
 
 
 class _Similarities:
-    """Similarities of rows to the rows whose coverage counts."""
+    """Similarities of rows to the counted rows, on which coverage is measured."""
 
     def __init__(self, rows: Rows, population: np.ndarray, similarity: Similarity) -> None:
         self.rows, self.similarity = rows, similarity
@@ -111,7 +123,7 @@ class _Similarities:
         return np.asarray(np.exp(squared, out=squared))
 
     def cover(self, chosen: np.ndarray) -> np.ndarray:
-        """Compute how well chosen rows cover the counted ones (P,): not at all without a chosen row."""
+        """Compute how well chosen rows cover the counted rows (P,); without chosen rows, none is covered."""
         least = 0.0 if self.similarity == "gaussian" else self.least
         covered = np.full(len(self.population), least, np.float32)
         for block in blocks(len(chosen), 512):
@@ -151,6 +163,21 @@ def _pick_greedily(
         gains[is_closed] = -1
         is_fresh = is_closed
     return picked, covered
+
+
+def _swap(
+    similar: np.ndarray,
+    covered: np.ndarray,
+    picked: list[int],
+    candidates: np.ndarray,
+    open_rows: OpenRows,
+) -> list[int]:
+    """Exchange picked rows for other candidates; return the rows in the order of their gains."""
+    places = np.searchsorted(candidates, np.asarray(picked, np.int64)).tolist()
+    last = np.sort(improve_by_swaps(similar, covered, places, open_rows.among(candidates)))
+    everything = OpenRows(np.ones(len(last), bool))
+    order, _ = _pick_greedily(similar[last], covered, len(last), np.arange(len(last)), everything)
+    return [int(candidates[last[place]]) for place in order]
 
 
 def _compute_gains(

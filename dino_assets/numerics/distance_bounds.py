@@ -27,9 +27,9 @@ class Projected(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """A shift and a scale in which float32 products are exact enough, and what all rows have in common.
+    """A shift and a scale of rows that make float32 products exact enough, and the bound of their error.
 
-    Rows far from the origin and near each other are shifted, else their products could not tell them apart.
+    Rows far from the origin and near each other are shifted: without that, all their products would be equal.
     Other rows stay as they are, which spares a copy. The scale is a power of two, which rounds nothing.
     """
 
@@ -61,7 +61,7 @@ def make_frame(rows: Rows) -> Frame:
 
 
 class Bounds(NamedTuple):
-    """What is known of some rows' smallest squared distances to the centres that they have seen.
+    """Bounds of the smallest squared distances of some rows to the centres compared so far.
 
     ``low`` and ``high`` enclose the smallest distance. ``nearest`` is a centre that may be the nearest one,
     and no other centre is nearer than ``others``.
@@ -74,7 +74,7 @@ class Bounds(NamedTuple):
 
     @classmethod
     def unknown(cls, count: int) -> "Bounds":
-        """Make bounds of rows that have seen no centre."""
+        """Make bounds of rows that were not compared with any centre."""
         far = np.full(count, math.inf)
         return cls(far, far.copy(), np.zeros(count, np.int32), far.copy())
 
@@ -88,7 +88,7 @@ class Bounds(NamedTuple):
             values[which] = given
 
     def lower(self, other: "Bounds") -> None:
-        """Add centres, whose bounds are ``other``: the lower bounds remain; picked rows stay picked."""
+        """Merge the bounds ``other`` of further centres: the lower ones remain; picked rows stay picked."""
         is_nearer = other.low < self.low
         others = np.where(
             is_nearer, np.minimum(self.low, other.others), np.minimum(self.others, other.low)

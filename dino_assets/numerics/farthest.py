@@ -1,10 +1,10 @@
 """Exact farthest-point sampling, by bounds that are brought up to date only where they can decide.
 
-The definition is: pick the row whose smallest squared distance to all earlier picks, measured by direct
-differences in float64, is largest; ties go to the lowest row. Measuring every row after every pick would read
-all vectors once per pick. Instead every row has bounds of its smallest distance to the picks that it has seen.
-More picks can only make the distance smaller, so the upper bound stays true for a row that has not seen the
-last picks. A row far below the largest distance never has to see them.
+Each pick is the row that is farthest from its nearest earlier pick; ties go to the lowest row. Distances are
+squared, and measured by direct differences in float64. Measuring every row after every pick would read all
+vectors once per pick. Instead every row has bounds of its smallest distance to the picks with which it was
+compared. Further picks can only make the distance smaller, so the upper bound stays true without comparing
+the row with them. A row far below the largest distance is never compared with them.
 
 A small *pool* of the rows with the largest upper bounds is kept up to date. Picks are made inside the pool while
 one of its rows is certainly above every row outside.
@@ -55,7 +55,7 @@ def walk_farthest(
     Every pick is the row farthest from all chosen and picked rows; ties go to the lowest index. The result
     equals the naive definition, for every ``pool_rows``. If nothing is chosen, the first pick is the row
     farthest from the mean: unlike row 0, it does not depend on the order of the rows. Only ``open_rows`` are
-    picked, by default all that are not chosen; every pick closes rows there.
+    picked, by default all that are not chosen; each pick closes some of them.
     """
     rows = as_rows(points)
     if open_rows is None:
@@ -98,10 +98,11 @@ def _find_farthest_from_mean(rows: Rows, frame: Frame, are_open: np.ndarray) -> 
 
 
 class _Walker:
-    """Bounds of every row and the centres, which are chosen and picked rows. Distances are in the frame's scale.
+    """The bounds of every row; the centres, which are the chosen and the picked rows.
 
-    A row's bounds are about the first ``seen`` centres. ``exact`` is the smallest squared distance to the
-    first ``exact_seen`` centres, for the few rows where the nearest centre had to be searched.
+    Distances are in the frame's scale. A row's bounds are those of its distances to the first ``seen`` centres. ``exact`` is the smallest
+    squared distance to the first ``exact_seen`` centres, for the few rows where the nearest centre had to be
+    searched.
     """
 
     def __init__(
@@ -185,7 +186,7 @@ class _Walker:
         return Projected(projected, square_rows(projected))
 
     def _show(self, which: slice | np.ndarray, centres: slice) -> None:
-        """Lower the bounds of rows by some centres; all centres before them were shown already."""
+        """Lower the bounds of rows by some centres; they include all earlier centres already."""
         bounds = self.bounds.take(which)
         bounds.lower(self._bound(self._project(which), centres))
         self.bounds.put(which, bounds)
@@ -259,7 +260,7 @@ class _Walker:
             low[unsure] = high[unsure] = values
 
     def _search(self, which: np.ndarray, projected: Projected) -> np.ndarray:
-        """Measure all centres that may be the nearest one of a row, of those added since the last time."""
+        """Measure the distances of rows to those newly added centres that may be their nearest."""
         values, start = self.exact[which], int(self.exact_seen[which].min())
         centres = slice(start, self.count)
         least = self._bound_pairs(projected, centres)
@@ -277,7 +278,7 @@ class _Walker:
         return squared * self.frame.scale**2
 
     def measure_centres(self, first: int) -> np.ndarray:
-        """Measure the squared distance of every centre from ``first`` on to its nearest earlier one."""
+        """Measure, for each centre from number ``first`` on, the squared distance to its nearest earlier centre."""
         squared = np.full(self.count - first, math.inf)
         for block in blocks(len(squared), CHUNK_ROWS):
             own = np.arange(first + block.start, first + block.stop)
@@ -294,7 +295,7 @@ class _Walker:
 
 
 def _take_largest(values: np.ndarray, count: int) -> tuple[np.ndarray, float]:
-    """Take the places of the ``count`` largest values and of all equal to the last; find the next smaller one."""
+    """Take the places of the ``count`` largest values, and of equal ones; find the largest value of the rest."""
     if len(values) <= count:
         return np.arange(len(values)), -math.inf
     limit = np.partition(values, len(values) - count)[len(values) - count]

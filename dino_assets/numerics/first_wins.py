@@ -1,11 +1,11 @@
-"""Exact groups of similar rows: a row joins the first earlier row that it is similar to, unless that one joined another.
+"""Exact groups of similar rows: a row joins the first similar earlier row that has not itself joined another.
 
-Only rows that joined none can be joined. So a group is a *first* row and later rows that are similar to it. The
-pairs are never listed: of N equal rows there would be N²/2.
+So a group is a *first* row and later rows that are similar to it. The pairs are never listed: of N equal rows
+there would be N²/2.
 
 Most pairs are excluded by a bound of their cosine. Rows are projected onto a few directions that hold most of
-their length; the lengths of the rests bound what the other directions can add. What remains is measured by
-products in float32, and in float64 where their rounding error could decide.
+their length; the length that is left bounds what the other directions can add. The remaining pairs are
+measured by products in float32, and in float64 where rounding errors could decide.
 """
 
 from typing import NamedTuple
@@ -26,7 +26,7 @@ PAIRS = 1 << 16  # measured together
 
 
 class Groups(NamedTuple):
-    """The first row of each row's group, int64 (N,), its own for a first row; and the cosines to it, float64 (N,)."""
+    """The first row of each row's group (N,) int64, perhaps the row itself; the cosines to it (N,) float64."""
 
     firsts: NDArray[np.int64]
     cosines: NDArray[np.float64]

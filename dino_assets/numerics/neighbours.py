@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from dino_assets.errors import ConfigError, InvalidVectorsError
+from dino_assets.numerics.allocating import allocate_rows
 from dino_assets.settings.choices import check_word
 
 Metric = Literal["cosine", "euclidean"]
@@ -28,7 +29,7 @@ TINY = np.float32(1e-36)  # more than the underflow of float32 products
 
 
 class BlockSizes(NamedTuple):
-    """Numbers of rows of the two factors of one matrix product, which is 32 MiB of float32."""
+    """Rows of both factors of one matrix product; the product is 32 MiB of float32."""
 
     queries: int = 1024
     pool: int = 8192
@@ -91,7 +92,7 @@ def check_vectors(vectors: ArrayLike) -> np.ndarray:
 
 def scale_to_unit(points: np.ndarray) -> np.ndarray:
     """Scale rows to length 1, in float32. A row of zeros stays zero."""
-    unit = np.empty(points.shape, np.float32)
+    unit = allocate_rows(*points.shape)
     for block in blocks(len(points)):
         rows = points[block].astype(np.float64)
         length = np.sqrt(np.square(rows).sum(axis=1, keepdims=True))
@@ -332,7 +333,7 @@ def _drop_repeats(pool: np.ndarray, keep: int) -> np.ndarray:
 
 
 def _point_zeros(unit: np.ndarray) -> np.ndarray:
-    """Add a dimension in which only rows of zeros have a 1, so that they are orthogonal to all others."""
+    """Add a dimension that is 1 for rows of zeros and 0 for others, so that both kinds are orthogonal."""
     return np.column_stack([unit, ~unit.any(axis=1)]).astype(np.float32, copy=False)
 
 

@@ -12,7 +12,7 @@ _STEPS = 24  # points per side of a quadrangle
 def measure_union_m2(corners: _F64) -> float:
     """Measure the area that quadrangles (N, 4, 2) of longitude and latitude cover together.
 
-    Points inside every quadrangle are counted; a point that lies in three of them counts a third in each. The
+    Points inside each quadrangle are counted; a point inside three quadrangles counts a third in each. The
     error is about a hundredth of the overlapping area.
     """
     from scipy.spatial import cKDTree

@@ -21,21 +21,30 @@ NEIGHBOURS = 5
 class PickFigures:
     """What the vectors say about a chosen tile.
 
-    ``stands_for`` is the number of tiles of the pool, itself among them, that are nearer to it than to every
-    other chosen tile, earlier rounds included. ``to_chosen`` is the distance to the nearest tile that was
-    chosen before it; None for the first one. ``neighbours`` are the rows of the pool that are most similar to it.
+    ``stands_for`` counts the pool's tiles, itself included, whose nearest chosen tile of all rounds is this
+    one. ``to_chosen`` is the distance to the nearest tile that was chosen before it; None for the first one.
+    ``neighbours`` are the rows of the pool that are most similar to it. ``uncertainty`` is None in rounds
+    that are not chosen by it.
     """
 
     stands_for: int
     to_chosen: float | None
     neighbours: tuple[int, ...]
     why: str
+    uncertainty: float | None = None
 
 
 def explain_selection(
-    vectors: NDArray[np.float32], selection: Selection, *, chosen: Sequence[int] = ()
+    vectors: NDArray[np.float32],
+    selection: Selection,
+    *,
+    chosen: Sequence[int] = (),
+    uncertainties: NDArray[np.float32] | None = None,
 ) -> list[PickFigures]:
-    """Explain each pick of a pool of unit vectors (N, D); ``chosen`` rows were chosen in earlier rounds."""
+    """Explain each pick of a pool of unit vectors (N, D); ``chosen`` rows were chosen in earlier rounds.
+
+    ``uncertainties`` (N,) are those by which rows were picked, if they were.
+    """
     picked = selection.indices
     if not len(picked):
         return []
@@ -44,15 +53,17 @@ def explain_selection(
     counts = np.bincount(labels, minlength=len(before) + len(picked))[len(before) :]
     distances = measure_earlier(as_rows(vectors), picked, before)
     neighbours = _find_neighbours(vectors, picked)
+    of_pick = [None] * len(picked) if uncertainties is None else uncertainties[picked].tolist()
     return [
         PickFigures(
             int(stands_for),
             None if math.isinf(distance) else float(distance),
             tuple(near),
-            _spell(reason, int(stands_for), float(distance), len(vectors)),
+            _spell(reason, int(stands_for), float(distance), len(vectors), uncertainty),
+            uncertainty,
         )
-        for stands_for, distance, near, reason in zip(
-            counts, distances, neighbours, selection.reasons, strict=True
+        for stands_for, distance, near, reason, uncertainty in zip(
+            counts, distances, neighbours, selection.reasons, of_pick, strict=True
         )
     ]
 
@@ -66,8 +77,14 @@ def _find_neighbours(vectors: NDArray[np.float32], picked: NDArray[np.int64]) ->
     ]
 
 
-def _spell(reason: Reason, stands_for: int, distance: float, pool: int) -> str:
+def _spell(
+    reason: Reason, stands_for: int, distance: float, pool: int, uncertainty: float | None
+) -> str:
     why = REASONS[reason.word]
+    if reason.word == "uncertain":
+        why = why.replace("about it", f"about it ({uncertainty:.3f})")
+    if reason.share is not None and reason.share.score is not None:
+        why = why.replace("its class", reason.share.name) + f", cosine {reason.share.score:.3f}"
     if reason.cluster is not None:
         why = why.replace("its cluster", f"cluster {reason.cluster}")
         if reason.word == "farthest":

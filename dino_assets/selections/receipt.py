@@ -1,4 +1,4 @@
-"""Receipt of a round: what each chosen tile was made of, by hashes, from the weights to its vector.
+"""Receipt of a round: hashes that link each chosen tile to its photograph, the weights and its vector.
 
 The receipt is a JSON file beside the round's table. It names no time, host or model name, so a round that is
 made again has the same receipt. ``docs/receipts.md`` says how to check it without this package.
@@ -78,12 +78,12 @@ def parse_receipt(data: bytes) -> RoundReceipt:
     """Parse a receipt.
 
     Raises:
-        ValueError: it is no receipt of this format.
+        ValueError: it is not a receipt of this format.
     """
     try:
         fields = json.loads(data)
         if fields.pop("format") != FORMAT:
-            raise ValueError("its format is another one")
+            raise ValueError(f"its format is not {FORMAT}")
         fields["drops"] = {
             drop: DropParts(*(tuple(map(tuple, tables[name])) for name in ("tiles", "embeddings")))
             for drop, tables in fields["drops"].items()
@@ -91,11 +91,11 @@ def parse_receipt(data: bytes) -> RoundReceipt:
         fields["tiles"] = tuple(_read_links(each) for each in fields["tiles"])
         return RoundReceipt(**fields)
     except (KeyError, TypeError, AttributeError) as err:
-        raise ValueError(f"it is no receipt of a round: {err!r}") from err
+        raise ValueError(f"it is not a receipt of a round: {err!r}") from err
 
 
 def _read_links(fields: dict[str, Any]) -> TileLinks:
     rows = {name: StoredRow(**fields[name]) for name in ("tile", "embedding")}
     if not all(isinstance(each.row, int) and each.row >= 0 for each in rows.values()):
-        raise ValueError("a row's number is no number from 0")
+        raise ValueError("a row's number must be 0 or more")
     return TileLinks(**{**fields, **rows, "window": tuple(fields["window"])})

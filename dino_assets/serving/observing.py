@@ -53,7 +53,7 @@ def open_log() -> None:
 
 
 class LineWriter(logging.Handler):
-    """Log handler that writes lines in its own thread, so that a stalled reader of stdout blocks no request.
+    """Log handler that writes lines in its own thread: a stalled reader of stdout then blocks no request.
 
     A pipe holds 64 KiB, about 300 lines. Once it is full, a line written by the event loop would block every
     request. If ``most_lines`` are waiting, further lines are left out, and their number is logged later.

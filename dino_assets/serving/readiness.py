@@ -33,7 +33,7 @@ class StoreLook:
 
 
 class StoreProbe:
-    """A repeated check of the store in a background thread, so that a store that hangs delays no request."""
+    """A repeated check of the store in a background thread: a hanging store delays no request."""
 
     def __init__(self, store: ObjectStore, *, now: Callable[[], float] = time.monotonic) -> None:
         self._store, self._now = store, now

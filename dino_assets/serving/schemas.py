@@ -52,7 +52,7 @@ class Embedded(BaseModel):
     shape: list[int] = Field(description="(tiles, patches, dims), or (tiles, dims)")
     num_tiles: int
     metadata: Metadata
-    id: str = Field(description="equal for equal file, model and options")
+    id: str = Field(description="the same for the same file, model and options")
     tokens: Literal["patches", "mean", "cls"]
     dtype: Literal["fp16", "fp32"]
     expires: str = Field(description="the first day on which the embedding cannot be read any more")

@@ -184,7 +184,7 @@ class Service:
 
 
 def _retrieve(storing: "asyncio.Future[str]") -> None:
-    """Retrieve a store task's error, even if no request waits for it: else asyncio prints its text."""
+    """Retrieve the error of a store task, even if no request waits for the task: else asyncio prints it."""
     if not storing.cancelled() and storing.exception():
         log.info("storing an embedding failed; a client that still waits gets the error")
 

@@ -86,7 +86,7 @@ def describe_unknown(settings: Settings) -> str:
     """Write the warning about unknown variables; empty if there are none."""
     if not settings.unknown:
         return ""
-    verb = "is no setting and has" if len(settings.unknown) == 1 else "are no settings and have"
+    verb = "is not a setting and has" if len(settings.unknown) == 1 else "are not settings and have"
     return (
         f"{', '.join(settings.unknown)} {verb} no effect. docs/configuration.md lists all settings"
     )

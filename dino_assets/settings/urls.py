@@ -193,7 +193,7 @@ def _checked_path(path: Path) -> Path:
         len(os.fsencode(part)) > _NAME_BYTES for part in path.parts
     ):
         raise _no_path(
-            path, f"it is too long ({_NAME_BYTES} bytes for a name, {_PATH_BYTES} in all)"
+            path, f"it is too long (at most {_NAME_BYTES} bytes for a name, {_PATH_BYTES} in all)"
         )
     return path
 

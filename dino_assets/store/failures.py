@@ -122,7 +122,7 @@ def explain_connection_fault(
         fault, detail = "no byte moved in time", ""
     elif isinstance(err, ConnectionRefusedError):
         fault = "no connection"
-    elif isinstance(err, socket.gaierror):  # its numbers are no errno values, nor are SSLError's
+    elif isinstance(err, socket.gaierror):  # its numbers are not errno values, nor are SSLError's
         fault, detail = "its host name cannot be resolved", ""
     elif isinstance(err, ssl.SSLError):
         detail = ""

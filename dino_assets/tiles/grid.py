@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -32,6 +33,7 @@ GRID_VERSION = 1
 # The version for tiles in metres. Tile ids contain the version, and the same window of a small image is
 # padded in version 2 but resized as a whole in version 1.
 GROUND_VERSION = 2
+BOX_VERSION = 3  # for tiles that are a detector's boxes
 WHOLE_MAX_PX = 1024  # an image up to this size on both sides is one tile
 OVERLAP = 0.5
 MAX_SIDE_M = 10_000
@@ -104,9 +106,9 @@ def is_whole(width: int, height: int, grid: TileGrid) -> bool:
 def cut_windows(width: int, height: int, grid: TileGrid) -> np.ndarray:
     """Compute an image's windows (N, 4) int32: x, y, w, h in the upright image, sorted by x, then y.
 
-    Every pixel is covered. The last column and row are shifted inwards, so that no tile extends beyond an image
-    that is at least one tile wide and high. On a shorter side, the window has the image's side and is padded by
-    reflection when it is read. The array is read-only, because it is cached.
+    Every pixel is covered. The last column and row are shifted inwards, so no tile extends beyond an image,
+    unless the image is smaller than a tile. On a shorter side, the window has the image's side and is padded
+    by reflection when it is read. The array is read-only, because it is cached.
     """
     if not (0 < width <= MAX_IMAGE_SIDE_PX and 0 < height <= MAX_IMAGE_SIDE_PX):
         raise ConfigError(
@@ -162,6 +164,11 @@ def name_tiles(image_id: str, windows: np.ndarray, grid: TileGrid) -> list[str]:
     ]
 
 
+def is_box_id(tile_id: str) -> bool:
+    """Check whether the tile of this id is the box of a detector."""
+    return tile_id.endswith(f"-g{BOX_VERSION}")
+
+
 def uncovered_px(
     width: int, height: int, windows: np.ndarray, *, valid: NDArray[np.bool_] | None = None
 ) -> int:
@@ -190,21 +197,22 @@ def _cuts(side: int, starts: np.ndarray, lengths: np.ndarray, edges: ArrayLike) 
 
 
 def cut_tiles(
-    pixels: Pixels, windows: np.ndarray, side_px: int, *, span_px: int
+    pixels: Pixels, windows: np.ndarray, side_px: int, *, span_px: int | NDArray[np.integer[Any]]
 ) -> NDArray[np.uint8]:
     """Cut the windows of an upright image into tiles (N, side, side, 3).
 
-    ``span_px`` is a tile's side in the image. A window that is shorter is padded by reflection. If
-    ``span_px`` differs from ``side_px``, the window is scaled; otherwise the tile has exactly the image's
-    pixels. A ``span_px`` of 0 stands for a whole image, which is scaled to the square without keeping its
-    aspect ratio.
+    ``span_px`` is a tile's side in the image, one for all or one for each (N,). A window that is shorter is
+    padded by reflection. If ``span_px`` differs from ``side_px``, the window is scaled; otherwise the tile has
+    exactly the image's pixels. A ``span_px`` of 0 stands for a whole image, which is scaled to the square
+    without keeping its aspect ratio.
     """
     tiles = np.empty((len(windows), side_px, side_px, 3), np.uint8)
-    for tile, (x, y, w, h) in zip(tiles, windows.tolist(), strict=True):
+    spans = np.broadcast_to(span_px, len(windows)).tolist()
+    for tile, (x, y, w, h), span in zip(tiles, windows.tolist(), spans, strict=True):
         cut = pixels[y : y + h, x : x + w]
-        if span_px and min(h, w) < span_px:
-            cut = np.pad(cut, ((0, span_px - h), (0, span_px - w), (0, 0)), "reflect")
-        tile[:] = cut if span_px == side_px else _scale(cut, side_px)
+        if span and min(h, w) < span:
+            cut = np.pad(cut, ((0, span - h), (0, span - w), (0, 0)), "reflect")
+        tile[:] = cut if span == side_px else _scale(cut, side_px)
     return tiles
 
 

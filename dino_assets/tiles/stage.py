@@ -1,14 +1,17 @@
 """Stage *tiles*: the windows of every usable image of a drop, without pixels."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from dino_assets.counting import count_of
+from dino_assets.drops.boxes.records import UNPLACED, BoxFault, BoxFaults
+from dino_assets.drops.stored_boxes import StoredBoxes, find_boxes
 from dino_assets.errors import CommitRefusedError, ConfigError, DropUnusableError
 from dino_assets.images import places
 from dino_assets.images.mosaics import find_valid_windows, unpack_valid
@@ -18,12 +21,20 @@ from dino_assets.store.commits.manifests import content_hash
 from dino_assets.store.commits.protocol import Draft, Manifest, OutputId, OutputWriter, Recipe
 from dino_assets.store.commits.reading import CommittedTable
 from dino_assets.tiles import grid as tiling
+from dino_assets.tiles.box_tiles import (
+    MARGIN,
+    MAX_MOSAIC_SPAN_PX,
+    BoxesToCut,
+    BoxTally,
+    cut_boxes,
+)
 from dino_assets.tiles.grid import TileGrid
-from dino_assets.tiles.rows import SCHEMA, ImageToCut
+from dino_assets.tiles.reading import is_boxed
+from dino_assets.tiles.recurring import SAME_BOX
+from dino_assets.tiles.rows import GRID_SCHEMA, SCHEMA, ImageToCut, PictureFile, make_tile_rows
 from dino_assets.verdicts import Verdict
 
 CODE_VERSION = "2"
-MAX_MOSAIC_SPAN_PX = 8192  # 200 MB of pixels
 
 
 def draft_tiles(
@@ -31,12 +42,15 @@ def draft_tiles(
 ) -> Draft:
     """Draft the tiles of a drop's usable images. An image that occurs twice in a drop is cut once.
 
+    If the drop has boxes of a detector, each becomes a tile, and ``grid`` only gives the side for the model.
+
     Thermal pictures are left out by default: a model of colour photographs would embed them far from all
     others. Producing the draft raises DropUnusableError if no other picture is left.
 
     Raises:
         NotCommittedError: the drop's images are not committed.
         DropUnusableError: too few of the drop's files are usable photographs.
+        CorruptObjectError: the drop's boxes cannot be read.
     """
     manifest = images.manifest(drop)
     verdict = judge_usable(manifest)
@@ -47,6 +61,9 @@ def draft_tiles(
             drop=drop,
             reason="quarantined",
         )
+    boxes = find_boxes(images.store, drop)
+    if boxes is not None:
+        grid = TileGrid(grid.side_px, 0.0, 0, tiling.BOX_VERSION)
     config = {
         "side_px": grid.side_px,
         "overlap": grid.overlap,
@@ -55,9 +72,11 @@ def draft_tiles(
         "side_m": grid.side_m,
         "with_thermal": with_thermal,
     }
-    recipe = Recipe(
-        OutputId("tiles", drop), CODE_VERSION, config, inputs={"images": content_hash(manifest)}
-    )
+    inputs = {"images": content_hash(manifest)}
+    if boxes is not None:
+        config |= {"margin": MARGIN, "same_box": SAME_BOX}
+        inputs |= {"boxes": boxes.sha256}
+    recipe = Recipe(OutputId("tiles", drop), CODE_VERSION, config, inputs)
 
     def produce(out: OutputWriter) -> None:
         distinct = _distinct_images(images, drop)
@@ -70,6 +89,9 @@ def draft_tiles(
                 reason="thermal",
             )
         counts = Counter(images=len(cut), thermal_left_out=len(distinct) - len(cut))
+        if boxes is not None:
+            _cut_boxes(out, images, drop, cut, boxes, grid.side_px, counts)
+            return
         fitted, unscaled = _fit_grids(cut, grid)
         if grid.side_m is not None:
             counts["cut_in_pixels"] = unscaled
@@ -77,7 +99,50 @@ def draft_tiles(
             out.rows(cut_image(image, own, counts, side_px=grid.side_px))
         out.facts(dict(counts))
 
-    return Draft(recipe, produce, SCHEMA)
+    return Draft(recipe, produce, GRID_SCHEMA if boxes is None else SCHEMA)
+
+
+def _cut_boxes(
+    out: OutputWriter,
+    images: CommittedTable,
+    drop: str,
+    cut: Sequence[ImageToCut],
+    boxes: StoredBoxes,
+    side_px: int,
+    counts: Counter[str],
+) -> None:
+    """Cut the boxes of a drop, and count those without a tile by their fault.
+
+    Raises:
+        DropUnusableError: no box became a tile.
+    """
+    rows = _read_images(
+        images, drop, ["is_usable", *(column.name for column in columns_of(PictureFile))]
+    )
+    to_cut = pa.array([image.image_id for image in cut], pa.string())
+    is_cut = pc.fill_null(pc.and_(rows["is_usable"], pc.is_in(rows["image_id"], to_cut)), False)
+    unused: dict[str, BoxFault] = {
+        row["path"]: "thermal-picture" if row["is_usable"] else "unusable-picture"
+        for row in rows.filter(pc.invert(is_cut)).select(["path", "is_usable"]).to_pylist()
+    }
+    asked = BoxesToCut(boxes.boxes(), boxes.settings.least_score, side_px, boxes.format == "yolo")
+    tally = BoxTally(counts, BoxFaults(boxes.faults.counts, boxes.faults.examples))
+    files = list(read_records(PictureFile, rows.filter(is_cut)))
+    tiles = 0
+    for batch in cut_boxes(cut, files, unused, asked, tally):
+        tiles += batch.num_rows
+        tally.counts["padded"] += pc.sum(batch["is_padded"]).as_py()
+        out.rows(batch)
+    if not tiles:
+        raise DropUnusableError(
+            f"drop {drop!r}: none of its {counts['boxes']} boxes became a tile: "
+            f"{counts['below_least_score']} below the least score; {tally.faults.describe() or 'no fault'}. "
+            "Register the drop with other boxes, or with --no-boxes.",
+            drop=drop,
+            reason="no-box",
+        )
+    faults = {"box_faults": dict(tally.faults.counts), "box_examples": tally.faults.examples}
+    out.facts(dict(counts) | (faults if tally.faults.counts else {}))
 
 
 def grid_of(manifest: Manifest) -> TileGrid:
@@ -126,23 +191,16 @@ def cut_image(
     if count:
         view = image.view.restore() if image.view else None
         placed = places.place_windows(windows, view=view, georeference=image.georeference)
-    columns = {
-        "tile_id": tiling.name_tiles(image.image_id, windows, fitted),
-        "image_id": [image.image_id] * count,
-        "path": [image.path] * count,
-        **{name: np.ascontiguousarray(windows[:, i]) for i, name in enumerate("xywh")},
-        "side_px": np.full(count, side_px, np.int32),
-        "span_px": np.full(count, 0 if is_whole else fitted.side_px, np.int32),
-        "is_whole": np.full(count, is_whole),
-        "is_padded": padded,
-        "is_mosaic": np.full(count, image.is_mosaic),
-        "scale_low": [image.scale_low] * count,
-        "scale_high": [image.scale_high] * count,
-    }
-    where = places.describe_places(image.place_quality, placed, count=count)
-    columns |= dict(zip(where.schema.names, where.columns, strict=True))
-    return pa.RecordBatch.from_arrays(
-        [pa.array(columns[field.name], field.type) for field in SCHEMA], schema=SCHEMA
+    return make_tile_rows(
+        image,
+        tiling.name_tiles(image.image_id, windows, fitted),
+        windows,
+        placed,
+        GRID_SCHEMA,
+        side_px=np.full(count, side_px, np.int32),
+        span_px=np.full(count, 0 if is_whole else fitted.side_px, np.int32),
+        is_whole=np.full(count, is_whole),
+        is_padded=padded,
     )
 
 
@@ -212,13 +270,14 @@ def _read_images(images: CommittedTable, drop: str, names: list[str]) -> pa.Tabl
 def judge_tiles(images: CommittedTable, tiles: CommittedTable, drop: str) -> Verdict:
     """Check a drop's tiles: unique ids, every pixel covered, no tile outside its image or without an image.
 
-    In a mosaic, only cells with data must be covered.
+    In a mosaic, only cells with data must be covered. Tiles of boxes need not cover an image.
     """
     rows = tiles.read(drop, ["tile_id", "image_id", "x", "y", "w", "h"])
     repeated = rows.num_rows - len(pc.unique(rows["tile_id"]))
     if repeated:
         return Verdict(drop, False, f"{repeated} tile ids occur twice")
     windows = _windows_by_image(rows)
+    has_boxes = is_boxed(tiles.manifest(drop))
     with_thermal = tiles.manifest(drop).recipe.config.get("with_thermal", False)
     wanted = [
         image for image in _distinct_images(images, drop) if with_thermal or image.thermal is None
@@ -229,7 +288,7 @@ def judge_tiles(images: CommittedTable, tiles: CommittedTable, drop: str) -> Ver
         valid = (
             None if image.valid is None else unpack_valid(image.valid, width=width, height=height)
         )
-        missing = tiling.uncovered_px(width, height, cut, valid=valid)
+        missing = 0 if has_boxes else tiling.uncovered_px(width, height, cut, valid=valid)
         if missing:
             return Verdict(drop, False, f"image {image_id[:16]}: {missing:,} pixels have no tile")
         ends = cut[:, :2] + cut[:, 2:]
@@ -242,6 +301,8 @@ def judge_tiles(images: CommittedTable, tiles: CommittedTable, drop: str) -> Ver
             drop, False, f"{len(windows)} images have tiles but are not usable in `images`"
         )
     facts = tiles.manifest(drop).facts
+    if has_boxes:
+        return _judge_boxes(drop, rows.num_rows, facts)
     notes = [
         f"{count_of(facts[key], *nouns)} {what}"
         for key, nouns, what in (
@@ -258,6 +319,34 @@ def judge_tiles(images: CommittedTable, tiles: CommittedTable, drop: str) -> Ver
     cover = count_of(rows.num_rows, "tile covers", "tiles cover")
     sentence = "; ".join([f"{cover} {count_of(len(wanted), 'image')}", *notes])
     return Verdict(drop, True, sentence, warns=bool(facts.get("cut_in_pixels")))
+
+
+def _judge_boxes(drop: str, tiles: int, facts: Mapping[str, Any]) -> Verdict:
+    """State what became of a drop's boxes; every box is a tile, left out on purpose, or a named fault."""
+    faults = BoxFaults(facts.get("box_faults"), facts.get("box_examples"))
+    accounted = tiles + facts.get("below_least_score", 0) + facts.get("same_square", 0)
+    accounted += sum(faults.counts[kind] for kind in UNPLACED)
+    if accounted != facts["boxes"]:
+        return Verdict(
+            drop, False, f"{facts['boxes']} boxes were read, but {accounted} are accounted for"
+        )
+    notes = [
+        f"{facts[key]} {what}"
+        for key, what in (
+            ("below_least_score", "below the least score"),
+            ("same_square", "with the same square as another box"),
+            ("clipped", "clipped at the edge of the image"),
+            ("enlarged", f"enlarged from fewer than {tiling.MIN_SPAN_PX} px"),
+            ("recurring", "at a place that recurs"),
+        )
+        if facts.get(key)
+    ]
+    if facts["without_box"]:
+        notes.append(f"{count_of(facts['without_box'], 'image')} without a box")
+    if faults.counts:
+        notes.append(faults.describe())
+    sentence = f"{count_of(tiles, 'tile')} of {count_of(facts['boxes'], 'box', 'boxes')}"
+    return Verdict(drop, True, "; ".join([sentence, *notes]), warns=bool(faults.counts))
 
 
 def _windows_by_image(rows: pa.Table) -> dict[str, np.ndarray]:

@@ -265,7 +265,7 @@ def _integer(
         raise _impossible(
             model,
             name,
-            f"has {name}={shorten(value)}; a whole number from {least} is expected{limit}",
+            f"has {name}={shorten(value)}; a whole number of at least {least} is expected{limit}",
         )
     return value
 

@@ -137,7 +137,7 @@ def find_stored_weights(
 
 
 def find_changed_files(stored: Manifest, checkpoint: Checkpoint) -> list[str]:
-    """List the changed files because of which a checkpoint computes other outputs than the stored one.
+    """List the changed files that make a checkpoint compute other outputs than the stored one.
 
     A changed model card or licence does not count. The list is also empty if the files are equal and only
     this package reads them differently.

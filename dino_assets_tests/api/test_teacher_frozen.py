@@ -193,15 +193,15 @@ def test_compile__students_step(task: StudentTask, images: Tensor, unchanged, ba
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # inductor's own, of torch.jit
-@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
-def test_compile__with_inductor(sample: Sample, images: Tensor, dtype: str):
-    task = StudentTask(open_teacher(sample, side=80, dtype=dtype))
+def test_compile__with_inductor(sample: Sample, images: Tensor):
+    """In fp32 only: it compiles C++ for a minute, and the limits of bf16 hide what it gets wrong."""
+    task = StudentTask(open_teacher(sample, side=80, dtype="fp32"))
     weights_hash = task.teacher.hash_weights()
     compiled_task = torch.compile(task, fullgraph=True)
     wanted = task(images)
     loss = compiled_task(images)
     loss.backward()
-    assert loss.item() == pytest.approx(wanted.item(), abs=1e-5 if dtype == "fp32" else 1e-2)
+    assert loss.item() == pytest.approx(wanted.item(), abs=1e-5)
     assert task.teacher.hash_weights() == weights_hash
 
 

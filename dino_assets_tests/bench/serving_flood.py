@@ -12,7 +12,7 @@ import httpx
 import numpy as np
 
 from dino_assets.drawing.photographs import draw_photo
-from dino_assets.serving.bench.flood import Answer, LoadPicture, ask_health
+from dino_assets.serving.bench.flood import FloodAnswer, LoadPicture, ask_health
 
 # Share, width, height, tokens: a snapshot, a picture, a photograph.
 MIX = ((0.7, 640, 480, "patches"), (0.25, 2048, 1536, "mean"), (0.05, 5472, 3648, "mean"))
@@ -38,7 +38,7 @@ class Seen:
     rows: list[tuple[float, float, float, float]] = field(default_factory=list)
 
 
-def is_odd(answer: Answer) -> bool:
+def is_odd(answer: FloodAnswer) -> bool:
     """Neither an embedding nor a refusal that says how much work waits."""
     return answer.status != 200 and not (answer.slug == "busy" and answer.forecast_s)
 
@@ -59,7 +59,7 @@ def watch(url: str, pid: int, stopping: threading.Event, *, every_s: float = 0.5
     return figures
 
 
-def judge_refusals(refusals: Sequence[Answer], seen: Seen) -> list[float]:
+def judge_refusals(refusals: Sequence[FloodAnswer], seen: Seen) -> list[float]:
     """How long each refusal's wait really was, as a share of what was said.
 
     A refusal says after how many seconds some of the waiting tiles will be computed; the figures show

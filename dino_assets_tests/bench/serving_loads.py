@@ -8,7 +8,7 @@ import numpy as np
 
 from dino_assets.drawing.photographs import draw_photo
 from dino_assets.serving.bench.figures import Figures, summarise
-from dino_assets.serving.bench.flood import CUT_OFF, Answer, Flood, LoadPicture
+from dino_assets.serving.bench.flood import CUT_OFF, Flood, FloodAnswer, LoadPicture
 from dino_assets.serving.bench.http_client import FORM_TYPE, Connection
 from dino_assets_tests.bench.serving_peers import Peer
 
@@ -42,7 +42,7 @@ class Measured:
     cpu_s: list[float] = field(default_factory=list)  # of a picture, of each load
     waits_s: list[float] = field(default_factory=list)  # of each picture of a single client
     mixed_s: list[float] = field(default_factory=list)  # of each 1-tile picture of the mixed load
-    faults: list[Answer] = field(default_factory=list)
+    faults: list[FloodAnswer] = field(default_factory=list)
 
     def rate(self, clients: int) -> float:
         """Pictures per second; the median of the loads."""

@@ -1,6 +1,9 @@
 """Speed and worth of selections: farthest points against a product per pick, the default against random."""
 
+import json
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +16,7 @@ from dino_assets.numerics.farthest import walk_farthest
 from dino_assets.numerics.neighbours import scale_to_unit
 from dino_assets.selections.rounds import RoundSettings
 from dino_assets_tests.bench.label_value import Case, compare, measure, read_cases
+from dino_assets_tests.worlds.large_stores import DrawnVectors, write_embedded
 
 FEATURES = Path(os.environ.get("DINO_BENCH_FEATURES", "../shared/features/aerial-1400.npz"))
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -49,6 +53,30 @@ def test_walk_farthest__speed_on_one_core(count: int, least: float):
     print(f"\n{count} of 100,000 × 768: {ours:.1f} CPU-s, a product per pick {peer:.1f}")
     print(f"{peer / ours:.1f} times as fast")
     assert peer / ours >= least
+
+
+@pytest.mark.bench
+def test_walk_farthest__of_a_large_store_on_one_core(tmp_path: Path):
+    rows, count = 1_000_000, int(os.environ.get("FARTHEST_BENCH_PICKS", "10000"))
+    vectors = DrawnVectors(384)
+    write_embedded(tmp_path, drops=20, tiles_per_drop=rows // 20, vectors=vectors)
+    module = "dino_assets_tests.bench.farthest_process"
+    threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    process = subprocess.run(
+        [sys.executable, "-m", module, str(tmp_path), str(count)],
+        cwd=REPOSITORY,
+        env=os.environ | threads,
+        check=True,
+        stdout=subprocess.PIPE,
+    )
+    ours = json.loads(process.stdout)
+    points, picks = scale_to_unit(vectors.draw(rows, seed=3)), 10
+    with threadpool_limits(1):
+        peer = cpu_s(lambda: pick_by_products(points, picks)) / picks * count
+    print(f"\n{count} of {rows:,} × 384: {ours}, a product per pick {peer:.1f} CPU-s")
+    print(f"{peer / ours['cpu_s']:.1f} times as fast")
+    assert ours["anonymous_mb"] <= 300
+    assert peer / ours["cpu_s"] >= 30
 
 
 @pytest.fixture(scope="module")

@@ -140,7 +140,8 @@ from moto.s3.models import s3_backends
 from werkzeug.serving import WSGIRequestHandler
 from dino_assets.settings.records import StorageSettings
 from dino_assets.drops.sources.buckets import BucketSource
-from dino_assets.store.objects import create_bucket, open_store
+from dino_assets.store.buckets import create_bucket
+from dino_assets.store.objects import open_store
 
 requests = []
 WSGIRequestHandler.log_request = lambda self, *_, **__: requests.append(self.requestline)

@@ -19,11 +19,12 @@ from dino_assets.errors import (
     UnknownDropError,
 )
 from dino_assets.settings.environment import load_settings, resolve_storage
+from dino_assets.store.buckets import create_bucket
 from dino_assets.store.commits.listing import find_outputs
 from dino_assets.store.commits.manifests import read_manifest
 from dino_assets.store.commits.protocol import Draft, OutputId, Recipe
 from dino_assets.store.commits.writing import commit
-from dino_assets.store.objects import create_bucket, open_store
+from dino_assets.store.objects import open_store
 from dino_assets.weights.checkpoint import CAVEAT
 from dino_assets.weights.stage import draft_weights
 from dino_assets_tests.conftest import photo_bytes

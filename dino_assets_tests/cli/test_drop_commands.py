@@ -114,6 +114,7 @@ def test_drops_list__json(cards, capsys):
         "tags": ["2026", "fire"],
         "is_retired": False,
         "observed": "",
+        "boxes": "",
         "assets": {"images": absent_output, "tiles": absent_output, "embeddings": absent_output},
     }
     assert (b["name"], b["is_retired"], b["tags"]) == ("b", True, [])

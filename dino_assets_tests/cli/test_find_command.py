@@ -113,6 +113,20 @@ def test_find__unlike_leaves_out_what_is_nearer_to_another_query(find, project, 
     assert tile_ids[7] not in {tile["tile_id"] for tile in kept}
 
 
+def test_find__reads_the_stored_tables_once(find, project, tile_ids):
+    first = find(tile_ids[0], "-k", "100")
+    stored = [
+        project / "data" / part.key
+        for asset in ("embeddings", "tiles")
+        for manifest in da.open_project().table(asset).manifests
+        for part in manifest.parts
+    ]
+    assert stored
+    for path in stored:
+        path.unlink()
+    assert find(tile_ids[0], "-k", "100") == first
+
+
 def test_find__only_some_drops_and_a_sheet(find, project, capsys, tile_ids):
     assert {tile["drop"] for tile in find(tile_ids[0], "--drop", "b")} == {"b"}
     assert main(["find", tile_ids[0], "-k", "3", "--sheet", "out/similar.jpg"]) == 0

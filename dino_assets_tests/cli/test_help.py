@@ -13,7 +13,7 @@ import pytest
 from dino_assets.cli import main, make_parser
 from dino_assets.cli.examples import list_commands
 from dino_assets.selections.rounds import RoundSettings
-from dino_assets.selections.strategies.names import StrategyName
+from dino_assets.selections.strategies.names import RoundStrategyName
 from dino_assets.settings.described import list_settings
 
 
@@ -48,7 +48,7 @@ def test_help__every_strategy_and_reason_is_explained(capsys):
     with pytest.raises(SystemExit):
         main(["select", "--help"])
     description = capsys.readouterr().out.partition("options:")[0]
-    words = {*get_args(StrategyName), "central", "farthest"}
+    words = {*get_args(RoundStrategyName), "central", "farthest"}
     assert {word for word in words if word in description} == words
 
 
@@ -56,14 +56,14 @@ def test_help__explains_which_tiles_are_not_chosen_again(capsys):
     with pytest.raises(SystemExit):
         main(["select", "--help"])
     description, _, options = " ".join(capsys.readouterr().out.split()).partition("options:")
-    assert "Of tiles that show the same ground, one is chosen in all rounds" in description
+    assert "If several tiles show the same ground, only one is chosen" in description
     assert "no tile of an earlier round is chosen again" in options
 
 
 def test_help__defaults_of_a_round_are_those_of_the_stage():
     help_texts = {a.dest: str(a.help) for a in options_of("select")}
     for setting in list_settings(RoundSettings):
-        default = "all" if setting.is_list else setting.default
+        default = "all" if setting.is_list else "none" if setting.is_map else setting.default
         default = {True: "yes", False: "no"}[default] if setting.type is bool else default
         assert help_texts[setting.name].endswith(f"(default: {default})")
 

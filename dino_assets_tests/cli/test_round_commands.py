@@ -152,7 +152,7 @@ def test_rounds__lists_all(lineage, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"round-0001  4 tiles of 24  fps  {model}  512 px  a 4"
     assert lines[1].startswith("  note: The model has random weights")
-    assert lines[2].startswith(f"round-0002  20 tiles of 48  herding  {model}  512 px  a ")
+    assert lines[2].startswith(f"round-0002  20 tiles of 48  herding+swaps  {model}  512 px  a ")
     assert lines[3] == "  left out, because they could not be read at that time: b"
     assert main(["rounds", "--json"]) == 0
     first, second = json.loads(capsys.readouterr().out)

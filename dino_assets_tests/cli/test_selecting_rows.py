@@ -27,7 +27,7 @@ def test_select__rows_of_a_file_with_ids(ending: str, tmp_path: Path, capsys):
     file = save_embeddings(VECTORS, IDS, tmp_path / f"vectors{ending}")
     assert main(["select", str(file), "-n", "5", "--to", "out/chosen.csv", "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)
-    expected_rows = choose("herding", 5)
+    expected_rows = choose("herding+swaps", 5)
     assert [row["row"] for row in printed["rows"]] == expected_rows
     assert [row["id"] for row in printed["rows"]] == [IDS[row] for row in expected_rows]
     assert (printed["of"], printed["shortfall"]) == (60, "")

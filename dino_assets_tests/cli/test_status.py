@@ -10,6 +10,7 @@ from dino_assets.cli.status import ProjectStatus, read_status
 from dino_assets.defs.resources.compute import ComputeResource
 from dino_assets.store.commits.listing import list_spaces
 from dino_assets_tests.defs.conftest import Lineage
+from dino_assets_tests.labels.giving import put_labels
 from dino_assets_tests.worlds.prepared import Prepared
 from dino_assets_tests.worlds.ui import LINEAR
 
@@ -53,7 +54,19 @@ def test_status__after_the_round_it_is_handed_on(lineage: Lineage):
     status = status_of(lineage)
     assert status.unfinished == ()
     assert (status.mapped, status.rounds, status.selected) == (48, 1, 5)
-    assert status.next.endswith(" export selections round-0001 --to out/round-0001")
+    assert " studio " in status.next
+
+
+def test_status__after_answers_labels_are_made_and_then_the_next_round(lineage: Lineage):
+    assert lineage.run("b", projections=MAP, selections={"budget": 5}).success
+    put_labels(lineage.store, {"t1": "smoke"})
+    status = status_of(lineage)
+    assert (status.labels, status.unmerged) == (0, 1)
+    assert status.next.endswith(" run --select learn")
+    assert main(["run", "--select", "learn"]) == 0
+    status = status_of(lineage)
+    assert (status.labels, status.unmerged) == (1, 0)
+    assert status.next.endswith(" select --round 2")
 
 
 def test_status__a_map_and_a_round_come_after_the_drops(lineage: Lineage):

@@ -22,11 +22,25 @@ COMMANDS = [
     ["run", "--select", "curate"],
     ["select"],
     ["rounds"],
+    ["labels", "export", "1", "--to", "out"],
+    ["labels", "import", "card"],
+    ["labels", "status"],
+    ["labels", "status", "--json"],
+    ["labels", "freeze", "--to", "out", "--licence", "CC0-1.0"],
     ["status"],
     ["status", "--json"],
     ["rounds", "--json"],
+    ["probe", "train"],
+    ["probe", "predict", "a", "--npz", "out/predictions.npz"],
     ["find", "card/a.jpg", "--sheet", "out/sheet.jpg"],
+    ["like", "card/a.jpg", "--name", "smoke", "--sheet", "out/sheet.jpg"],
+    ["like", "--list"],
+    ["like", "--remove", "smoke"],
+    ["heat-map", "a", "--to", "out/heat"],
     ["duplicates", "--sheet", "out/sheet.jpg"],
+    ["curve"],
+    ["curve", "--json"],
+    ["slices"],
     ["verify", "round-0001", "--recompute"],
     ["parts", "tiles", "a"],
     ["export", "projections", "--to", "out"],
@@ -39,6 +53,7 @@ COMMANDS = [
     ["collect", "--dry-run"],
     ["doctor"],
     ["ui"],
+    ["studio"],
     ["serve"],
     ["demo"],
 ]
@@ -95,7 +110,9 @@ def test_attention__needs_no_project(elsewhere, checkpoint_dir):
 
 
 def test_commands__all_are_covered_by_this_file():
-    names = {" ".join(c[:2]) if c[0] in ("drops", "tiles") else c[0] for c in COMMANDS}
+    names = {
+        " ".join(c[:2]) if c[0] in ("drops", "labels", "probe", "tiles") else c[0] for c in COMMANDS
+    }
     assert set(list_commands(make_parser())) == names | ANYWHERE
 
 

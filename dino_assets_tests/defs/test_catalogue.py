@@ -26,12 +26,12 @@ def test_catalogue__is_what_dagster_has():
 
 
 def test_catalogue__jobs():
-    for job in ("ingest", "curate", "deploy"):
+    for job in ("ingest", "curate", "learn", "deploy"):
         keys = defs.resolve_job_def(job).asset_layer.executable_asset_keys
         assert {key.to_user_string() for key in keys} == set(assets_of_job(job))
     lineage_keys = defs.resolve_job_def("lineage").asset_layer.executable_asset_keys
     assert {key.to_user_string() for key in lineage_keys} == set(LINEAGE)
-    assert set(ASSETS) == {*LINEAGE, "deployments"}
+    assert set(ASSETS) == {*LINEAGE, *assets_of_job("learn"), "deployments"}
 
 
 def test_catalogue__records_are_rounds():

@@ -177,7 +177,7 @@ def test_embeddings_match_tiles__planted(lineage: Lineage, card):
     for change, sentence in (
         (lambda t: t.slice(1), "1 not at all"),
         (lambda t: pa.concat_tables([t, t.slice(0, 1)]), "1 tiles embedded twice"),
-        (lambda t: set_first(t, "tile_id", "of-another-drop"), "1 unknown to tiles"),
+        (lambda t: set_first(t, "tile_id", "of-another-drop"), "1 missing in `tiles`"),
         (break_first_vector, "1 cls vectors are not finite"),
     ):
         original = open_table(lineage.store, "embeddings", space=space).read("flight-1")

@@ -52,9 +52,34 @@ ASSETS = {
         "curate",
         {"python", "parquet"},
         ["team:imagery"],
-        "7",
+        "9",
         None,
         {"embeddings", "projections", "tiles", "weights"},
+    ),
+    "labels": ("learn", {"parquet"}, ["team:imagery"], "1", None, {"selections"}),
+    "probes": (
+        "learn",
+        {"scikitlearn", "safetensors", "parquet"},
+        ["team:vision"],
+        "1",
+        None,
+        {"embeddings", "labels", "tiles", "weights"},
+    ),
+    "learning_curve": (
+        "learn",
+        {"parquet"},
+        ["team:vision"],
+        "1",
+        None,
+        {"embeddings", "images", "labels", "tiles", "weights"},
+    ),
+    "heat_maps": (
+        "learn",
+        {"geotiff", "parquet"},
+        ["team:imagery"],
+        "2",
+        None,
+        {"embeddings", "images", "labels", "probes", "tiles", "weights"},
     ),
     "deployments": ("deploy", {"onnx"}, ["team:vision"], "1", None, {"weights"}),
 }
@@ -70,6 +95,9 @@ CHECKS = {
     ("projections", "projections_are_complete"),
     ("projections", "map_is_current"),
     ("selections", "selections_are_sound"),
+    ("labels", "labels_are_agreed"),
+    ("probes", "probes_are_sound"),
+    ("learning_curve", "strategy_beats_random"),
     ("deployments", "deployments_are_whole"),
 }
 
@@ -111,6 +139,8 @@ def test_checks__snapshot(project):
         "images_look_right",
         "embeddings_are_familiar",
         "map_is_current",
+        "labels_are_agreed",
+        "strategy_beats_random",
     }
 
 

@@ -50,7 +50,7 @@ MORE_STAGES = (
     ("dino_assets.selections.stage.pictures.make_contact_sheet", 0),
 )
 # How many more objects each run writes before it is killed.
-WRITES_EACH = 3
+WRITES_EACH = 4
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,14 @@ from dino_assets.embeddings.options import VectorType
 from dino_assets.embeddings.space import EmbeddingColumn
 from dino_assets.errors import ConfigError
 from dino_assets.projections.layout import Method
-from dino_assets.selections.strategies.names import StrategyName
+from dino_assets.selections.strategies.names import RoundStrategyName, UncertaintyKind
 from dino_assets.settings.environment import load_settings
 from dino_assets_tests.worlds.raising import raising
 from dino_assets_tests.worlds.ui import LAUNCH, LOCATION, serving_ui
 
 CHOICES = {
-    "ops:selections:config:strategy": StrategyName,
+    "ops:selections:config:strategy": RoundStrategyName,
+    "ops:selections:config:uncertainty": UncertaintyKind,
     "ops:selections:config:column": EmbeddingColumn,
     "ops:projections:config:method": Method,
     "ops:projections:config:column": EmbeddingColumn,
@@ -85,7 +86,7 @@ def test_launchpad__invalid_word_makes_no_run(project: Path, tmp_path: Path):
         answer = ui.ask(VALIDATE, selector=SELECTOR, config=wrong_config)["isPipelineConfigValid"]
         assert answer["__typename"] == "RunConfigValidationInvalid"
         (fault,) = answer["errors"]
-        assert all(word in fault["message"] for word in ("hybird", *get_args(StrategyName)))
+        assert all(word in fault["message"] for word in ("hybird", *get_args(RoundStrategyName)))
         params = {"selector": SELECTOR, "mode": "default", "runConfigData": wrong_config}
         launch_answer = ui.ask(LAUNCH, params=params)["launchPipelineExecution"]
         assert launch_answer["__typename"] == "RunConfigValidationInvalid"

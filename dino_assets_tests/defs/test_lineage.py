@@ -314,7 +314,7 @@ def test_storage__s3_gives_the_same_rows_as_disk(lineage: Lineage, card, s3_endp
     monkeypatch.setenv("MINIO_SECRET_KEY", "a-secret-key")
     monkeypatch.setenv("EMBED_BUCKET", "same-rows")
     remote = Lineage(lineage.instance)
-    from dino_assets.store.objects import create_bucket
+    from dino_assets.store.buckets import create_bucket
 
     create_bucket(remote.settings.storage)
     remote.register("flight-1", lineage.settings.root / "inbox" / "flight-1")

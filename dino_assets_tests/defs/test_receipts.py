@@ -1,6 +1,7 @@
 """Receipts of rounds: every link from the weights to a chosen tile is checked, and the first broken one is named."""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -343,6 +344,41 @@ def test_recompute__the_drop_was_embedded_anew_since(lineage: Lineage, output: O
     assert check(lineage, output) == []
     links = compute_again(lineage, output)
     assert find_broken(links) == ["choice"]
+
+
+def test_receipt__round_with_shares_for_classes(lineage: Lineage, receipt: RoundReceipt):
+    """Its examples are checked too, and it is chosen again although the pictures are gone."""
+    root = lineage.settings.root
+    first, second = receipt.tiles[0], receipt.tiles[1]
+    window = ",".join(map(str, second.window))
+    photo = shutil.copy(root / "inbox" / second.drop / second.path, root / "fog.jpg")
+    shares = {"smoke": 3, "fog": 2, "explore": 1}
+    examples = {"smoke": [first.tile_id], "fog": [f"fog.jpg:{window}"]}
+    assert pick(lineage, round=2, budget=20, shares=shares, examples=examples).success
+    second_round = chosen(lineage, 2).recipe.output
+    assert second_round.drop == "round-0002"
+    assert main(["select", "--round", "2", "--all-windows", *list_flags(shares, examples)]) == 0
+    assert main(["verify"]) == 0
+    photo.unlink()
+    links = [*check_links(lineage.store, second_round), *compute_again(lineage, second_round)]
+    assert [link.name for link in links] == [*STORED[:2], "examples", *STORED[2:], *COMPUTED]
+    assert find_broken(links) == []
+    metadata = lineage.metadata("selections")
+    assert metadata["shares"]["smoke"]["picked"] == 3
+    new_receipt = read_receipt_of(lineage.store, read_manifest(lineage.store, second_round))
+    assert new_receipt.config["examples"]["fog"] == [f"fog.jpg:{window}"]
+    process = run_script(lineage, new_receipt)
+    assert process.returncode == 0, process.stdout + process.stderr
+    # The same request finds the round, and so does the command without the file.
+    assert pick(lineage, round=2, budget=20, shares=shares, examples=examples).success
+    assert lineage.metadata("selections")["was_reused"] is True
+
+
+def list_flags(shares: dict[str, int], examples: dict[str, list[str]]) -> list[str]:
+    words = [f"--share={name}={count}" for name, count in shares.items()]
+    return words + [
+        f"--example={name}={query}" for name, each in examples.items() for query in each
+    ]
 
 
 def test_links__round_without_a_receipt(lineage: Lineage, output: OutputId):

@@ -19,7 +19,7 @@ from dino_assets.errors import (
     UnknownDropError,
 )
 from dino_assets.settings.environment import load_settings
-from dino_assets.store.objects import create_bucket
+from dino_assets.store.buckets import create_bucket
 from dino_assets_tests.worlds.raising import raising
 
 

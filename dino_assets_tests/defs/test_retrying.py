@@ -22,7 +22,7 @@ from dino_assets.errors import (
     StoreUnavailableError,
 )
 from dino_assets.settings.records import StorageSettings
-from dino_assets.store.objects import create_bucket
+from dino_assets.store.buckets import create_bucket
 from dino_assets_tests.defs.conftest import Lineage, failure
 from dino_assets_tests.worlds.servers import HOST, free_port, running
 

@@ -117,9 +117,8 @@ def test_round__damaged_round_of_a_changed_pool_is_refused(lineage: Lineage):
     assert lineage.run("b", only=["weights", "images", "tiles", "embeddings"]).success
     result = pick(lineage)
     assert not result.success
-    assert (
-        "CommitRefusedError: round-0001 is damaged, and what it was chosen from has changed"
-        in failure(result, "selections")
+    assert "CommitRefusedError: round-0001 is damaged, and it cannot be restored" in failure(
+        result, "selections"
     )
     assert chosen(lineage, 1) == manifest_before
     assert pick(lineage, replace=True).success
@@ -226,9 +225,8 @@ def test_round__repaired_although_the_pool_changed(lineage: Lineage, damaged: st
     assert list(verify(lineage.store, should_repair=True))
     result = pick(lineage)
     assert not result.success
-    assert (
-        "CommitRefusedError: round-0001 is damaged, and what it was chosen from has changed"
-        in failure(result, "selections")
+    assert "CommitRefusedError: round-0001 is damaged, and it cannot be restored" in failure(
+        result, "selections"
     )
     assert chosen(lineage, 1) == manifest_before
 

@@ -7,7 +7,7 @@ import dagster as dg
 import pytest
 
 from dino_assets.defs import sensors
-from dino_assets.defs.dagster_internals import DATA_VERSION_TAG
+from dino_assets.defs.dagster_internals.events import DATA_VERSION_TAG
 from dino_assets.defs.instance import open_instance
 from dino_assets.defs.partitions import add_drop_keys
 from dino_assets.defs.run_tags import DROP_TAG, MODEL_TAG

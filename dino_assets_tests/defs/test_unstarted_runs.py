@@ -20,7 +20,7 @@ from dagster._core.workspace.load_target import EmptyWorkspaceTarget, PythonFile
 from dagster._daemon.monitoring.run_monitoring import execute_run_monitoring_iteration
 from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import QueuedRunCoordinatorDaemon
 
-from dino_assets.defs.dagster_internals import find_launch
+from dino_assets.defs.dagster_internals.launching import find_launch
 from dino_assets.defs.dead_runs import LAUNCH_PATIENCE_S, end_dead_runs, explain_launch_death
 from dino_assets.defs.run_process import LAUNCH_TAG, PROCESS_TAG, describe_self, has_argument
 from dino_assets_tests.conftest import REPOSITORY

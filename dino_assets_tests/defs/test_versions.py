@@ -115,5 +115,5 @@ def test_staleness__none_after_reuse(two_drops: Lineage):
 
 def test_dagster_internals__tested_dagster_version():
     assert dg.__version__.startswith(f"{dagster_internals.SEEN_WITH}."), (
-        "Look whether dagster_internals.py still does what it says, then name the new version there."
+        "Check that the package dagster_internals still does what its docstrings say, then name the new version there."
     )

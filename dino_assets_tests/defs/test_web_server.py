@@ -18,10 +18,11 @@ from dino_assets.defs.file_links import CONTENT_TYPES, SMALL, find_key, link_to
 from dino_assets.defs.output_metadata import find_program, metadata_of
 from dino_assets.defs.web_server import make_route
 from dino_assets.settings.records import StorageSettings
+from dino_assets.store.buckets import create_bucket
 from dino_assets.store.commits.manifests import manifest_key
 from dino_assets.store.commits.protocol import Committed, Draft, NamedBytes, OutputId, Part, Recipe
 from dino_assets.store.commits.writing import commit
-from dino_assets.store.objects import ObjectStore, create_bucket, open_store
+from dino_assets.store.objects import ObjectStore, open_store
 from dino_assets_tests.worlds.outputs import pushing
 from dino_assets_tests.worlds.servers import HOST
 

@@ -29,6 +29,9 @@ def draw(kind: str, rng: np.random.Generator, count: int) -> np.ndarray:
         case "zeros":
             cloud[rng.random(count) < 0.5] = 0
             return cloud.astype(np.float32)
+        case "far apart":  # squares of such numbers are zero or infinite in float32
+            scales = rng.choice([1e-30, 1e-12, 1, 1e14, 1e30], (count, 1))
+            return (cloud * scales).astype(np.float32)
         case "almost equal":
             return (cloud * 1e-6 + 5).astype(np.float32)
         case "grid":
@@ -37,7 +40,7 @@ def draw(kind: str, rng: np.random.Generator, count: int) -> np.ndarray:
             return cloud.astype(np.float16)
 
 
-@pytest.mark.parametrize("kind", ["cloud", "copies", "zeros", "almost equal", "grid"])
+@pytest.mark.parametrize("kind", ["cloud", "copies", "zeros", "far apart", "almost equal", "grid"])
 @pytest.mark.parametrize("block", [1, 700, 9000])
 def test_search__equals_brute_force(kind: str, block: int):
     rng = np.random.default_rng(3)
@@ -59,3 +62,17 @@ def test_measure_cosines__by_hand():
 def test_search__without_rows():
     (hits,) = Search(np.ones((1, 3), np.float32), 5).hits()
     assert hits.rows.tolist() == []
+
+
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_search__a_row_that_is_not_finite_hides_no_other():
+    rows = np.random.default_rng(0).standard_normal((100, 8)).astype(np.float32)
+    search = Search(rows[3:4], 100)
+    search.add(rows)
+    (whole,) = search.hits()
+    rows[50] = np.inf
+    for count in (2, 3, 99):
+        search = Search(rows[3:4], count)
+        search.add(rows)
+        (hits,) = search.hits()
+        assert hits.rows.tolist() == [row for row in whole.rows.tolist() if row != 50][:count]

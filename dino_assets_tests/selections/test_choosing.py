@@ -325,7 +325,7 @@ def test_select__cluster_covers_every_cluster():
         assert np.bincount(labels[selection.indices]).tolist() == [15, 2, 1, 1, 1]
 
 
-@pytest.mark.parametrize("strategy", ["cluster", "hybrid", "medoids", "herding"])
+@pytest.mark.parametrize("strategy", ["cluster", "hybrid", "medoids", "herding", "herding+swaps"])
 def test_select__chosen_rows_count_as_covered(strategy: StrategyName):
     labels = np.repeat([0, 1, 2], 40)
     vectors = 30 * np.eye(3)[labels] + cloud(120, 3)

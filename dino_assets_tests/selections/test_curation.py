@@ -16,7 +16,12 @@ from dino_assets.selections.receipt import RECEIPT
 from dino_assets.selections.records import ChosenTile
 from dino_assets.selections.rounds import RoundSettings, make_settings, name_round
 from dino_assets.selections.stage import drafting as rounds_stage
-from dino_assets.selections.stage.drafting import EVERY_WINDOW, REPEATABLE, draft_selections
+from dino_assets.selections.stage.drafting import (
+    EVERY_WINDOW,
+    REPEATABLE,
+    UNEXPLAINED,
+    draft_selections,
+)
 from dino_assets.selections.stage.judging import judge_selections
 from dino_assets.selections.stage.opening import open_round
 from dino_assets.selections.stage.paid import SHEET, hash_choice, read_round, spell_input
@@ -74,7 +79,7 @@ def test_draft_selections__stores_the_requested_round(world: CurationWorld, stra
     committed = world.select(RoundSettings(budget=6, strategy=strategy))
     rows = world.rounds().read("round-0001").to_pylist()
     assert [row["rank"] for row in rows] == [1, 2, 3, 4, 5, 6]
-    assert judge_selections(world.rounds(), world.embeddings(), "round-0001").passed
+    assert judge_selections(world.rounds(), world.embeddings(), world.tiles(), "round-0001").passed
     assert committed.manifest.facts["picked"] == 6
     tiles = open_table(world.store, "tiles")
     for row in rows:
@@ -109,7 +114,7 @@ def test_draft_selections__later_rounds_choose_no_tile_again(world: CurationWorl
     )
     assert len(first_ids) == len(second_ids) == 8
     assert not first_ids & second_ids
-    assert judge_selections(world.rounds(), world.embeddings(), "round-0002").passed
+    assert judge_selections(world.rounds(), world.embeddings(), world.tiles(), "round-0002").passed
     # The first round is what it was, and both are replayed, not made again.
     assert world.select(RoundSettings(budget=8)).was_reused
     assert world.select(RoundSettings(round=2, budget=8)).was_reused
@@ -121,7 +126,7 @@ def test_draft_selections__budget_above_the_pool(world: CurationWorld):
     pool = len({t for _, p in world.embeddings().parts() for t in p["tile_id"].to_pylist()})
     assert committed.manifest.rows == pool
     assert "10000 were asked for" in committed.manifest.facts["shortfall"]
-    verdict = judge_selections(world.rounds(), world.embeddings(), "round-0001")
+    verdict = judge_selections(world.rounds(), world.embeddings(), world.tiles(), "round-0001")
     assert (verdict.passed, verdict.warns) == (True, True)
 
 
@@ -151,13 +156,14 @@ def test_draft_selections__the_sheet_has_a_title(world: CurationWorld):
 def test_open_round__a_round_of_an_earlier_version_is_restored_with_equal_content(
     world: CurationWorld, version: str
 ):
-    """Its contact sheet may have no title, its tiles may show the same ground, and it has no receipt."""
+    """Its contact sheet may have no title, its tiles may show the same ground, and it may have no receipt."""
     settings, caveat = RoundSettings(budget=20), load_checkpoint(world.store).caveat
     old_manifest = world.select(settings, code_version=version, caveat=caveat).manifest
     if version in EVERY_WINDOW:
         assert old_manifest.facts["picked"] == 20
         assert old_manifest.facts.keys().isdisjoint({"same_ground", "ground_m2"})
-    assert RECEIPT not in {part.name for part in old_manifest.parts}
+    has_receipt = RECEIPT in {part.name for part in old_manifest.parts}
+    assert has_receipt == (version not in UNEXPLAINED)
 
     def open_and_commit():
         opened_round = open_round(
@@ -216,7 +222,7 @@ def test_judge_selections__compares_with_the_rounds_of_its_recipe(world: Curatio
         )
         items = [*rows.to_batches(), manifest.facts]
         commit(world.store, Draft(recipe, pushing(items), rounds_stage.SCHEMA))
-        return judge_selections(world.rounds(), world.embeddings(), "round-0002")
+        return judge_selections(world.rounds(), world.embeddings(), world.tiles(), "round-0002")
 
     assert plant(world.space, "round-0002").passed
     verdict = plant(world.space, "round-0002", "selections/round-0001")
@@ -241,14 +247,15 @@ def test_read_round__says_how_to_restore_a_lost_table(world: CurationWorld):
     sentence = (
         f"To restore round-0001 of space {world.space}, choose it again with the weights and the tile "
         "side of that space: `dino-assets select --round 1 --budget 4 --column cls --fps-ratio 0.5 "
-        "--clusters 2 --seed 42 --strategy herding`."
+        "--most-per-camera 0 --most-per-class 0 --most-per-drop 0 --clusters 2 --seed 42 --strategy herding+swaps "
+        "--uncertainty entropy`."
     )
     with pytest.raises(CorruptObjectError) as caught:
         read_round(world.rounds(), "round-0001")
     assert sentence in str(caught.value)
     with raising(CorruptObjectError, key=table.key):
         world.select(RoundSettings(round=2, budget=4))
-    verdict = judge_selections(world.rounds(), world.embeddings(), "round-0001")
+    verdict = judge_selections(world.rounds(), world.embeddings(), world.tiles(), "round-0001")
     assert not verdict.passed
     assert sentence in verdict.sentence
 
@@ -275,7 +282,7 @@ def test_judge_selections__finds_planted_faults(world: CurationWorld):
             world.store,
             Draft(recipe, pushing([*table.to_batches(), manifest.facts]), rounds_stage.SCHEMA),
         )
-        return judge_selections(world.rounds(), world.embeddings(), "round-0001")
+        return judge_selections(world.rounds(), world.embeddings(), world.tiles(), "round-0001")
 
     rows = rows.cast(rounds_stage.SCHEMA)
     assert "3 tiles, but the budget is 4" in plant(rows.slice(1)).sentence

@@ -1,5 +1,6 @@
 """Rounds of flights whose photographs overlap: the budget is spent on ground, not on tiles."""
 
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from PIL import Image
 
 from dino_assets.drops.sources.folders import FolderSource
+from dino_assets.embeddings.stage.origins import hash_tiles
 from dino_assets.embeddings.stage.pool import TilePool
 from dino_assets.errors import ConfigError
 from dino_assets.images.ground.geoparquet import encode_wkb
@@ -23,10 +25,13 @@ from dino_assets.selections.stage.ground import PoolGround, measure_ground
 from dino_assets.selections.stage.judging import judge_selections
 from dino_assets.selections.stage.paid import spell_command
 from dino_assets.store.commits.manifests import manifest_key
-from dino_assets.store.commits.protocol import OutputId
+from dino_assets.store.commits.protocol import Draft, OutputId
+from dino_assets.store.commits.writing import commit
 from dino_assets.store.objects import ObjectStore
 from dino_assets.tiles.same_ground import SameGround, Windows
+from dino_assets.verdicts import Verdict
 from dino_assets_tests.worlds.curation import CurationWorld
+from dino_assets_tests.worlds.outputs import pushing
 from dino_assets_tests.worlds.raising import raising
 from dino_assets_tests.worlds.turned_flights import draw_ground, photograph
 
@@ -114,7 +119,30 @@ def test_draft_selections__no_ground_twice_in_any_round(survey: CurationWorld):
     assert second["same_ground"] < second["ground_taken"] <= 64 - 4 - second["picked"]
     places = list_places(world, "round-0001") + list_places(world, "round-0002")
     assert measure_nearest_m(places) >= SHOWN_M[0] / 2
-    assert judge_selections(world.rounds(), world.embeddings(), "round-0002").passed
+    assert judge_selections(world.rounds(), world.embeddings(), world.tiles(), "round-0002").passed
+
+
+def test_judge_selections__finds_two_tiles_of_the_same_ground(survey: CurationWorld):
+    world = survey.copy()
+    settings = RoundSettings(budget=20, all_windows=True)
+    manifest = world.select(settings).manifest
+    rows = world.rounds().read("round-0001")
+
+    def judge(**inputs: str) -> Verdict:
+        recipe = replace(
+            manifest.recipe,
+            config={**manifest.recipe.config, "all_windows": False},
+            inputs=manifest.recipe.inputs | inputs,
+        )
+        content = pushing([*rows.to_batches(), manifest.facts])
+        commit(world.store, Draft(recipe, content, rows.schema))
+        return judge_selections(world.rounds(), world.embeddings(), world.tiles(), "round-0001")
+
+    assert judge_selections(
+        world.rounds(), world.embeddings(), world.tiles(), "round-0001"
+    ).passed  # it was asked for
+    assert not judge(**hash_tiles(world.tiles(), ["survey"])).passed
+    assert judge(**{"tiles/survey": "made again since"}).passed
 
 
 def test_describe_round__says_how_much_ground_a_label_shows(survey: CurationWorld):

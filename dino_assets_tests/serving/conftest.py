@@ -13,7 +13,8 @@ from dino_assets.compute.settings import ComputeSettings
 from dino_assets.embeddings.encoder.ready import open_encoder
 from dino_assets.serving.computing.engines import OUTPUTS, EngineSet
 from dino_assets.settings.records import StorageSettings
-from dino_assets.store.objects import ObjectStore, create_bucket, open_store
+from dino_assets.store.buckets import create_bucket
+from dino_assets.store.objects import ObjectStore, open_store
 from dino_assets_tests.conftest import s3_settings
 from dino_assets_tests.worlds.networks import write_sample
 from dino_assets_tests.worlds.other_stores import azurite, make_container, swift

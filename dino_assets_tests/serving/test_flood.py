@@ -16,8 +16,8 @@ from dino_assets.serving.bench.flood import (
     CUT_OFF,
     MOST_FAULTS,
     NO_ANSWER,
-    Answer,
     Flood,
+    FloodAnswer,
     LoadPicture,
 )
 from dino_assets.serving.bench.http_client import Connection, parse_address
@@ -202,8 +202,8 @@ def test_connection__reopens_after_the_server_closed_it():
     assert paths == ["/below/health"] * 3
 
 
-def make_answer(at_s: float, took_s: float, status: int = 200, **more) -> Answer:
-    return Answer("a", at_s, took_s, status, tiles=2 if status == 200 else 0, **more)
+def make_answer(at_s: float, took_s: float, status: int = 200, **more) -> FloodAnswer:
+    return FloodAnswer("a", at_s, took_s, status, tiles=2 if status == 200 else 0, **more)
 
 
 def test_summarise__by_hand():

@@ -1,7 +1,7 @@
 """Records of settings: checks, flags, config of an asset, recipes."""
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import pytest
@@ -10,6 +10,8 @@ from dino_assets.cli.flags import add_flags
 from dino_assets.defs.config import config_of, values_of
 from dino_assets.errors import ConfigError
 from dino_assets.settings.described import (
+    Lists,
+    Numbers,
     check_settings,
     described,
     from_recipe,
@@ -104,6 +106,51 @@ def test_to_recipe__leaves_out_empty_lists():
     assert to_recipe(Basket()) == {"size": 1}
     basket = Basket(size=3, fruits=("fig",))
     assert from_recipe(basket, {"other": 7}) == Basket(size=3)
+
+
+@dataclass(frozen=True)
+class Larder:
+    """Settings with mappings."""
+
+    jars: Numbers = described((), "How many of each")
+    labels: Lists = described((), "What is on each")
+
+
+def test_make_record__mappings_from_flags_config_and_recipe():
+    parser = argparse.ArgumentParser(argument_default=argparse.SUPPRESS)
+    add_flags(parser, Larder)
+    words = ["--jar", "plum=3", "--jar", "fig=1", "--label", "fig=b=c", "--label", "fig=a"]
+    larder = make_record(Larder, vars(parser.parse_args(words)))
+    assert larder == Larder(jars=(("fig", 1), ("plum", 3)), labels=(("fig", ("a", "b=c")),))
+    assert hash(larder) == hash(replace(larder))
+
+    class Config(config_of(Larder)):
+        pass
+
+    config = Config(jars={"plum": 3, "fig": 1}, labels={"fig": ["b=c", "a"]})
+    assert make_record(Larder, values_of(config, Larder)) == larder
+    assert make_record(Larder, values_of(Config(), Larder)) == Larder()
+    recipe = {"jars": {"fig": 1, "plum": 3}, "labels": {"fig": ["a", "b=c"]}}
+    assert to_recipe(larder) == recipe
+    assert from_recipe(Larder(), recipe) == larder
+    assert to_recipe(Larder()) == {}
+    assert from_recipe(larder, {}) == Larder()
+    check_settings(larder)
+
+
+@pytest.mark.parametrize(
+    ("words", "setting"),
+    [
+        ({"jars": ["plum"]}, "jars"),
+        ({"jars": ["=3"]}, "jars"),
+        ({"jars": ["plum=-3"]}, "jars"),
+        ({"jars": ["plum=3", "plum=3"]}, "jars"),
+        ({"labels": ["plum="]}, "labels"),
+    ],
+)
+def test_make_record__refuses_words_that_are_no_pairs(words: dict, setting: str):
+    with raising(ConfigError, setting=setting):
+        make_record(Larder, words)
 
 
 @dataclass(frozen=True)

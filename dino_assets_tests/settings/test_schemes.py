@@ -13,7 +13,8 @@ from dino_assets.errors import ConfigError
 from dino_assets.settings.environment import load_settings, resolve_storage
 from dino_assets.settings.urls import SCHEMES, Scheme, find_scheme, is_bucket_url
 from dino_assets.store.backends import OPENERS
-from dino_assets.store.objects import create_bucket, open_store
+from dino_assets.store.buckets import create_bucket
+from dino_assets.store.objects import open_store
 from dino_assets_tests.worlds.raising import raising
 
 

@@ -11,7 +11,8 @@ from dino_assets.errors import ConfigError, StoreAccessError, StoreUnavailableEr
 from dino_assets.settings.records import RequestLimits, StorageSettings
 from dino_assets.settings.urls import expand_path, resolve_path
 from dino_assets.store.backends import open_azure
-from dino_assets.store.objects import StoreUrl, create_bucket, open_store, parse_url
+from dino_assets.store.buckets import create_bucket
+from dino_assets.store.objects import StoreUrl, open_store, parse_url
 from dino_assets_tests.conftest import s3_settings
 from dino_assets_tests.worlds.raising import raising
 from dino_assets_tests.worlds.servers import free_port

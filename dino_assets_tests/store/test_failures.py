@@ -19,8 +19,9 @@ from dino_assets.errors import (
     StoreUnavailableError,
 )
 from dino_assets.settings.records import RequestLimits, StorageSettings
+from dino_assets.store.buckets import create_bucket
 from dino_assets.store.commits.writing import commit
-from dino_assets.store.objects import ObjectStore, create_bucket, open_store
+from dino_assets.store.objects import ObjectStore, open_store
 from dino_assets_tests.conftest import s3_settings
 from dino_assets_tests.worlds.answering import answer, answering
 from dino_assets_tests.worlds.outputs import full_draft, local_file

@@ -1,5 +1,7 @@
 """Tiles of the same ground: by hand, and against comparing all pairs."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -101,3 +103,63 @@ def shows_same(row: tuple, other: tuple) -> bool:
         return left - w < x < left + width and top - h < y < top + height
     apart_m = np.hypot(*np.subtract(place, other_place))
     return bool(apart_m < np.maximum(side_m, other_side_m) / 2)
+
+
+# --- boxes ----------------------------------------------------------------------------------
+
+BOX = (0, 0, 100, 100)
+
+
+def with_groups(windows: Windows, *groups: str | None) -> Windows:
+    return replace(windows, groups=groups)
+
+
+def test_excludes__boxes_of_one_group():
+    nowhere = [("one", BOX, NOWHERE, np.nan), ("two", BOX, NOWHERE, np.nan)]
+    windows = make_windows(*nowhere, *nowhere, ("three", BOX, NOWHERE, np.nan))
+    same = SameGround(with_groups(windows, "a", "a", "b", "a", "c"))
+    assert [same.excludes(row).tolist() for row in range(5)] == [[1, 3], [0, 3], [], [0, 1], []]
+
+
+def test_excludes__boxes_that_overlap_in_a_picture_show_an_object_each():
+    """A fire in its smoke: a label for one is no label for the other. A tile of a grid shows both."""
+    windows = make_windows(*[("one", BOX, NOWHERE, np.nan)] * 3)
+    same = SameGround(with_groups(windows, "smoke", "fire", None))
+    assert [same.excludes(row).tolist() for row in range(3)] == [[2], [2], [0, 1]]
+
+
+def test_excludes__boxes_of_near_places():
+    windows = make_windows(("one", BOX, (0, 0), 10.0), ("two", BOX, (4, 0), 10.0))
+    assert SameGround(with_groups(windows, "a", "b")).excludes(0).tolist() == [1]
+
+
+def test_find__a_box_of_an_earlier_round():
+    windows = make_windows(
+        ("one", BOX, NOWHERE, np.nan), ("one", BOX, NOWHERE, np.nan), ("two", BOX, NOWHERE, np.nan)
+    )
+    same = SameGround(with_groups(windows, "a", "b", "a"))
+    others = make_windows(("one", BOX, NOWHERE, np.nan))
+    assert same.find(with_groups(others, "a")).tolist() == [0, 2]
+    assert same.find(others).tolist() == [0, 1]
+
+
+def test_show_same__boxes():
+    box = ("one", BOX, NOWHERE, np.nan)
+    ones = with_groups(make_windows(box, box, box, ("two", *box[1:])), "a", "a", None, "a")
+    others = with_groups(make_windows(box, box, box, box), "a", "b", "b", "a")
+    assert show_same(ones, others).tolist() == [True, False, True, True]
+
+
+def test_find__a_box_whose_edges_another_run_of_the_detector_moved():
+    windows = make_windows(
+        ("one", (2, 1, 100, 99), NOWHERE, np.nan),
+        ("one", (50, 0, 100, 100), NOWHERE, np.nan),  # overlaps by a third: another object
+        ("two", (0, 0, 100, 100), NOWHERE, np.nan),  # the first one in a later picture
+    )
+    same = SameGround(with_groups(windows, "a", "b", "a"))
+    others = make_windows(("one", BOX, NOWHERE, np.nan))
+    assert same.find(with_groups(others, "gone")).tolist() == [0, 2]
+    assert same.find(with_groups(make_windows(("two", BOX, NOWHERE, np.nan)), "gone")).tolist() == [
+        0,
+        2,
+    ]

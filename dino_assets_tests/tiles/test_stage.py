@@ -14,7 +14,8 @@ from dino_assets.store.commits.writing import commit
 from dino_assets.store.objects import ObjectStore
 from dino_assets.tiles import grid as tiling
 from dino_assets.tiles.grid import make_grid
-from dino_assets.tiles.stage import SCHEMA, draft_tiles, judge_tiles
+from dino_assets.tiles.rows import GRID_SCHEMA
+from dino_assets.tiles.stage import draft_tiles, judge_tiles
 from dino_assets.verdicts import Verdict
 from dino_assets_tests.conftest import photo_bytes
 from dino_assets_tests.worlds.inboxes import (
@@ -220,13 +221,13 @@ def judge(
              "is_mosaic": False}
             for n, x, y, w, h in windows
         ],
-        SCHEMA,
+        GRID_SCHEMA,
     )  # fmt: skip
 
     def produce():
         yield table
 
-    commit(store, Draft(Recipe(OutputId("tiles", "d"), "1"), pushing(produce), SCHEMA))
+    commit(store, Draft(Recipe(OutputId("tiles", "d"), "1"), pushing(produce), GRID_SCHEMA))
     verdict = judge_tiles(images, open_table(store, "tiles"), "d")
     assert verdict.subject == "d"
     return verdict.passed, verdict.sentence
@@ -419,7 +420,7 @@ def test_judge_tiles__mosaic_with_a_missing_tile(memory: ObjectStore, tmp_path: 
     commit(memory, draft_tiles(images, "d", make_grid(256, overlap=0.0)))
     table = open_table(memory, "tiles").read("d")
     recipe = Recipe(OutputId("tiles", "d"), "planted")
-    commit(memory, Draft(recipe, pushing(table.slice(1).to_batches()), SCHEMA))
+    commit(memory, Draft(recipe, pushing(table.slice(1).to_batches()), GRID_SCHEMA))
     verdict = judge_tiles(images, open_table(memory, "tiles"), "d")
     assert not verdict.passed
     assert "65,536 pixels have no tile" in verdict.sentence

@@ -248,7 +248,7 @@ def test_read_checkpoint__message_of_an_impossible_size(single: Path):
     change(single / CONFIG, num_hidden_layers=10**9)
     with pytest.raises(
         InvalidCheckpointError,
-        match=r"'the/model': config.json has num_hidden_layers=1000000000; a whole number from 1 is "
+        match=r"'the/model': config.json has num_hidden_layers=1000000000; a whole number of at least 1 is "
         r"expected, at most 1,000,000",
     ):
         read(single)

@@ -75,6 +75,9 @@ class CurationWorld:
     def embeddings(self) -> CommittedTable:
         return open_table(self.store, "embeddings", space=self.space)
 
+    def tiles(self) -> CommittedTable:
+        return open_table(self.store, "tiles")
+
     def rounds(self) -> CommittedTable:
         return open_table(self.store, "selections", space=self.space)
 

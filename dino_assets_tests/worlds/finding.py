@@ -18,6 +18,8 @@ FILES = {
 }
 PAPERS = ("License.md", "licence.txt", "LICENSE.rst", "NOTICE-Meta", "readme.md")
 KEPT = {"model.safetensors", "config.json", "README.md", "LICENSE"}
+REPO = "org/model"
+TOKEN = "hf_VerySecretToken"
 
 
 def find_checkpoint(model: str, **arguments: object) -> Path:

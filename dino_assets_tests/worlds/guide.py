@@ -7,9 +7,13 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from dino_assets.api.project import open_project
 from dino_assets.demo.checkpoint import write_demo_checkpoint
+from dino_assets.labels.records import Target, Window
+from dino_assets.labels.stage.answers import put_answers
 from dino_assets.weights.catalogue import DEFAULT_TEACHER
 from dino_assets_tests.conftest import REPOSITORY
+from dino_assets_tests.labels.giving import give
 from dino_assets_tests.worlds.hub_server import HubServer
 from dino_assets_tests.worlds.networks import write_sample
 
@@ -51,6 +55,31 @@ def fill_hub(hub: HubServer, place: Path) -> None:
     for repository, family in MODELS.items():
         sample = write_sample(place / repository.replace("/", "--"), family)
         hub.add(repository, {path.name: path for path in sample.folder.iterdir()})
+
+
+def label_tiles(folder: Path, *, photographs: int | None = None) -> None:
+    """Answer for every tile of a project, or of the first few photographs, as somebody does in the studio."""
+    project = open_project(folder)
+    rows = project.table("tiles").read("my-flight", ["tile_id", "image_id", "path", *"xywh"])
+    labelled = set(sorted(set(rows["path"].to_pylist()))[:photographs])
+    answers = [
+        give(
+            Target(
+                "tile",
+                "my-flight",
+                row["image_id"],
+                row["path"],
+                Window(row["x"], row["y"], row["w"], row["h"]),
+                row["tile_id"],
+            ),
+            ("smoke", "clear")[number % 2],
+            after_s=number,
+            seconds=2.0,
+        )
+        for number, row in enumerate(rows.to_pylist())
+        if row["path"] in labelled
+    ]
+    put_answers(project.store, answers)
 
 
 def run_script(

@@ -18,7 +18,7 @@ import httpx
 import pytest
 
 from dino_assets.settings.records import StorageSettings
-from dino_assets.store.objects import create_bucket
+from dino_assets.store.buckets import create_bucket
 from dino_assets_tests.worlds.servers import HOST, free_port, running
 
 AZURITE = "azurite@3"

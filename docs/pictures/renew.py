@@ -4,6 +4,7 @@ It needs Chromium and the results of ``make demo``.
 """
 
 import contextlib
+import io
 import shutil
 import socket
 import subprocess
@@ -40,6 +41,45 @@ def main() -> None:
             graph = f"{address}/asset-groups?expanded=global@global:ingest,global@global:curate"
             photograph(graph, "dagster-lineage.png", width=1500, height=560, wait_s=25)
     save_small(Image.open(DEMO / "out" / "contact-sheet.jpg"), PICTURES / "contact-sheet.jpg")
+    with tempfile.TemporaryDirectory() as folder:
+        photograph_studio(Path(folder))
+
+
+def photograph_studio(folder: Path) -> None:
+    """Save two pages of the studio, in a copy of the demo: labels are no part of it."""
+    sys.path.insert(0, str(PICTURES.parent.parent))  # the tests' browser presses keys
+    from dino_assets_tests.serving.studio.in_browser import (
+        browsing_studio,
+        go_to,
+        make_classes,
+        open_studio_page,
+        press_often,
+    )
+    from dino_assets_tests.worlds.studio import StudioProject, running_studio
+
+    shutil.copytree(DEMO, folder / "demo")
+    project = StudioProject(folder / "demo", "")
+    with (
+        running_studio(project) as studio,
+        browsing_studio(folder, size=(1280, 820)) as page,
+    ):
+        open_studio_page(page, studio)
+        make_classes(page)
+        press_often(page, "1", "2", "x")
+        page.wait_for(
+            "document.body.dataset.unsaved === '0' && document.body.dataset.place === '6'"
+        )
+        page.wait_for("document.body.dataset.shown")
+        save_small(Image.open(io.BytesIO(page.photograph())), PICTURES / "studio-label.jpg")
+        go_to(page, "map")
+        page.ask("document.querySelector('#map-canvas').focus()")
+        corner = ["ArrowLeft"] * 6 + ["ArrowUp"] * 6
+        press_often(page, *corner, "Enter", *["ArrowRight"] * 12, *["ArrowDown"] * 12, "Enter")
+        page.wait_for("document.querySelectorAll('.sample img').length === 12")
+        page.ask("Promise.all([...document.images].map(image => image.decode()))")
+        picture = Image.open(io.BytesIO(page.photograph())).convert("RGB")
+        small = picture.quantize(COLOURS, dither=Image.Dither.NONE)
+        small.save(PICTURES / "studio-map.png", optimize=True)
 
 
 def photograph(address: str, name: str, *, width: int, height: int, wait_s: int) -> None:

@@ -9,7 +9,7 @@ from dino_assets.cli.run.printer import Printer
 from dino_assets.cli.terminal import name_command, quote_words
 from dino_assets.errors import DinoAssetsError
 from dino_assets.settings.records import Settings
-from dino_assets.store.commits.catalogue import LINEAGE, assets_of_job
+from dino_assets.store.commits.catalogue import LINEAGE, RUNNABLE, assets_of_job
 
 EVERYTHING = ("*", "lineage")
 
@@ -45,7 +45,8 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         type=read_selection,
         default=list(LINEAGE),
         metavar="ASSETS",
-        help=f"assets to make: some of {','.join(LINEAGE)}, or a job: ingest, curate (default: all)",
+        help=f"assets to make: some of {','.join(RUNNABLE)}, or a job: ingest, curate, learn (default: "
+        "ingest,curate)",
     )
     run.add_argument(
         "--config",
@@ -77,13 +78,13 @@ def read_selection(text: str) -> list[str]:
                 f"{word!r} is not made by this command: export the model with `dino-assets export-model`, "
                 "or with the job 'deploy' in the UI"
             )
-        if unknown := set(names).difference(LINEAGE):
+        if unknown := set(names).difference(RUNNABLE):
             raise argparse.ArgumentTypeError(
-                f"{unknown.pop()!r} is neither an asset ({', '.join(LINEAGE)}) nor a job (ingest, "
-                "curate, lineage)"
+                f"{unknown.pop()!r} is neither an asset ({', '.join(RUNNABLE)}) nor a job (ingest, "
+                "curate, learn, lineage)"
             )
         wanted.update(names)
-    return [name for name in LINEAGE if name in wanted]
+    return [name for name in RUNNABLE if name in wanted]
 
 
 def _run(options: argparse.Namespace, settings: Settings) -> int:
@@ -108,7 +109,7 @@ def _check_usage(options: argparse.Namespace) -> None:
     from dino_assets.defs.plans import needs_drops
 
     if needs_drops(options.select) and not options.names:
-        options.refuse("name the drops to run, or choose --select curate")
+        options.refuse("name the drops to run, or choose --select curate or --select learn")
     if options.names and not needs_drops(options.select):
         options.refuse(
             f"{' and '.join(options.select)}: made from all drops together, so name no drops here "
@@ -163,7 +164,11 @@ def _word_again(options: argparse.Namespace, drops: Sequence[str]) -> str:
     """Write the arguments that repeat the command, without ``--from``: its drops are registered by now."""
     words = ["run", *drops]
     if options.select != list(LINEAGE):
-        jobs = [job for job in ("ingest", "curate") if options.select == list(assets_of_job(job))]
+        jobs = [
+            job
+            for job in ("ingest", "curate", "learn")
+            if options.select == list(assets_of_job(job))
+        ]
         words += ["--select", *(jobs or [",".join(options.select)])]
     if options.accept_weights:
         words += ["--accept-weights"]

@@ -26,6 +26,10 @@ DOING = {
     "embeddings": "loading the model …",
     "projections": "laying out the map …",
     "selections": "choosing tiles …",
+    "labels": "merging answers …",
+    "probes": "training a probe …",
+    "learning_curve": "replaying the strategies …",
+    "heat_maps": "drawing heat maps …",
 }
 DOING_ELSE = "checking the results …"
 # If lines cannot be overwritten, progress is printed at growing intervals, up to this one.
@@ -182,6 +186,10 @@ def describe_made(asset: str, metadata: Mapping[str, Any]) -> str:
         "embeddings": count_of(rows, "vector"),
         "projections": f"a map of {count_of(rows, 'tile')}",
         "selections": f"{rows:,} of {metadata.get('pool', 0):,} tiles chosen",
+        "labels": count_of(rows, "label"),
+        "probes": f"classes of {count_of(rows, 'tile')}",
+        "learning_curve": count_of(rows, "point"),
+        "heat_maps": count_of(rows, "heat map"),
     }
     what = words.get(asset, count_of(rows, "row"))
     if metadata.get("was_reused"):

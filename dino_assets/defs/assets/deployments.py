@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import dagster as dg
 
 from dino_assets.defs.config import config_of, values_of
-from dino_assets.defs.dagster_internals import list_assets_of_run
+from dino_assets.defs.dagster_internals.events import list_assets_of_run
 from dino_assets.defs.partitions import SINGLE_RUN
 from dino_assets.defs.resources.compute import ComputeResource
 from dino_assets.defs.resources.storage import StorageResource
@@ -35,8 +35,8 @@ class DeploymentsConfig(config_of(ExportSettings)):  # type: ignore[misc]
     output_required=False,
     description=(
         "The current weights as an ONNX file, with licence, statistics and a manifest. The file's outputs "
-        "are compared with those of the same model in the library transformers. The job deploy makes this "
-        "asset. A run of the lineage never does, because exporting a ViT-B takes two minutes."
+        "are compared with those of the same model in the library transformers. The job deploy makes "
+        "this asset. Runs that make other assets do not, because exporting a ViT-B takes two minutes."
     ),
 )
 @tried_again

@@ -25,8 +25,8 @@ from dino_assets.store.commits.reading import CommittedTable
 from dino_assets.weights.records import Checkpoint
 from dino_assets.weights.stage import OUTPUT as WEIGHTS
 
-# Both vector columns, with 0 dims, so that the description in the UI fits any model and any choice.
-EVERY_COLUMN = EmbeddingOptions(columns=("cls", "mean"))
+# All vector columns, with 0 dims, so that the description in the UI fits any model and any choice.
+EVERY_COLUMN = EmbeddingOptions(columns=("cls", "mean"), regions=4)
 
 
 class EmbeddingsConfig(dg.Config):
@@ -44,6 +44,13 @@ class EmbeddingsConfig(dg.Config):
         default=False,
         description="Also store the vector of each patch: in Zarr, one chunk and about 1 MB per tile.",
     )
+    regions: str = Field(
+        default="",
+        description=(
+            "Also store the mean vector of each region of a tile, such as 4x4: 16 regions. Then "
+            "`dino-assets find --regions` finds objects that are much smaller than a tile."
+        ),
+    )
     shard_tiles: int = Field(
         default=SHARD_TILES,
         ge=1,
@@ -57,9 +64,11 @@ class EmbeddingsConfig(dg.Config):
         """Check the options, and make the record of them that the stage ``embeddings`` takes.
 
         Raises:
-            ConfigError: an option has a value that does not exist.
+            ConfigError: an option has an unknown value.
         """
-        return check_options(self.columns, self.dtype, with_patches=self.with_patches)
+        return check_options(
+            self.columns, self.dtype, with_patches=self.with_patches, regions=self.regions
+        )
 
 
 @dg.asset(

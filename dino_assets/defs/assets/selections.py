@@ -14,10 +14,16 @@ from dino_assets.defs.resources.inbox import InboxResource
 from dino_assets.defs.resources.storage import StorageResource
 from dino_assets.defs.retrying import tried_again
 from dino_assets.drops.registry import DropReader
+from dino_assets.embeddings.stage.queries import SpaceEncoders
 from dino_assets.errors import NotCommittedError
+from dino_assets.labels.stage.reading import list_labelled
+from dino_assets.probes.stage.class_examples import list_prototype_names, with_prototypes
+from dino_assets.probes.stage.uncertainties import read_uncertainties
 from dino_assets.selections.rounds import RoundSettings, make_settings
 from dino_assets.selections.stage.drafting import CODE_VERSION, SCHEMA
+from dino_assets.selections.stage.examples import make_reader
 from dino_assets.selections.stage.opening import open_round
+from dino_assets.settings.environment import find_cache, find_root
 from dino_assets.store.commits.catalogue import job_of
 from dino_assets.store.commits.protocol import Draft
 from dino_assets.store.commits.reading import CommittedTable, SpacedTable
@@ -54,8 +60,10 @@ class SelectionsConfig(config_of(RoundSettings)):  # type: ignore[misc]
     output_required=False,
     description=(
         "One round of tiles worth labelling: for each tile the reason, the window, the place on the ground "
-        "and a picture. Of tiles that show the same ground, one is chosen. The round also has a contact sheet, and figures on how well it covers all tiles that "
-        "could be chosen."
+        "and a picture. If several tiles show the same ground, only one is chosen. The round also has a "
+        "contact sheet, "
+        "a receipt that links each tile to its photograph and to the weights, and figures on how well it covers "
+        "all tiles that could be chosen."
     ),
 )
 @tried_again
@@ -73,16 +81,22 @@ def selections(
     """Choose a round from the committed embeddings in the space of the current weights."""
     store = storage.open()
     read_drop = DropReader(store)
+    encoders = SpaceEncoders(store, compute.resolve, find_cache())
+    values = values_of(config, RoundSettings)
+    prototypes = list_prototype_names(store) if values["shares"] else ()
     try:
         opened = open_round(
             embeddings,
             tiles,
             weights,
             compute.configured(),
-            make_settings(**name_drops(values_of(config, RoundSettings), store)),
+            make_settings(prototypes=prototypes, **name_drops(values, store)),
             open_source=lambda drop: inbox.open(store, drop, read=read_drop)[1],
             tile_px=config.tile_px,
             may_replace=config.replace,
+            read_example=with_prototypes(make_reader(encoders, find_root())),
+            labelled=list_labelled(store),
+            read_uncertainties=read_uncertainties,
         )
     except NotCommittedError as err:
         context.log.warning(f"no round was chosen: {err}")

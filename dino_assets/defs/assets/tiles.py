@@ -52,7 +52,8 @@ class TilesConfig(dg.Config):
     backfill_policy=SINGLE_RUN,
     description=(
         "Square windows that cover every pixel of every usable image. The last column and row are shifted "
-        "inwards; a small image is one tile. The table has windows and outlines on the ground, but no pixels."
+        "inwards; a small image is one tile. If the drop has boxes of a detector, each of them is a tile "
+        "instead. The table has windows and outlines on the ground, but no pixels."
     ),
 )
 @tried_again

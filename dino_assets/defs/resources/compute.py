@@ -61,10 +61,10 @@ class ComputeResource(dg.ConfigurableResource):
     def configured(self) -> ComputeSettings:
         """Return the configured settings, without looking at devices (which would load torch).
 
-        They are enough to compute the space.
+        These settings are enough to compute the space.
 
         Raises:
-            ConfigError: a setting has a value that does not exist.
+            ConfigError: a setting has an unknown value.
         """
         names = [field.name for field in fields(ComputeSettings)]
         wanted = ComputeSettings(**{name: getattr(self, name) for name in names})

@@ -33,7 +33,7 @@ class HubResource(dg.ConfigurableResource):
     )
 
     def explain_other_model(self, store: ObjectStore) -> str:
-        """Explain that the store has weights of another model, and what to do; empty if that is not so."""
+        """Explain what to do if the store has weights of another model; else return an empty text."""
         return explain_other_model(store, self.model, self.revision or None, root=find_root())
 
     def locate(self, say: Callable[[str], object]) -> Located:

@@ -47,7 +47,7 @@ class InboxResource(dg.ConfigurableResource):
     ) -> tuple[Drop, bool]:
         """Register a drop from ``source``; return the drop, and whether anything changed.
 
-        Without ``source``, list the drop's present source again or, for a new drop, its folder in the inbox.
+        Without ``source``, list the drop's current source again or, for a new drop, its folder in the inbox.
         """
         root = find_root()
         if not source:

@@ -195,7 +195,7 @@ class FolderSource:
 def describe_file(
     name: str, status: os.stat_result, *, label: str | None = None, metadata: str | None = None
 ) -> SourceEntry:
-    """Make the entry of one listed file, with the reason why it must not be opened, if there is one."""
+    """Make the entry of one listed file; if the file must not be opened, the entry has the reason."""
     refusal, detail = None, ""
     if not is_decodable(name):
         refusal, detail = "undecodable-name", "the name is not UTF-8; rename the file"

@@ -209,7 +209,7 @@ class ListSource:
         return listed
 
     def _find_home(self, folder: str) -> str | None:
-        """Find the part of a folder's path that is the list's own folder, reached by a link, or None.
+        """Find the start of a path that leads through a link to the list's own folder; None if there is none.
 
         On macOS, /tmp is such a link.
         """

@@ -67,7 +67,7 @@ def fingerprint(entries: Iterable[SourceEntry]) -> str:
 
 
 def read_exactly(source: Source, path: str, image_id: str) -> bytes:
-    """Read one file's bytes and check that they are still those that ``images`` recorded.
+    """Read one file's bytes and check that they have not changed since ``images`` recorded them.
 
     Raises:
         SourceError: the file cannot be read, or its bytes changed.

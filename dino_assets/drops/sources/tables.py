@@ -57,8 +57,8 @@ def read_csv(lines: Iterable[str], *, column: str, shown: str) -> Iterator[Liste
 
     Raises:
         SourceError: the column is missing, a column name occurs twice, a quote is not closed, or a field
-            other than the path is not UTF-8. A path that is not UTF-8 raises none here; only its own row is
-            refused later.
+            other than the path is not UTF-8. A path that is not UTF-8 raises no error here; later, only its
+            own row is refused.
     """
     numbered = enumerate(lines, start=1)
     # Skip empty lines above the table; its head ends within MAX_RECORD_LINES.
@@ -129,7 +129,7 @@ def _unclosed(shown: str, line: int, why: str) -> SourceError:
 def _refuse_other_text(fields: list[str], path_at: int | None, *, shown: str, began: int) -> None:
     """Raise an error if a label, a value or a column name is not UTF-8 text.
 
-    A path that is not UTF-8 raises none: later, only its own row is refused.
+    A path that is not UTF-8 raises no error here; later, only its own row is refused.
     """
     for at, value in enumerate(fields):
         if at != path_at and not is_decodable(value):

@@ -58,8 +58,8 @@ class Candidate(ABC):
     def compute(self, pixels: NDArray[np.generic], run: Run) -> Arrays:
         """Compute the outputs, by name, for any number of pictures.
 
-        ``pixels`` are (N, H, W, 3) for a model that takes bytes, otherwise (N, 3, H, W). They are computed in
-        batches of the size that the file declares, or one by one if that size is dynamic.
+        ``pixels`` are (N, H, W, 3) for a model that takes bytes, otherwise (N, 3, H, W). Batches have the
+        size that the file declares, or one picture if this size is dynamic.
         """
         is_last = self.form.layout == "NHWC"
         if is_last != (pixels.shape[-1] == 3):

@@ -22,7 +22,7 @@ def open_candidate(path: Path, *, threads: int) -> Candidate:
     Of any other folder, open its only .onnx or .xml file.
 
     Raises:
-        InvalidModelFileError: the path is none of these, or cannot be opened.
+        InvalidModelFileError: the path is not a model of these kinds, or cannot be opened.
         InvalidCheckpointError: the folder is not a DINO model.
         MissingExtraError: ONNX Runtime is not installed.
     """

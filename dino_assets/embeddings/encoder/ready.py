@@ -177,7 +177,7 @@ def _build(
 def _put_first(first: str | None, specs: Iterable[EngineSpec]) -> Iterator[EngineSpec]:
     """Yield the engine named ``first``, then the others.
 
-    Specs that come after that engine in ``specs`` are taken only when the caller asks for the next engine.
+    What follows that engine in ``specs`` is read only when the caller asks for the next engine.
     """
     before: list[EngineSpec] = []
     remaining = iter(specs)

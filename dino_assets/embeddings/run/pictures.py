@@ -26,7 +26,7 @@ _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """A prepared picture: its tile, or its vector if that is cached, or the reason why it is unusable.
+    """A prepared picture: its tile, its cached vector, or the reason why the picture is unusable.
 
     ``key`` names the picture's content in a cache of vectors; it is empty if there is no cache.
     """

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dino_assets.embeddings.options import EmbeddingOptions
+from dino_assets.embeddings.regions import REGIONS
 from dino_assets.embeddings.run.shards import Shard
 from dino_assets.embeddings.stage.holders import find_holders
 from dino_assets.errors import CorruptObjectError
@@ -52,7 +53,7 @@ class ReusableVectors:
         code_version: str,
     ) -> None:
         self._store = store
-        self._columns = ["tile_id", "image_id", *options.columns, "thumb"]
+        self._columns = ["tile_id", "image_id", *options.vector_counts, "thumb"]
         self._read = lru_cache(maxsize=4)(self._read_rows)
         self._stored: dict[str, _StoredImage] = {}
         wanted: dict[str, set[str]] = defaultdict(set)
@@ -60,6 +61,7 @@ class ReusableVectors:
             ids = (shard.tiles[name].to_pylist() for name in ("image_id", "tile_id"))
             for image_id, tile_id in zip(*ids, strict=True):
                 wanted[image_id].add(tile_id)
+        self._wanted = wanted
         holders = find_holders(store, output, wanted)
         drops = {drop for drop, *_ in holders}
         embeddings = open_table(store, "embeddings", space=output.space, drops=drops)
@@ -107,12 +109,13 @@ class ReusableVectors:
             log.warning("%s: its vectors are not reused: %s", manifest.recipe.output, err)
             return
         for image, tiles in stored.items():
-            if tiles == wanted[image]:
+            if tiles >= wanted[image]:  # more tiles, if boxes of a detector are left out now
                 self._stored.setdefault(image, _StoredImage(manifest, tuple(parts[image])))
 
     def _read_image(self, image: str) -> pa.Table:
         pieces = [self._read(part) for part in self._stored[image].parts]
-        return pa.concat_tables(rows.filter(pc.equal(rows["image_id"], image)) for rows in pieces)
+        ids = pa.array(sorted(self._wanted[image]), pa.string())
+        return pa.concat_tables(rows.filter(pc.is_in(rows["tile_id"], ids)) for rows in pieces)
 
     def _read_rows(self, part: Part) -> pa.Table:
         return tables.decode(read_part(self._store, part), self._columns)
@@ -128,5 +131,6 @@ def _has_same_options(manifest: Manifest, options: EmbeddingOptions) -> bool:
     return (
         config.get("dtype") == options.dtype
         and config.get("columns") == list(options.columns)
+        and config.get(REGIONS, 0) == options.regions
         and not config.get("with_patches")
     )

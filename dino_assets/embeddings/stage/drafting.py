@@ -15,6 +15,7 @@ from dino_assets.compute.threads import map_ahead
 from dino_assets.compute.turns import taking_turn
 from dino_assets.drops.sources.source import Source
 from dino_assets.embeddings.options import DEFAULT, EmbeddingOptions
+from dino_assets.embeddings.regions import REGIONS, check_regions
 from dino_assets.embeddings.rows import make_schema
 from dino_assets.embeddings.run.progress import ShardProgress
 from dino_assets.embeddings.run.shards import SHARD_TILES, Done, Message, Shard, cut_shards
@@ -64,9 +65,11 @@ def draft_embeddings(
 
     Raises:
         NotCommittedError: the drop's tiles are not committed.
+        ConfigError: a tile has fewer patches across than regions.
     """
     manifest, checkpoint = tiles.manifest(drop), checkpoint_of(weights)
     grid = grid_of(manifest)
+    check_regions(options.regions, grid.side_px // checkpoint.patch_px)
     space = make_space(checkpoint, compute, side_px=grid.side_px)
     output = OutputId("embeddings", drop, name_space(space))
     recipe = Recipe(
@@ -78,6 +81,8 @@ def draft_embeddings(
             "dtype": options.dtype,
             "with_patches": options.with_patches,
             "shard_tiles": shard_tiles,
+            # Absent without regions, so that drops embedded before this option existed stay as they are.
+            **({REGIONS: options.regions} if options.regions else {}),
         },
         inputs={"tiles": content_hash(manifest)},
     )
@@ -88,6 +93,8 @@ def draft_embeddings(
         _warn_of_loss(store, output, options)
         rows = tiles.read(drop)
         recipe_id = f"{CODE_VERSION} {options.dtype} {' '.join(options.columns)}"
+        if options.regions:
+            recipe_id += f" {REGIONS} {options.regions}"
         shards = cut_shards(
             rows,
             recipe_id=recipe_id,
@@ -123,7 +130,7 @@ def draft_embeddings(
 
 
 def _warn_of_loss(store: ObjectStore, output: OutputId, options: EmbeddingOptions) -> None:
-    """Warn if a drop's new embeddings will lack columns, fp32 or patch maps that the stored ones have."""
+    """Warn if a drop's new embeddings will lack columns, fp32, regions or patch maps that the stored ones have."""
     try:
         before = find_manifest(store, output)
     except CorruptObjectError:
@@ -133,6 +140,7 @@ def _warn_of_loss(store: ObjectStore, output: OutputId, options: EmbeddingOption
         f"column {name}" for name in old_config.get("columns", ()) if name not in options.columns
     ]
     lost += ["fp32"] if old_config.get("dtype") == "fp32" and options.dtype == "fp16" else []
+    lost += ["regions"] if old_config.get(REGIONS) and not options.regions else []
     lost += ["patch maps"] if old_config.get("with_patches") and not options.with_patches else []
     if lost:
         log.warning(

@@ -87,7 +87,7 @@ def compare_drops(
 
 @dataclass
 class PastDrops:
-    """The drops to compare with. Each is read on first use, and only its thinned vectors are kept."""
+    """The drops to compare with. Each is read on first use, and only a sample of its vectors is kept."""
 
     embeddings: CommittedTable
     column: EmbeddingColumn

@@ -1,8 +1,6 @@
 """Near-duplicates: tiles whose vectors are nearly equal, grouped, with the cause of each likeness."""
 
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
@@ -12,8 +10,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from dino_assets.embeddings.space import EmbeddingColumn
-from dino_assets.embeddings.stage.pool import read_parts
-from dino_assets.errors import ConfigError, NotCommittedError
+from dino_assets.embeddings.stage.pool import check_embedded, read_parts
+from dino_assets.errors import ConfigError
+from dino_assets.numerics.allocating import allocate_rows
 from dino_assets.numerics.first_wins import Groups, group_similar
 from dino_assets.store.commits.reading import CommittedTable
 from dino_assets.tiles.reading import read_windows
@@ -30,9 +29,10 @@ _IDS = ("drop", "tile_id", "image_id")
 class NearDuplicates:
     """The tiles that repeat an earlier one, as a table, and the number of all tiles.
 
-    A row of ``table`` is such a tile: the number of its group, its ids, those of the first tile of the group
-    (``first_…``), their cosine, and the cause of the likeness. Groups are numbered by size, the largest is 1.
-    ``caveat`` says if the model has random weights, whose cosines mean nothing; else it is empty.
+    Each row of ``table`` is one repeating tile: the number of its group, its ids, and the ids of the group's
+    first tile (``first_…``). It also has the cosine of both tiles, and the cause of the likeness. Groups are
+    numbered by size, the largest is 1. ``caveat`` is a warning if the model's weights are random, because
+    then cosines mean nothing; else it is empty.
     """
 
     table: pa.Table
@@ -74,11 +74,11 @@ def find_near_duplicates(
     column: EmbeddingColumn = "cls",
     least: float = LEAST_COSINE,
 ) -> NearDuplicates:
-    """Group all tiles whose cosine with an earlier tile is at least ``least``; tiles go by drop, then by id.
+    """Group tiles whose cosine with an earlier tile is at least ``least``, in the order of drops and ids.
 
-    A tile joins the first such tile that joined none itself. The causes: the picture is in two drops (``same
-    file``), the tiles show the same ground, or they only look alike (``elsewhere``). The vectors are in a
-    temporary file, so memory does not grow with their size.
+    A tile joins the first such earlier tile that has not itself joined another. The causes: the picture is
+    in two drops (``same file``), the tiles show the same ground, or they only look alike (``elsewhere``).
+    Many vectors lie in a temporary file, so memory does not grow with their size.
 
     Raises:
         ConfigError: a drop was embedded without the column, or ``least`` is not above 0 and at most 1.
@@ -90,13 +90,9 @@ def find_near_duplicates(
             setting="cosine",
             value=least,
         )
-    if not embeddings.rows:
-        raise NotCommittedError(
-            f"no tile is embedded in space {embeddings.space}. Embed a drop first: "
-            "`dino-assets run NAME --from FOLDER`."
-        )
-    with _spill(embeddings, column) as (ids, vectors):
-        groups = group_similar(vectors, least)
+    check_embedded(embeddings)
+    ids, vectors = _read_vectors(embeddings, column)
+    groups = group_similar(vectors, least)
     caveats = [manifest.facts.get("caveat") for manifest in embeddings.manifests]
     return NearDuplicates(
         _make_table(ids, groups, tiles),
@@ -107,27 +103,25 @@ def find_near_duplicates(
     )
 
 
-@contextmanager
-def _spill(
+def _read_vectors(
     embeddings: CommittedTable, column: EmbeddingColumn
-) -> Iterator[tuple[pa.Table, np.ndarray]]:
-    """Copy all vectors into a temporary file, in their stored number type; give the ids beside them."""
+) -> tuple[pa.Table, np.ndarray]:
+    """Read all ids, and all vectors in their stored number type."""
     ids: list[pa.Table] = []
     matrix: np.ndarray | None = None
     rows = 0
-    with tempfile.TemporaryFile(prefix="dino-assets-") as file:
-        for drop, part in read_parts(embeddings, column, ["tile_id", "image_id"]):
-            vectors = part[column].combine_chunks()
-            dims = vectors.type.list_size
-            numbers = vectors.flatten().to_numpy().reshape(-1, dims)
-            if matrix is None:
-                matrix = np.memmap(file, numbers.dtype, "w+", shape=(embeddings.rows, dims))
-            matrix[rows : rows + len(numbers)] = numbers
-            rows += len(numbers)
-            of_drop = pa.array([drop] * len(numbers), pa.string())
-            ids.append(pa.table([of_drop, part["tile_id"], part["image_id"]], names=list(_IDS)))
-        assert matrix is not None
-        yield pa.concat_tables(ids), matrix
+    for drop, part in read_parts(embeddings, column, ["tile_id", "image_id"]):
+        vectors = part[column].combine_chunks()
+        dims = vectors.type.list_size
+        numbers = vectors.flatten().to_numpy().reshape(-1, dims)
+        if matrix is None:
+            matrix = allocate_rows(embeddings.rows, dims, numbers.dtype)
+        matrix[rows : rows + len(numbers)] = numbers
+        rows += len(numbers)
+        of_drop = pa.array([drop] * len(numbers), pa.string())
+        ids.append(pa.table([of_drop, part["tile_id"], part["image_id"]], names=list(_IDS)))
+    assert matrix is not None
+    return pa.concat_tables(ids), matrix
 
 
 def _make_table(ids: pa.Table, groups: Groups, tiles: CommittedTable) -> pa.Table:

@@ -15,7 +15,8 @@ from dino_assets.store.commits.reading import CommittedTable
 from dino_assets.verdicts import Verdict
 
 # A vector's length may be outside of the range of the gate's tiles by these factors (below, above). The more
-# the patches of a tile differ, the shorter is their mean: for noise, half as long as for any gate tile.
+# the patches of a tile differ, the shorter is their mean: for noise, half as long as for any gate tile. Regions
+# are not measured at the gate, so any finite ones pass.
 NORM_SLACK = {"cls": (2.0, 2.0), "mean": (8.0, 2.0)}
 
 
@@ -40,7 +41,7 @@ def judge_embeddings(tiles: CommittedTable, embeddings: CommittedTable, drop: st
         return Verdict(
             drop,
             False,
-            f"{twice} tiles embedded twice, {len(missing)} not at all, {len(foreign)} unknown to tiles",
+            f"{twice} tiles embedded twice, {len(missing)} not at all, {len(foreign)} missing in `tiles`",
         )
     sentence = f"{count_of(len(seen), 'vector')} for {count_of(len(expected_ids), 'tile')}, finite, one space"
     if "engine" in facts:
@@ -62,12 +63,12 @@ def _judge_part(manifest: Manifest, part: pa.Table) -> str | None:
             return f"{bad.sum()} {column} vectors are not finite, {_first(part, bad)} first"
         low, high = norms.get(column, (0.0, np.inf))
         lengths = np.linalg.norm(vectors, axis=1)
-        below, above = NORM_SLACK[column]
+        below, above = NORM_SLACK.get(column, (1.0, 1.0))
         bad = (lengths < low / below) | (lengths > high * above)
         if bad.any():
             return (
-                f"{bad.sum()} {column} vectors have a length far from the {low:.3g} to {high:.3g} of the "
-                f"gate's tiles: {lengths[bad][0]:.3g} of {_first(part, bad)} first"
+                f"{bad.sum()} {column} vectors have an unusual length: the first, {_first(part, bad)}, has "
+                f"{lengths[bad][0]:.3g}; the gate's test tiles have {low:.3g} to {high:.3g}"
             )
     return None
 

@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 class Origins(NamedTuple):
-    """One origin per tile of a pool, None if it is unknown; ``unknown`` has the reason for each such drop."""
+    """One origin or None per tile of a pool; ``unknown`` has the reason for each drop without origins."""
 
     tiles: list[TileOrigin | None]
     unknown: dict[str, str]

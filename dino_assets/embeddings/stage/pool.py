@@ -9,15 +9,18 @@ from numpy.typing import NDArray
 
 from dino_assets.drops.choice import choose_drops, find_chosen
 from dino_assets.drops.registry import find_drops
+from dino_assets.embeddings.regions import REGIONS
 from dino_assets.embeddings.rows import to_matrix
 from dino_assets.embeddings.space import EmbeddingColumn
-from dino_assets.errors import ConfigError, MixedSpacesError
+from dino_assets.errors import ConfigError, MixedSpacesError, NotCommittedError
+from dino_assets.numerics.allocating import allocate_rows
+from dino_assets.numerics.neighbours import blocks
 from dino_assets.store.commits import tables
 from dino_assets.store.commits.manifests import content_hash
 from dino_assets.store.commits.protocol import Manifest, Recipe
 from dino_assets.store.commits.reading import CommittedTable
 
-_AHEAD_BYTES = 64 * 2**20  # of stored parts; the pool itself is in memory as a whole
+_AHEAD_BYTES = 64 * 2**20  # of stored parts, while they are read
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,9 +58,16 @@ class TilePool:
             [self.drops[i] for i in rows],
             [self.tile_ids[i] for i in rows],
             [self.image_ids[i] for i in rows],
-            self.vectors[rows],
+            _take(self.vectors, rows),
             [self.thumbs[i] for i in rows],
         )
+
+
+def _take(vectors: NDArray[np.float32], rows: list[int]) -> NDArray[np.float32]:
+    taken = allocate_rows(len(rows), vectors.shape[1])
+    for block in blocks(len(rows)):
+        taken[block] = vectors[rows[block]]
+    return taken
 
 
 def choose_pool(
@@ -86,7 +96,7 @@ def choose_pool(
 
 
 def read_pool(embeddings: CommittedTable, column: EmbeddingColumn) -> TilePool:
-    """Read all tiles of the embeddings into memory, with their vectors in ``column``.
+    """Read all tiles of the embeddings, with their vectors in ``column``; many vectors lie in a temporary file.
 
     Raises:
         MixedSpacesError: a stored part of a drop's table belongs to another space.
@@ -96,19 +106,21 @@ def read_pool(embeddings: CommittedTable, column: EmbeddingColumn) -> TilePool:
     ids: list[str] = []
     images: list[str] = []
     thumbs: list[bytes] = []
-    vectors: list[NDArray[np.float32]] = []
+    matrix: NDArray[np.float32] = np.empty((0, 0), np.float32)
     for drop, part in read_parts(embeddings, column, ["tile_id", "image_id", "thumb"]):
         drops += [drop] * part.num_rows
         ids += part["tile_id"].to_pylist()
         images += part["image_id"].to_pylist()
         thumbs += part["thumb"].to_pylist()
-        vectors.append(to_matrix(part[column]))
-    matrix = np.concatenate(vectors) if vectors else np.empty((0, 0), np.float32)
+        vectors = to_matrix(part[column])
+        if not matrix.size:
+            matrix = allocate_rows(embeddings.rows, vectors.shape[1])
+        matrix[len(ids) - len(vectors) : len(ids)] = vectors
     return TilePool(drops, ids, images, matrix, thumbs)
 
 
 def read_parts(
-    embeddings: CommittedTable, column: EmbeddingColumn, others: list[str]
+    embeddings: CommittedTable, column: str, others: list[str]
 ) -> Iterator[tuple[str, pa.Table]]:
     """Read the stored parts in their order, each with the name of its drop.
 
@@ -123,15 +135,44 @@ def read_parts(
         yield str(manifest.recipe.output.drop), part
 
 
-def _check_column(manifest: Manifest, column: str) -> None:
-    stored = manifest.recipe.config.get("columns")
-    if stored and column not in stored:
-        raise ConfigError(
-            f"{manifest.recipe.output} holds {', '.join(stored)}, not {column!r}. Materialise it with "
-            f"columns: [{', '.join(dict.fromkeys([*stored, column]))}], or use {stored[0]!r}.",
-            setting="column",
-            value=column,
+def check_embedded(embeddings: CommittedTable) -> None:
+    """Check that there are tiles to compare.
+
+    Raises:
+        NotCommittedError: nothing is embedded in this space.
+    """
+    if not embeddings.rows:
+        raise NotCommittedError(
+            f"no tile is embedded in space {embeddings.space}. Embed a drop first: "
+            "`dino-assets run NAME --from FOLDER`."
         )
+
+
+def has_column(manifest: Manifest, column: str) -> bool:
+    """Check whether a drop's embeddings hold a column: cls, mean, or regions."""
+    config = manifest.recipe.config
+    if column == REGIONS:
+        return bool(config.get(REGIONS))
+    stored = config.get("columns")
+    return not stored or column in stored
+
+
+def _check_column(manifest: Manifest, column: str) -> None:
+    if has_column(manifest, column):
+        return
+    if column == REGIONS:
+        raise ConfigError(
+            f"{manifest.recipe.output} holds no regions. Materialise it with `regions: 4x4`, or search whole tiles.",
+            setting="regions",
+            value=REGIONS,
+        )
+    stored = manifest.recipe.config["columns"]
+    raise ConfigError(
+        f"{manifest.recipe.output} holds {', '.join(stored)}, not {column!r}. Materialise it with "
+        f"columns: [{', '.join(dict.fromkeys([*stored, column]))}], or use {stored[0]!r}.",
+        setting="column",
+        value=column,
+    )
 
 
 def _check_space(embeddings: CommittedTable, manifest: Manifest, part: pa.Table) -> None:

@@ -23,21 +23,21 @@ from dino_assets.compute.threads import map_ahead
 from dino_assets.drops.sources.source import Source
 from dino_assets.embeddings.encoder.engine import NetworkSource
 from dino_assets.embeddings.encoder.ready import ReadyEncoder, open_encoder
-from dino_assets.embeddings.encoder.tokens import TokenName, Tokens
+from dino_assets.embeddings.encoder.tokens import TokenName, Tokens, Vectors
 from dino_assets.embeddings.options import EmbeddingOptions
+from dino_assets.embeddings.regions import REGIONS, pool_regions
 from dino_assets.embeddings.rows import make_rows, make_thumb, to_stored
 from dino_assets.embeddings.run.shards import Done, Message, Shard, Step, Work, WorkerReady
 from dino_assets.embeddings.stage.patch_maps import put_patches
 from dino_assets.errors import InvalidCheckpointError
 from dino_assets.images.records import Pixels
 from dino_assets.store.commits import tables
-from dino_assets.store.commits.columns import read_records
 from dino_assets.store.commits.parts import put_part
 from dino_assets.store.commits.protocol import Manifest, OutputId, Part, Receipt
 from dino_assets.store.commits.receipts import write_receipt
 from dino_assets.store.objects import ObjectStore
 from dino_assets.tiles.grid import TileGrid, cut_tiles
-from dino_assets.tiles.rows import TileRow, open_tiled
+from dino_assets.tiles.rows import TileRow, open_tiled, read_tile_rows
 from dino_assets.weights.stage import checkpoint_folder, checkpoint_of
 
 log = logging.getLogger(__name__)
@@ -78,7 +78,7 @@ class EmbeddingJob:
 
     def _open(self, device: str, *, is_altered: bool = False) -> ReadyEncoder:
         outputs: tuple[TokenName, ...] = self.options.columns
-        if self.options.with_patches:
+        if self.options.with_patches or self.options.regions:
             outputs = (*outputs, "patches")
         folder = checkpoint_folder(
             self.store, self.weights, cache=self.cache, is_altered=is_altered
@@ -95,6 +95,7 @@ class _OpenShard:
     shard: Shard
     rows: list[int]
     tokens: list[Tokens] = field(default_factory=list)
+    regions: list[Vectors] = field(default_factory=list)
     thumbs: list[bytes] = field(default_factory=list)
     patches: list[Part] = field(default_factory=list)
 
@@ -106,6 +107,7 @@ class _Image:
     open_shard: _OpenShard
     tile: TileRow  # its first tile
     windows: NDArray[np.int64]
+    spans_px: NDArray[np.int64]  # a box has a span of its own
     is_last: bool
 
 
@@ -121,13 +123,14 @@ class _Batch:
 class _Result:
     batch: _Batch
     tokens: Tokens
+    regions: Vectors | None
     thumbs: list[bytes]
     patches: list[Part]
     seconds: float
 
 
 class _Worker:
-    """A worker: one thread opens the next image, others encode; the caller's cuts tiles and stores."""
+    """A worker: one thread opens the next image, others encode, the caller's thread cuts and stores."""
 
     def __init__(self, job: EmbeddingJob, ready: ReadyEncoder) -> None:
         self.job = job
@@ -152,6 +155,7 @@ class _Worker:
             for result in computed:
                 shard = result.batch.open_shard
                 shard.tokens.append(result.tokens)
+                shard.regions += [] if result.regions is None else [result.regions]
                 shard.thumbs += result.thumbs
                 shard.patches += result.patches
                 now_s = self._read_s + self._cut_s
@@ -186,7 +190,7 @@ class _Worker:
             tile_s = self.encoder.tile_s = self._time_tiles(tiles)
         thumbs = [make_thumb(tile) for tile in tiles]
         options, checkpoint = self.job.options, self.encoder.source.checkpoint
-        vectors = len(options.columns)
+        vectors = sum(options.vector_counts.values())
         if options.with_patches:  # compression hardly makes them smaller
             vectors += (tiles.shape[1] // checkpoint.patch_px) ** 2
         vectors_bytes = vectors * checkpoint.dim * {"fp16": 2, "fp32": 4}[options.dtype]
@@ -223,10 +227,11 @@ class _Worker:
             rows = [number for number, image_id in enumerate(ids) if image_id not in copied]
             open_shard = _OpenShard(shard, rows)
             xywh = np.stack([shard.tiles[name].to_numpy() for name in ("x", "y", "w", "h")], axis=1)
+            spans = shard.tiles["span_px"].to_numpy()
             groups = [list(group) for _, group in groupby(rows, key=ids.__getitem__)]
             for group in groups:
-                tile = next(read_records(TileRow, shard.tiles.slice(group[0], 1)))
-                yield _Image(open_shard, tile, xywh[group], group is groups[-1])
+                tile = next(read_tile_rows(shard.tiles.slice(group[0], 1)))
+                yield _Image(open_shard, tile, xywh[group], spans[group], group is groups[-1])
 
     def _open_image(self, image: _Image) -> tuple[_Image, Pixels, ExitStack]:
         started = time.perf_counter()
@@ -237,8 +242,8 @@ class _Worker:
         return image, pixels, opened
 
     def _cut(self, pixels: Pixels, image: _Image, which: slice) -> NDArray[np.uint8]:
-        side_px, span_px = self.job.grid.side_px, image.tile.span_px
-        return cut_tiles(pixels, image.windows[which], side_px, span_px=span_px)
+        side_px, spans = self.job.grid.side_px, image.spans_px[which]
+        return cut_tiles(pixels, image.windows[which], side_px, span_px=spans)
 
     def _batches(self, shards: Iterable[Shard]) -> Generator[_Batch, None, None]:
         """Yield full batches, which may span images but not shards; a shard's last batch may be smaller.
@@ -282,16 +287,20 @@ class _Worker:
         tokens = self.encoder.encode(batch.tiles)
         thumbs = [make_thumb(tile) for tile in batch.tiles]
         patches: list[Part] = []
-        if tokens.patches is not None:
+        regions: Vectors | None = None
+        if across := self.job.options.regions:
+            pooled = pool_regions(tokens["patches"], across)
+            regions = pooled.reshape(len(pooled), -1)
+        if self.job.options.with_patches:
             # Stored at once, because the patch maps of a shard would be a gigabyte.
             shard = batch.open_shard.shard
             rows = batch.open_shard.rows[batch.first : batch.first + len(thumbs)]
             names = shard.tiles["tile_id"].take(rows).to_pylist()
-            stored = to_stored(tokens.patches, names, "patches", self.job.options)
+            stored = to_stored(tokens["patches"], names, "patches", self.job.options)
             places = [shard.first + row for row in rows]
             patches = put_patches(self.job.store, self.job.output, stored, places)
-            tokens = replace(tokens, patches=None)
-        return _Result(batch, tokens, thumbs, patches, time.perf_counter() - started)
+        tokens = replace(tokens, patches=None)
+        return _Result(batch, tokens, regions, thumbs, patches, time.perf_counter() - started)
 
     def _store(self, open_shard: _OpenShard) -> Iterator[Message]:
         started = time.perf_counter()
@@ -300,6 +309,8 @@ class _Worker:
             column: np.concatenate([tokens[column] for tokens in open_shard.tokens])
             for column in job.options.columns
         }
+        if open_shard.regions:
+            vectors[REGIONS] = np.concatenate(open_shard.regions)
         rows = make_rows(
             shard.tiles.take(open_shard.rows), vectors, open_shard.thumbs, job.schema, job.options
         )

@@ -41,7 +41,7 @@ def read_table(exif: Image.Exif, table: ExifTags.IFD | None = None) -> Tags:
 
 
 def read_editor(main: Tags, taken: datetime | None) -> str | None:
-    """Read the name of the program that wrote the file again after the shot; None if none did.
+    """Read the name of the program that wrote the file again after the shot; None if no program did.
 
     The file was written again if EXIF's time of the last change is more than a minute after the shot. This
     matters because a viewer that turns a picture leaves the camera's angles in the file unchanged.

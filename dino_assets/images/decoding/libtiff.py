@@ -1,8 +1,8 @@
 """Errors of libtiff while Pillow reads a picture, collected per thread.
 
 libtiff prints errors to the console without a file name, and often continues. So this module installs an
-error handler. Pillow cannot set one, so it is set in the library that Pillow loaded. If that library is not
-found, no errors are collected.
+error handler. Pillow cannot set a handler, so the handler is set in the library that Pillow loaded. If that
+library is not found, no errors are collected.
 """
 
 import ctypes

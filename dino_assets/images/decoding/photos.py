@@ -38,15 +38,13 @@ from dino_assets.images.decoding.heic_and_dng import (
 from dino_assets.images.decoding.jpeg import decode_strictly
 from dino_assets.images.decoding.libtiff import collect_libtiff_errors
 from dino_assets.images.decoding.memory import check_memory
-from dino_assets.images.decoding.tiff import (
-    DNG_VERSION,
-    TiffPage,
+from dino_assets.images.decoding.scaling import scale_to_bytes
+from dino_assets.images.decoding.tiff import DNG_VERSION, TiffPage, read_page
+from dino_assets.images.decoding.tiff_pixels import (
     check_chunks,
     check_size,
     check_whole,
-    read_page,
     read_samples,
-    scale_to_bytes,
 )
 from dino_assets.images.png import (
     check_pixel_chunks,

@@ -27,7 +27,7 @@ def is_mosaic(file: bytes | str | Path) -> bool:
 
 
 def _read_tags(file: BinaryIO) -> dict[int, int]:
-    """Read the first page's tags: the value of a single integer, else 0. Empty if the file is no TIFF."""
+    """Read the first page's tags: the value of a single integer, else 0. Empty if the file is not a TIFF."""
     head = file.read(16)
     order = {b"II": "<", b"MM": ">"}.get(head[:2])
     if order is None or len(head) < 8:

@@ -8,10 +8,10 @@ photograph. Other names have no number: ``IMG (3)``, ``tile_0001_0002``.
 
 Each of a camera's folders (``100MEDIA``, ``DJI_001``, ``100_0002``) is a series of its own. In it, a number
 between the lowest and the highest is missing if no file has it. Other folders were made by a person, perhaps
-to sort one series into classes, so they are counted together. There, a number is missing if none of these
-folders has it, and one of them has numbers before and after it. DJI's P4 Multispectral names its six bands
-``DJI_0010`` to ``DJI_0015``, the next six ``DJI_0020`` and so on. For this camera, numbers that end in 6 to 9
-are not missing.
+to sort one series into classes, so they are counted together. There, a number is missing if it is in no
+folder, and one folder has numbers before and after it. DJI's P4 Multispectral names its six bands
+``DJI_0010`` to ``DJI_0015``, the next six ``DJI_0020`` and so on. For this camera, numbers that end in 6 to
+9 are not missing.
 """
 
 import re
@@ -186,7 +186,7 @@ def find_gaps(photos: Iterable[str], others: Iterable[str]) -> list[Gap]:
 
 
 def find_roll_overs(photos: Iterable[str]) -> list[RollOver]:
-    """Find restarts of a camera's counter: from one folder to the next, or after 999 or 9999 within one."""
+    """Find restarts of a camera's counter: from one folder to the next, or after 999 or 9999 within a folder."""
     runs = _collect_runs(photos, ())
     breaks = []
     for before, after in _follow_folders(runs):

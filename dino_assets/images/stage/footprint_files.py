@@ -23,7 +23,9 @@ COLUMNS = {
         "place_quality", "is_padded",
     ),
 }  # fmt: skip
+BOX_COLUMNS = ("box_class", "box_score")  # of tiles that are a detector's boxes
 SUFFIXES = (".geojson", ".json", ".gpkg")
+WGS_84 = "EPSG:4326"
 _EMPTY_GEOPACKAGE_BYTES = 2**17
 
 
@@ -44,7 +46,9 @@ def write_footprints(table: CommittedTable, drop: str, *, path: Path) -> tuple[i
             value=table.asset,
         )
     check_target(path)
-    rows = table.read(drop, [*COLUMNS[table.asset], "geometry"])
+    is_boxed = "boxes" in table.manifest(drop).recipe.inputs
+    columns = [*COLUMNS[table.asset], *(BOX_COLUMNS if is_boxed else ())]
+    rows = table.read(drop, [*columns, "geometry"])
     placed = rows.filter(pc.is_valid(rows["geometry"]))
     if path.suffix.lower() == ".gpkg":
         write_geopackage(path, {f"{table.asset} {drop}": placed})
@@ -85,8 +89,8 @@ def write_geojson(path: Path, rows: pa.Table) -> None:
     write_target(path, encode_geojson(geometry, properties).encode())
 
 
-def write_geopackage(path: Path, layers: Mapping[str, pa.Table]) -> None:
-    """Write tables as layers of one GeoPackage; their column ``geometry`` holds WKB.
+def write_geopackage(path: Path, layers: Mapping[str, pa.Table], *, crs: str = WGS_84) -> None:
+    """Write tables as layers of one GeoPackage; their column ``geometry`` holds WKB in the system ``crs``, or null.
 
     Tables without rows are left out. If no table has rows, all of them become empty layers.
 
@@ -113,7 +117,7 @@ def write_geopackage(path: Path, layers: Mapping[str, pa.Table]) -> None:
         aside.unlink()
         try:
             for name, rows in full.items():
-                _write_layer(write, rows, aside, layer=name)
+                _write_layer(write, rows, aside, layer=name, crs=crs)
         except (DataLayerError, DataSourceError) as err:
             raise TargetError(
                 f"cannot write {str(path)!r}: {' '.join(str(err).split())}",
@@ -122,18 +126,22 @@ def write_geopackage(path: Path, layers: Mapping[str, pa.Table]) -> None:
             ) from err
 
 
-def _write_layer(write: Callable[..., None], rows: pa.Table, path: Path, *, layer: str) -> None:
+def _write_layer(
+    write: Callable[..., None], rows: pa.Table, path: Path, *, layer: str, crs: str
+) -> None:
     columns = [name for name in rows.column_names if name != "geometry"]
     # Map programs choose a layer's drawing style by its geometry type.
-    kind, geometry = unify_kind(rows["geometry"].to_pylist())
+    stored = rows["geometry"].to_pylist()
+    kind, areas = unify_kind([each for each in stored if each is not None])
+    geometry = iter(areas)
     write(
         str(path),
-        geometry=np.array(geometry, object),
+        geometry=np.array([each and next(geometry) for each in stored], object),
         field_data=[_fill(rows[name]).to_numpy() for name in columns],
         field_mask=[pc.is_null(rows[name]).to_numpy() for name in columns],
         fields=np.array(columns, object),
         geometry_type=kind,
-        crs="EPSG:4326",
+        crs=crs,
         driver="GPKG",
         layer=layer,
     )

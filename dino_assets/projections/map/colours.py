@@ -24,8 +24,8 @@ PALETTE = (  # ten colours that most readers, also colour-blind ones, can distin
 def number_colours(drops: Iterable[str], earlier: Mapping[str, int]) -> dict[str, int]:
     """Assign a colour number to each drop: its number on ``earlier`` maps, or the next free one.
 
-    Drops of earlier maps that are not on this map keep their numbers. So a drop that is retired and later
-    restored has its old colour, and no other drop gets it.
+    Drops of earlier maps that are not on this map keep their numbers. So a retired drop that is restored
+    later has its old colour, which no other drop got meanwhile.
     """
     numbers = dict(earlier)
     taken = set(numbers.values())

@@ -42,8 +42,8 @@ def make_page(
 
     The tile is shown on a card: its picture, and from ``origins`` its photograph and place. A row is a tile's
     index in the lists. ``chosen`` maps rows to choices, in the order of rank. ``earlier`` has a note for each
-    row that an earlier round chose. Tiles of both get rings, and their cards show the note. The page lists
-    the chosen tiles. If ``chosen`` is None, the page does not mention choices.
+    row that an earlier round chose. Both kinds of tiles get rings, and their cards show the note. The page
+    lists the chosen tiles. If ``chosen`` is None, the page does not mention choices.
 
     An empty thumb (thumbnail) means a tile without a picture. A tile needs about 0.75 KB, of which 0.69 KB
     are its picture. The ``caveat`` is shown in red above the caption. If ``#hover=<tile id>`` ends the

@@ -41,17 +41,23 @@ SCHEMA = pa.schema(
         "y": pa.int32(),
         "w": pa.int32(),
         "h": pa.int32(),
+        "box_class": pa.string(),
+        "box_score": pa.float64(),
         "cluster": pa.int32(),
         "distance": pa.float64(),
         "why": pa.string(),
         "stands_for": pa.int32(),
         "to_chosen": pa.float64(),
         "neighbours": pa.string(),
+        "share": pa.string(),
+        "score": pa.float64(),
+        "uncertainty": pa.float64(),
         "round": pa.int32(),
         "tile_id": pa.string(),
         "image_id": pa.string(),
     }
 )
+_CUT_COLUMNS = ("place_quality", "box_class", "box_score")  # of the table ``tiles``
 _MAX_STEM_CHARS = 60
 
 
@@ -151,6 +157,7 @@ def read_chosen(store: ObjectStore, manifest: Manifest) -> ChosenPlaces:
     rounds = CommittedTable(store, "selections", output.space, (manifest,))
     tiles = list(read_records(ChosenTile, _fill(read_round(rounds, str(output.drop)))))
     cut = _read_cut(store, tiles)
+    of_tile = [cut.get((tile.drop, tile.tile_id), {}) for tile in tiles]
     names = {tile.picture: name_picture(tile, of=len(tiles)) for tile in tiles}
     rows = [
         vars(tile)
@@ -158,11 +165,11 @@ def read_chosen(store: ObjectStore, manifest: Manifest) -> ChosenPlaces:
             "photograph": tile.path,
             "file": names[tile.picture],
             "neighbours": " ".join(tile.neighbours or ()),
-            "place_quality": cut.get((tile.drop, tile.tile_id), {}).get("place_quality"),
         }
-        for tile in tiles
+        | {name: of_cut.get(name) for name in _CUT_COLUMNS}
+        for tile, of_cut in zip(tiles, of_tile, strict=True)
     ]
-    footprints = [cut.get((tile.drop, tile.tile_id), {}).get("geometry") for tile in tiles]
+    footprints = [of_cut.get("geometry") for of_cut in of_tile]
     centres = [encode_point(tile.longitude, tile.latitude) for tile in tiles]
     return ChosenPlaces(
         pa.Table.from_pylist([{name: row[name] for name in SCHEMA.names} for row in rows], SCHEMA),
@@ -191,14 +198,14 @@ def name_picture(tile: ChosenTile, *, of: int) -> str:
 
 
 def _read_cut(store: ObjectStore, chosen: list[ChosenTile]) -> dict[tuple[str, str], Any]:
-    """Read footprint and place quality of the chosen tiles that are still in ``tiles``, by drop and tile."""
+    """Read footprint, place quality and box of the chosen tiles that are still in ``tiles``, by drop and tile."""
     cut: dict[tuple[str, str], Any] = {}
     wanted = pa.array(sorted({tile.tile_id for tile in chosen}), pa.string())
     for manifest in open_table(store, "tiles", drops={tile.drop for tile in chosen}).manifests:
         drop = str(manifest.recipe.output.drop)
         table = CommittedTable(store, "tiles", None, (manifest,)).read(drop)
-        # Tables written by an earlier version have no places.
-        columns = {"tile_id", "geometry", "place_quality"}.intersection(table.column_names)
+        # Tables written by an earlier version have no places, and only drops with boxes have those columns.
+        columns = {"tile_id", "geometry", *_CUT_COLUMNS}.intersection(table.column_names)
         few = table.select(sorted(columns)).filter(pc.is_in(table["tile_id"], wanted))
         cut |= {(drop, row["tile_id"]): row for row in few.to_pylist()}
     return cut

@@ -9,7 +9,9 @@ from dino_assets.drops.naming import join_names
 from dino_assets.drops.sources.source import Source
 from dino_assets.embeddings.stage.pool import list_drops
 from dino_assets.selections.rounds import number_of
+from dino_assets.selections.stage.class_shares import describe_shares
 from dino_assets.selections.stage.paid import read_round
+from dino_assets.selections.stage.uncertainties import describe_uncertainties
 from dino_assets.selections.stage.unreadable import describe_left_out, look_again
 from dino_assets.selections.strategies.strategy import REASONS
 from dino_assets.store.commits.protocol import Committed, Manifest
@@ -51,6 +53,8 @@ def describe_round(
             f"({config['strategy']}, seed {config['seed']}, {config['column']} vectors)"
         )
         yield "; ".join(f"{word}: {REASONS[word]}" for word in sorted(reasons) if word in REASONS)
+    yield from describe_shares(facts)
+    yield from describe_uncertainties(facts, config)
     if "coverage_mean" in facts:
         yield (
             f"coverage: distance from a tile of the pool to the nearest chosen one: mean "
@@ -66,6 +70,8 @@ def describe_round(
             yield _advise_inclusion(store, manifest, unreadable_now, command)
     if outside := sorted(set(registered).difference(named)):
         yield f"registered but not embedded in this space: {join_names(outside)}"
+    if weak := facts.get("weak_features"):
+        yield f"note: {weak}"
     if caveat := facts.get("caveat"):
         yield f"note: {spell_caveat(caveat)}"
     if facts["picked"]:

@@ -14,15 +14,16 @@ from dino_assets.numerics.open_rows import Excludes, exclude_nothing
 from dino_assets.numerics.union_area import measure_union_m2
 from dino_assets.selections.stage.paid import PaidRound, read_round
 from dino_assets.store.commits.reading import CommittedTable
+from dino_assets.tiles.grid import is_box_id
 from dino_assets.tiles.reading import read_windows, to_numbers
 from dino_assets.tiles.same_ground import SameGround, Windows
 
-_PAID_COLUMNS = ("image_id", "x", "y", "w", "h", "longitude", "latitude")
+_PAID_COLUMNS = ("tile_id", "image_id", "x", "y", "w", "h", "longitude", "latitude")
 
 
 @dataclass(frozen=True, eq=False)
 class PoolGround:
-    """Rows of a pool that must not be chosen: those that show ground of earlier rounds, and rows beside a chosen one.
+    """Rows of a pool that must not be chosen: they show the ground of an earlier round or a chosen row.
 
     ``paid`` rows show the ground of a tile of an earlier round, or are such a tile.
     """
@@ -57,7 +58,7 @@ def read_ground(tiles: CommittedTable, pool: TilePool, paid: Sequence[PaidRound]
 def measure_ground(outlines: Sequence[bytes]) -> dict[str, Any]:
     """Measure the ground that tiles show together, from their outlines as WKB; return it as facts.
 
-    Ground that two tiles show counts once. Without an outline there is no fact.
+    Ground that several tiles show is counted once. If no tile has an outline, no fact is returned.
     """
     # An outline at the antimeridian has two rings, and is left out. A ring is closed, so it has five points.
     rings = [rings[0] for rings in map(decode_wkb, outlines) if len(rings) == 1]
@@ -91,4 +92,8 @@ def _read_paid(paid: PaidRound, m_per_px: Mapping[str, float]) -> Windows:
     boxes = to_numbers(table, ("x", "y", "w", "h")).astype(np.int64)
     centers = to_numbers(table, ("longitude", "latitude"))
     scales = np.array([m_per_px.get(image_id, np.nan) for image_id in image_ids], np.float64)
-    return Windows(image_ids, boxes, centers, scales * boxes[:, 2:].max(axis=1, initial=0))
+    # A box is in the group of its own tile, or it is not known in which: the pool has its tile and its group.
+    tile_ids = table["tile_id"].to_pylist()
+    groups = [each if is_box_id(each) else None for each in tile_ids]
+    sides_m = scales * boxes[:, 2:].max(axis=1, initial=0)
+    return Windows(image_ids, boxes, centers, sides_m, groups)

@@ -1,6 +1,6 @@
 """Check of a round's links: from the weights to each chosen tile's vector, against the bytes in the store."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -16,8 +16,14 @@ from dino_assets.selections.receipt import (
     TileLinks,
     parse_receipt,
 )
+from dino_assets.selections.stage.examples import read_stored
+from dino_assets.selections.stage.labelled import LABELLED_INPUT, read_labelled
 from dino_assets.selections.stage.paid import read_round
 from dino_assets.selections.stage.receipts import hash_vector
+from dino_assets.selections.stage.uncertainties import (
+    UNCERTAINTY_INPUT,
+    read_stored_uncertainties,
+)
 from dino_assets.store.commits import tables
 from dino_assets.store.commits.manifests import (
     find_manifest,
@@ -78,6 +84,7 @@ def check_links(store: ObjectStore, output: OutputId) -> Iterator[Link]:
     except (_BrokenError, ValueError) as err:
         yield Link("receipt", str(err), is_broken=True)
         return
+    yield from _check_stored_inputs(store, manifest, receipt)
     for name, check in (
         ("weights", _check_weights),
         ("preprocessing", _check_preprocessing),
@@ -91,12 +98,39 @@ def check_links(store: ObjectStore, output: OutputId) -> Iterator[Link]:
             yield Link(name, str(err), is_broken=True)
 
 
+def _check_stored_inputs(
+    store: ObjectStore, manifest: Manifest, receipt: RoundReceipt
+) -> Iterator[Link]:
+    """Check the inputs that are stored with the round, of those that it has."""
+    checks: dict[str, tuple[bool, Callable[[], str]]] = {
+        "examples": (
+            bool(receipt.config.get("examples")),
+            lambda: count_of(len(read_stored(store, manifest).rows), "vector"),
+        ),
+        "labelled": (
+            LABELLED_INPUT in receipt.inputs,
+            lambda: count_of(len(read_labelled(store, manifest).tile_ids), "labelled tile"),
+        ),
+        "uncertainties": (
+            UNCERTAINTY_INPUT in receipt.inputs,
+            lambda: count_of(len(read_stored_uncertainties(store, manifest).values), "number"),
+        ),
+    }
+    for name, (is_there, check) in checks.items():
+        if not is_there:
+            continue
+        try:
+            yield Link(name, f"{check()} with the hash of the inputs")
+        except CorruptObjectError as err:
+            yield Link(name, str(err), is_broken=True)
+
+
 def read_receipt_of(store: ObjectStore, manifest: Manifest) -> RoundReceipt:
     """Read the receipt of a committed round.
 
     Raises:
-        CorruptObjectError: its bytes are not what was committed.
-        ValueError: it is no receipt.
+        CorruptObjectError: the receipt's bytes are not what was committed.
+        ValueError: it is not a receipt.
     """
     part = next(part for part in manifest.parts if part.name == RECEIPT)
     return parse_receipt(read_part(store, part))
@@ -163,7 +197,7 @@ def _check_preprocessing(_: ObjectStore, receipt: RoundReceipt) -> str:
     try:
         space = name_space(Space(**receipt.preprocessing))
     except TypeError as err:
-        raise _BrokenError(f"they are no settings of a space: {err}") from err
+        raise _BrokenError(f"they are not the settings of a space: {err}") from err
     if space != receipt.space:
         raise _BrokenError(f"the settings have the hash {space}, not {receipt.space}")
     return f"the hash of its settings is the space {space}"
@@ -199,7 +233,7 @@ def _check_embeddings(store: ObjectStore, receipt: RoundReceipt) -> str:
     for drop, parts in receipt.drops.items():
         recipe, content = _read_recipe(store, OutputId("embeddings", drop, receipt.space))
         if content != parts.embeddings:
-            continue  # the drop was embedded anew since; what the round was chosen from is compared below
+            continue  # the drop was embedded again since; what the round was chosen from is compared below
         if recipe.config.get("space") != receipt.preprocessing:
             raise _BrokenError(f"the vectors of {drop!r} were made with other settings")
         if recipe.inputs.get("tiles") != hash_content(parts.tiles):
@@ -243,7 +277,7 @@ def _read_recipe(
 
 def _check_named(parts: DropParts, asset: str, sha256: str) -> None:
     if not any(sha256 == named for named, *_ in getattr(parts, asset)):
-        raise _BrokenError(f"{sha256[:16]}… is none of the files of `{asset}`")
+        raise _BrokenError(f"{sha256[:16]}… is not the sha256 of any file of `{asset}`")
 
 
 def _by_drop(receipt: RoundReceipt) -> dict[str, list[TileLinks]]:

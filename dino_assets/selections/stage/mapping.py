@@ -100,7 +100,7 @@ def make_choice(tile: ChosenTile, pictures: Mapping[int, bytes]) -> Choice:
         why += " in its cluster"
     return Choice(
         rank=tile.rank,
-        reason=tile.reason,
+        reason=tile.label,
         note=f"round {tile.round}, rank {tile.rank}, {tile.reason}: {why}",
         cluster=tile.cluster,
         picture=pictures.get(tile.rank, b""),

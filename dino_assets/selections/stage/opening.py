@@ -1,6 +1,6 @@
 """Opening of a round: a new draft, or the committed round with a notice if it differs."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -9,15 +9,33 @@ from dino_assets.drops.naming import join_names
 from dino_assets.drops.sources.source import Source
 from dino_assets.embeddings.space import current_space
 from dino_assets.embeddings.stage.pool import choose_pool, list_drops
-from dino_assets.errors import CommitRefusedError, ConfigError, NotCommittedError
-from dino_assets.selections.rounds import RoundSettings, name_round, number_of
+from dino_assets.errors import (
+    CommitRefusedError,
+    ConfigError,
+    NotCommittedError,
+)
+from dino_assets.selections.rounds import RoundSettings, check_shares, name_round, number_of
 from dino_assets.selections.stage.drafting import (
     CODE_VERSION,
     EVERY_WINDOW,
     REPEATABLE,
+    UNPREDICTED,
+    UNSHARED,
     draft_selections,
 )
+from dino_assets.selections.stage.examples import ReadExample
+from dino_assets.selections.stage.labelled import leave_out_paid
 from dino_assets.selections.stage.paid import PaidRound, find_paid, spell_input
+from dino_assets.selections.stage.stored_inputs import (
+    read_examples,
+    read_labelled_of,
+    read_uncertainties_of,
+)
+from dino_assets.selections.stage.uncertainties import (
+    NO_UNCERTAINTIES,
+    ReadUncertainties,
+    Uncertainties,
+)
 from dino_assets.settings.described import check_settings, from_recipe
 from dino_assets.store.commits.protocol import Draft, Manifest, OutputWriter, Recipe, Turns
 from dino_assets.store.commits.reading import CommittedTable, SpacedTable, open_table
@@ -49,6 +67,9 @@ def open_round(
     open_source: Callable[[str], Source],
     tile_px: int = 0,
     may_replace: bool = False,
+    read_example: ReadExample | None = None,
+    labelled: Collection[str] = (),
+    read_uncertainties: ReadUncertainties | None = None,
 ) -> Round:
     """Open a round: a draft of a new round, or the committed round with this number.
 
@@ -57,12 +78,21 @@ def open_round(
     as it is, for any settings and pool. With ``may_replace`` it is chosen again, but only if no later round
     depends on it. Tiles that an earlier round or a round of another space has chosen are not chosen again.
 
+    ``labelled`` are the ids of tiles with a label. A new round does not choose them, and a committed round
+    stays as it is. ``read_uncertainties`` reads the numbers that the strategy ``uncertainty`` needs; a
+    committed round has its own.
+
+    ``read_example`` reads the vectors of the examples that the settings name. Without ``read_example``, the
+    vectors that are stored with the committed round are used.
+
     Raises:
         NotCommittedError: nothing is embedded in that space.
-        ConfigError: a setting is invalid, a drop or tag does not exist, the round is not the next one, or
-            a round to replace has later rounds that depend on it.
+        ConfigError: a setting is invalid, a drop or tag does not exist, the round is not the next one, a
+            round to replace has later rounds that depend on it, or the strategy needs a probe and there is
+            none.
     """
     check_settings(settings)
+    check_shares(settings)
     if tile_px < 0:
         message = f"tile_px={tile_px}: a side in px is expected, or 0 for the family's own"
         raise ConfigError(message, setting="tile_px", value=tile_px)
@@ -86,13 +116,19 @@ def open_round(
         model=checkpoint.model,
         caveat=checkpoint.caveat,
     )
-    if name not in rounds.drops:
+    committed = rounds.manifest(name) if name in rounds.drops else None
+    if committed is None:
         _check_is_next(rounds, settings.round)
-    elif not may_replace:
-        committed = rounds.manifest(name)
+    asked, stored = read_examples(
+        embedded, settings, read_example, committed, may_replace=may_replace
+    )
+    settings = asked.rename(settings)
+    if committed is not None and not may_replace:
         if committed.recipe.code_version in EVERY_WINDOW:
             settings = replace(settings, all_windows=True)  # what it did without the setting
-        own = from_recipe(settings, committed.recipe.config)
+        own = from_recipe(
+            _reset_settings(settings, committed.recipe.code_version), committed.recipe.config
+        )
         own_drops = list_drops(committed.recipe)
         pool = choose_pool(embedded, drops=own.drops, tags=own.tags, committed=own_drops)
         own_paid = [p for p in paid if p.name in committed.recipe.inputs]
@@ -102,11 +138,36 @@ def open_round(
         version = committed.recipe.code_version
         if version not in REPEATABLE:
             version = CODE_VERSION
-        draft = make(pool, tiles, own_paid, repeated, left_out=left_out, code_version=version)
-        return replace(_reopen(rounds, committed, draft, own, settings), unmade=pool.unmade)
-    draft = make(pool, tiles, paid, settings)
-    if name in rounds.drops:
-        committed = rounds.manifest(name)
+        draft = make(
+            pool,
+            tiles,
+            own_paid,
+            repeated,
+            left_out=left_out,
+            code_version=version,
+            examples=stored,
+            labelled=read_labelled_of(pool.store, committed, leave_out_paid(labelled, own_paid)),
+            uncertainties=read_uncertainties_of(
+                pool.store,
+                committed,
+                None if read_uncertainties is None else partial(read_uncertainties, pool, own),
+            ),
+        )
+        has_other_examples = asked.hash_inputs() != stored.hash_inputs()
+        reopened = _reopen(
+            rounds, committed, draft, own, settings, has_other_examples=has_other_examples
+        )
+        return replace(reopened, unmade=pool.unmade)
+    draft = make(
+        pool,
+        tiles,
+        paid,
+        settings,
+        examples=asked,
+        labelled=leave_out_paid(labelled, paid),
+        uncertainties=_read_new_uncertainties(pool, settings, read_uncertainties),
+    )
+    if committed is not None:
         # Its recipe includes the drops that were left out. An equal recipe may now give another choice,
         # because these drops may be readable.
         draft = replace(draft, is_anew=bool(committed.facts.get("left_out")))
@@ -114,6 +175,29 @@ def open_round(
             _check_is_last(rounds, name, paid)
     check = partial(_check_meanwhile, rounds, draft.recipe, paid)
     return Round(replace(draft, turns=Turns("selections", check)), unmade=pool.unmade)
+
+
+def _read_new_uncertainties(
+    pool: CommittedTable, settings: RoundSettings, read: ReadUncertainties | None
+) -> Uncertainties:
+    if settings.strategy != "uncertainty":
+        return NO_UNCERTAINTIES
+    if read is None:
+        raise ConfigError(
+            "the strategy 'uncertainty' needs the predictions of a probe, and none can be read here",
+            setting="strategy",
+            value=settings.strategy,
+        )
+    return read(pool, settings)
+
+
+def _reset_settings(settings: RoundSettings, code_version: str) -> RoundSettings:
+    """Give the settings that a version did not have their defaults; its recipes have the others."""
+    if code_version in UNPREDICTED:
+        settings = replace(settings, uncertainty=RoundSettings.uncertainty)
+    if code_version in UNSHARED:
+        settings = replace(settings, most_per_drop=0, most_per_camera=0, most_per_class=0)
+    return settings
 
 
 def _name_choice(settings: RoundSettings) -> str:
@@ -184,19 +268,23 @@ def _reopen(
     draft: Draft,
     own: RoundSettings,
     asked: RoundSettings,
+    *,
+    has_other_examples: bool = False,
 ) -> Round:
     """Open the committed round instead of the requested one; add a notice if they differ.
 
     ``draft`` repeats the committed round with its ``own`` settings and the same earlier rounds. ``asked`` are
-    the requested settings.
+    the requested settings. With ``has_other_examples``, their vectors differ, even if the names are equal.
     """
     name, recipe = committed.recipe.output.drop, committed.recipe
 
     def refuse(_: OutputWriter) -> None:
         raise CommitRefusedError(
-            f"{name} is damaged, and what it was chosen from has changed, so it cannot be restored. "
-            "`dino-assets verify` names the damaged files. If it is the last round: `dino-assets "
-            f"select --round {own.round} --replace`. Otherwise `dino-assets rounds --set-aside {name}` moves it away."
+            f"{name} is damaged, and it cannot be restored, because the tiles or rounds from which it "
+            f"was chosen have changed. "
+            "`dino-assets verify` names the damaged files; put undamaged copies from a backup in their place. If it "
+            f"is the last round: `dino-assets select --round {own.round} --replace`. If its table cannot be read, "
+            f"`dino-assets rounds --set-aside {name}` moves it away."
         )
 
     other = [
@@ -204,6 +292,8 @@ def _reopen(
         for key, value in vars(own).items()
         if value != getattr(asked, key)
     ]
+    if has_other_examples and own.examples == asked.examples:
+        other.append("other vectors for the examples of the same names")
     inputs = {*recipe.inputs.items()} ^ {*draft.recipe.inputs.items()}
     names = {key for key, _ in inputs}
     # If a drop's embeddings changed, its tiles changed before.
@@ -225,8 +315,15 @@ def _reopen(
 
 def _spell(value: object) -> str:
     if isinstance(value, tuple):
-        return ", ".join(value) or "any"
+        return ", ".join(map(_spell_entry, value)) or "any"
     return repr(value)
+
+
+def _spell_entry(entry: object) -> str:
+    if not isinstance(entry, tuple):
+        return str(entry)
+    name, value = entry
+    return f"{name}={'+'.join(value) if isinstance(value, tuple) else value}"
 
 
 def _next_round(rounds: CommittedTable) -> int:

@@ -54,7 +54,7 @@ def hash_choice(manifest: Manifest) -> str:
 
     The round's map is not hashed, because a round that is repaired after a change of the map has the same
     choice. A contact sheet with a title is not hashed either, because the same weights may later have another
-    name. The receipt says what the choice was made of, so it is no part of the choice.
+    name. The receipt only describes how the choice was made, so it is not part of the choice.
     """
     others = {MAP_PICTURE, MAP_PAGE, RECEIPT}
     if manifest.recipe.code_version not in UNTITLED:
@@ -85,10 +85,12 @@ def find_paid(store: ObjectStore, rounds: CommittedTable, *, before: str) -> lis
 
 
 def spell_input(name: str) -> str:
-    """Name a recipe's input for people: a drop, its tiles, a round, or a round of another space."""
+    """Name a recipe's input for people: a drop, its tiles, examples, a round, or a round of another space."""
     words = name.split("/")
-    if words[0] == "tiles" and len(words) == 2:
-        return f"the tiles of {words[1]}"
+    if words[0] in ("labelled", "probes") and len(words) == 2:
+        return "labelled tiles" if words[0] == "labelled" else "the probe"
+    if words[0] in ("tiles", "examples") and len(words) == 2:
+        return f"the {words[0]} of {words[1]}"
     if words[0] != "selections" or len(words) == 1:
         return name
     return words[-1] + (f" of space {words[1]}" if len(words) == 3 else "")
@@ -120,7 +122,18 @@ def spell_command(config: Mapping[str, Any]) -> str:
     flags = (
         flag_of[key] if value is True else f"{flag_of[key]} {shlex.quote(str(value))}"
         for key in words
-        for value in (config[key] if isinstance(config[key], list) else [config[key]])
+        for value in _list_values(config[key])
         if value is not False
     )
     return f"dino-assets select {' '.join(flags)}"
+
+
+def _list_values(value: Any) -> list[Any]:
+    """List the values of a setting's flag: one, or several of a list or a mapping."""
+    if isinstance(value, Mapping):
+        return [
+            f"{name}={each}"
+            for name, values in value.items()
+            for each in (values if isinstance(values, list) else [values])
+        ]
+    return value if isinstance(value, list) else [value]

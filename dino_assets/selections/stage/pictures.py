@@ -131,6 +131,9 @@ def make_row(pick: Pick, tile: TileRow, number: int) -> ChosenTile:
         to_chosen=pick.to_chosen,
         neighbours=pick.neighbours,
         why=pick.why,
+        share=pick.share.name or None,
+        score=pick.share.score,
+        uncertainty=pick.uncertainty,
     )
 
 

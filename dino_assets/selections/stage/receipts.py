@@ -101,7 +101,7 @@ def _find_vectors(pool: TilePool, chosen: Sequence[ChosenTile]) -> Mapping[tuple
 
 
 def _locate(manifest: Manifest, number: int) -> StoredRow:
-    """Find the part of a table's row, and the row's number in that part."""
+    """Find the stored part that holds a row of a table, and the row's number in this part."""
     for part in manifest.parts:
         if part.name is None:
             if number < part.rows:

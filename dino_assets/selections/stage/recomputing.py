@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from dino_assets.compute.settings import ComputeSettings
 from dino_assets.counting import count_of
 from dino_assets.drops.sources.source import Source
-from dino_assets.embeddings.encoder.engine import NetworkSource
 from dino_assets.embeddings.encoder.gate import is_within
-from dino_assets.embeddings.encoder.ready import name_engine, open_encoder
+from dino_assets.embeddings.encoder.ready import name_engine
 from dino_assets.embeddings.rows import to_matrix
 from dino_assets.embeddings.stage.pool import read_parts
+from dino_assets.embeddings.stage.queries import SpaceEncoders
 from dino_assets.errors import CommitRefusedError, DinoAssetsError, StoreError
 from dino_assets.images.pixels import hash_file
 from dino_assets.selections.receipt import RoundReceipt
@@ -30,12 +30,12 @@ from dino_assets.store.commits.protocol import OutputId, Part, Spent
 from dino_assets.store.commits.reading import SpacedTable, open_table
 from dino_assets.store.objects import ObjectStore
 from dino_assets.weights.stage import OUTPUT as WEIGHTS
-from dino_assets.weights.stage import checkpoint_folder, checkpoint_of
+from dino_assets.weights.stage import checkpoint_of
 
 
 @dataclass(frozen=True)
 class Recomputing:
-    """What computes a round again: the store, the sources of drops, the compute settings, the engine's cache."""
+    """Everything that computing a round again needs: store, sources of drops, compute settings, engine's cache."""
 
     store: ObjectStore
     open_source: Callable[[str], Source]
@@ -75,8 +75,8 @@ def _read_photographs(how: Recomputing, receipt: RoundReceipt) -> str:
             sha256 = hash_file(file)
         if sha256 != wanted:
             raise _OtherError(
-                f"drop {drop!r}: {path!r} has sha256 {sha256[:16]}…, and the round was chosen from "
-                f"{wanted[:16]}…"
+                f"drop {drop!r}: {path!r} has sha256 {sha256[:16]}…, but the round was chosen from a "
+                f"file with {wanted[:16]}…"
             )
     return f"{count_of(len(files), 'file')} with the sha256 of the receipt"
 
@@ -84,15 +84,9 @@ def _read_photographs(how: Recomputing, receipt: RoundReceipt) -> str:
 def _embed_again(how: Recomputing, receipt: RoundReceipt) -> str:
     """Embed the chosen tiles, and compare the vectors within the limits of the space's precision class."""
     column = receipt.config["column"]
-    weights = read_manifest(how.store, WEIGHTS)
-    source = NetworkSource(
-        checkpoint_folder(how.store, weights, cache=how.cache),
-        checkpoint_of(weights),
-        int(receipt.preprocessing["side_px"]),
-        (column,),
-    )
+    encoders = SpaceEncoders(how.store, lambda: how.compute, how.cache)
+    ready = encoders.open(receipt.preprocessing, column)
     precision = receipt.preprocessing["precision"]
-    ready = open_encoder(source, replace(how.compute, precision=precision), cache=how.cache)
     tiles = open_table(how.store, "tiles", drops=receipt.drops)
     lowest = 1.0
     for drop in receipt.drops:

@@ -92,7 +92,7 @@ def look_again(
 ) -> dict[str, str]:
     """Examine drops that were left out; return those that are still unreadable, with the reason.
 
-    A drop also counts as unreadable if its files differ from those that its images were made from. Files are
+    A drop also counts as unreadable if its files have changed since its images were made. Files are
     only listed. No photograph is read.
     """
 

@@ -38,8 +38,9 @@ def share_budget(budget: int, sizes: np.ndarray, taken: np.ndarray) -> np.ndarra
 def limit_clusters(tiles: int, fps_ratio: float) -> int:
     """Limit the number of clusters for a number of tiles, including tiles chosen before.
 
-    The limit is one cluster per tile. If a quota of two has one central and one farthest row, it is three
-    clusters for four tiles. Otherwise every quota would be one, and every row a central one.
+    The limit is one cluster per tile. If a quota of two means one central and one farthest row, the limit is
+    three clusters for four tiles. With more clusters, every quota would be one, and every pick a central
+    row.
     """
     is_mixed = math.floor(2 * fps_ratio) == 1
     return max(1, 3 * tiles // 4) if is_mixed else tiles
@@ -111,7 +112,7 @@ class _Cluster:
     def pick(
         self, pool: Pool, chosen: np.ndarray, *, quota: int, farthest: int
     ) -> list[tuple[int, Reason]]:
-        """Pick ``quota`` rows, or as many as are open: first the central ones, then the ``farthest``."""
+        """Pick ``quota`` rows, or fewer if fewer are open: central rows, then ``farthest`` farthest points."""
         central = self._pick_central(quota - farthest)
         picks = [
             (row, Reason("central", self.number, math.sqrt(self.squared[row]))) for row in central

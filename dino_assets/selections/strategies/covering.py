@@ -15,10 +15,12 @@ from dino_assets.selections.strategies.strategy import Picks, Pool, Reason
 class CoveringStrategy:
     """Picks one after the other, each the row that adds most to the mean coverage of the pool.
 
-    With ``gaussian`` similarity this is MaxHerding, with ``distance`` it is greedy k-medoids.
+    With ``gaussian`` similarity this is MaxHerding, with ``distance`` it is greedy k-medoids. ``with_swaps``
+    exchanges picks for other rows afterwards, as long as that raises the coverage.
     """
 
     similarity: Similarity
+    with_swaps: bool = False
 
     def pick(self, pool: Pool, budget: int, rng: np.random.Generator) -> Picks:
         """Pick rows; ``rng`` draws samples if the pool is too large to compare all of its rows."""
@@ -27,7 +29,7 @@ class CoveringStrategy:
     def pick_open(
         self, pool: Pool, open_rows: OpenRows, budget: int, rng: np.random.Generator
     ) -> Picks:
-        """Pick from ``open_rows``, and close there what is no longer open."""
+        """Pick from ``open_rows``, and close the rows that may no longer be picked."""
         picked = pick_covering(
             pool.vectors,
             budget,
@@ -35,6 +37,7 @@ class CoveringStrategy:
             similarity=self.similarity,
             rng=rng,
             open_rows=open_rows,
+            with_swaps=self.with_swaps,
         )
         reasons = [
             Reason("representative", None, distance if math.isfinite(distance) else None)
@@ -45,7 +48,7 @@ class CoveringStrategy:
 
 @dataclass(frozen=True)
 class HerdingFarthestStrategy:
-    """Herding for the first half of the budget, rounded up, and then the farthest points from all of it.
+    """Herding for the first half of the budget, rounded up, then the points farthest from all chosen ones.
 
     The first half represents what is frequent, the second finds what is rare.
     """

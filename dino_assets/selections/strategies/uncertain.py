@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from dino_assets.errors import ConfigError
 from dino_assets.numerics.neighbours import find_nearest, fold_in
@@ -17,7 +18,7 @@ class UncertaintyStrategy:
     copies of chosen rows, come after all others, the most uncertain first.
     """
 
-    uncertainties: np.ndarray
+    uncertainties: ArrayLike
 
     def pick(self, pool: Pool, budget: int, rng: np.random.Generator) -> Picks:
         """Pick rows one after the other; ``rng`` is not used, and ties go to the lowest row."""
@@ -45,7 +46,7 @@ class UncertaintyStrategy:
         return Picks(indices, reasons)
 
 
-def check_uncertainties(uncertainties: np.ndarray, rows: int) -> np.ndarray:
+def check_uncertainties(uncertainties: ArrayLike, rows: int) -> np.ndarray:
     """Check uncertainties, and convert them to float64 (N,), one per row.
 
     Raises:
@@ -54,7 +55,8 @@ def check_uncertainties(uncertainties: np.ndarray, rows: int) -> np.ndarray:
     numbers = np.asarray(uncertainties, np.float64)
     if numbers.shape != (rows,):
         raise ConfigError(
-            f"uncertainties have the shape {numbers.shape} for {rows} rows: one number per row is expected",
+            f"uncertainties have the shape {numbers.shape} for {rows} rows: one number per row is expected, such as "
+            "the entropy of a probe's predictions",
             setting="uncertainties",
             value=numbers.shape,
         )
@@ -62,7 +64,7 @@ def check_uncertainties(uncertainties: np.ndarray, rows: int) -> np.ndarray:
     if len(broken):
         row = int(broken[0])
         raise ConfigError(
-            f"the uncertainty of row {row} is {numbers[row]}: a finite number from 0 is expected",
+            f"the uncertainty of row {row} is {numbers[row]}: a finite number of at least 0 is expected",
             setting="uncertainties",
             value=float(numbers[row]),
         )

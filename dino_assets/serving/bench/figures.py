@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dino_assets.serving.bench.flood import CUT_OFF, Answer
+from dino_assets.serving.bench.flood import CUT_OFF, FloodAnswer
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Figures:
 
 
 def summarise(
-    answers: Sequence[Answer], *, clients: int, started: float, health: Sequence[float] = ()
+    answers: Sequence[FloodAnswer], *, clients: int, started: float, health: Sequence[float] = ()
 ) -> Figures:
     """Compute the results of one load that began at ``started``.
 

@@ -42,7 +42,7 @@ class LoadPicture:
 
 
 @dataclass(frozen=True)
-class Answer:
+class FloodAnswer:
     """The result of one upload."""
 
     picture: str
@@ -77,10 +77,10 @@ class Flood:
         key: str = "",
         seed: int | None = None,  # None: other uploads than in any earlier load
         timeout_s: float = 600.0,
-        on_answer: Callable[[Answer], None] = lambda answer: None,
+        on_answer: Callable[[FloodAnswer], None] = lambda answer: None,
         at_once: bool = True,
     ) -> None:
-        self.answers: list[Answer] = []
+        self.answers: list[FloodAnswer] = []
         self.started = time.monotonic()
         self._seconds, self._end = seconds, self.started + seconds
         self._lock = threading.Lock()
@@ -102,7 +102,7 @@ class Flood:
         for thread in self._threads:
             thread.start()
 
-    def wait(self, *, grace_s: float = 600.0) -> list[Answer]:
+    def wait(self, *, grace_s: float = 600.0) -> list[FloodAnswer]:
         """Wait for the last answers, at most ``grace_s`` seconds after the load's end; return all answers."""
         while not self.is_done and time.monotonic() < self._end + grace_s:
             self.join(0.2)  # short waits let Ctrl-C interrupt
@@ -132,7 +132,7 @@ class Flood:
 
     @property
     def _running(self) -> list[threading.Thread]:
-        """The threads that have been started: Ctrl-C may come before all are."""
+        """The threads that were started; Ctrl-C may arrive before all were."""
         return [thread for thread in self._threads if thread.ident is not None]
 
     def _work(
@@ -156,14 +156,14 @@ class Flood:
 
     def _send(
         self, picture: LoadPicture, upload: bytes, connection: Connection, *, is_return: bool
-    ) -> Answer:
+    ) -> FloodAnswer:
         started = time.monotonic()
         try:
             reply = connection.ask("POST", "/embed", body=upload, content_type=FORM_TYPE)
         except (OSError, http.client.HTTPException):
             slug = CUT_OFF if self._cutting.is_set() else NO_ANSWER
             now = time.monotonic()
-            answer = Answer(picture.name, now, now - started, 0, slug, is_return=is_return)
+            answer = FloodAnswer(picture.name, now, now - started, 0, slug, is_return=is_return)
         else:
             answer = _read_answer(picture, reply, started, is_return=is_return)
         with self._lock:
@@ -178,10 +178,12 @@ class Flood:
         self._stopping.wait(min(seconds, max(0.0, self._end - time.monotonic())))
 
 
-def _read_answer(picture: LoadPicture, reply: Reply, started: float, *, is_return: bool) -> Answer:
+def _read_answer(
+    picture: LoadPicture, reply: Reply, started: float, *, is_return: bool
+) -> FloodAnswer:
     now, members = time.monotonic(), reply.members
     waits = reply.headers.get("retry-after", "")
-    return Answer(
+    return FloodAnswer(
         picture.name,
         now,
         now - started,

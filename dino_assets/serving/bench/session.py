@@ -11,7 +11,7 @@ import numpy as np
 
 from dino_assets.errors import ConfigError, ServiceError
 from dino_assets.serving.bench.figures import Figures, summarise
-from dino_assets.serving.bench.flood import Answer, Flood, LoadPicture, ask_health, read_id
+from dino_assets.serving.bench.flood import Flood, FloodAnswer, LoadPicture, ask_health, read_id
 from dino_assets.serving.bench.http_client import FORM_TYPE, Connection, Reply, parse_address
 from dino_assets.serving.requests.access import is_loopback
 
@@ -22,7 +22,7 @@ _TICK_S = 0.5
 _DELETING = 4  # requests at a time
 _DETAIL = 300  # most characters of the service's own message in an error
 
-Tick = Callable[[float, Sequence[Answer]], None]  # seconds since the start, answers so far
+Tick = Callable[[float, Sequence[FloodAnswer]], None]  # seconds since the start, answers so far
 
 
 def check_address(url: str, *, may_be_remote: bool) -> str:
@@ -116,7 +116,7 @@ def run_load(
 
     looking = threading.Thread(target=look, daemon=True)
 
-    def take(answer: Answer) -> None:
+    def take(answer: FloodAnswer) -> None:
         if answer.embedding_id:
             keep_id(answer.embedding_id)
 

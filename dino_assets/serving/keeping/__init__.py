@@ -1,1 +1,1 @@
-"""Stored embeddings: the file, its sidecar (without it, the file is no embedding), and audit records."""
+"""Stored embeddings: the file, its sidecar (without it, the file is not an embedding), and audit records."""

@@ -82,7 +82,7 @@ def _check_page(headers: Mapping[str, str], settings: ServingSettings) -> None:
 
 
 def _names_this_machine(headers: Mapping[str, str]) -> bool:
-    """Check whether the Host header names this machine; other names that resolve to it do not count."""
+    """Check whether the Host header names this machine; other names of its address do not count."""
     try:
         host = urlsplit(f"//{headers.get('host', '')}").hostname or ""
     except ValueError:

@@ -13,6 +13,10 @@ PICTURES: dict[str, dict[str, str]] = {
         "contact-sheet.jpg": "contact-sheet.jpg",
         "round-map.png": "round-map.html",
     },
+    "labels": {"labels.png": "labels.png"},
+    "probes": {"confusion.png": "confusion.png", "calibration.png": "calibration.png"},
+    "learning_curve": {"curve.png": "curve.png"},
+    "heat_maps": {"heat-maps.png": "heat-maps.png"},
 }
 
 
@@ -21,7 +25,7 @@ class Asset:
     """One asset. With ``is_record``, its outputs cannot be made again once their manifests are lost."""
 
     name: str
-    job: Literal["ingest", "curate", "deploy"]
+    job: Literal["ingest", "curate", "learn", "deploy"]
     # The recipe's input from which the output of each drop is made; None: there is one output for all drops.
     made_from: str | None = None
     in_space: bool = False
@@ -41,13 +45,20 @@ CATALOGUE = (
     Asset("projections", "curate", in_space=True),
     # People label the tiles of a round, and later rounds depend on it.
     Asset("selections", "curate", in_space=True, is_record=True),
+    # Answers are the record; labels follow from them.
+    Asset("labels", "learn"),
+    Asset("probes", "learn", in_space=True),
+    Asset("learning_curve", "learn", in_space=True),
+    Asset("heat_maps", "learn", in_space=True),
     Asset("deployments", "deploy", in_space=True),
 )
 ASSETS = tuple(asset.name for asset in CATALOGUE)
-# From photographs to a round. Files for other programs (deployments) are made on request only.
-LINEAGE = tuple(asset.name for asset in CATALOGUE if asset.job != "deploy")
+# From photographs to a round. What is learnt from labels, and files for other programs, are made on request.
+LINEAGE = tuple(asset.name for asset in CATALOGUE if asset.job in ("ingest", "curate"))
 # Assets with one output per drop, each made from the asset before it.
 PER_DROP = tuple(asset for asset in CATALOGUE if asset.per_drop)
+# Assets that `dino-assets run` makes, in their order; without a choice, those of the lineage.
+RUNNABLE = tuple(asset.name for asset in CATALOGUE if asset.job != "deploy")
 RECORDS = frozenset(asset.name for asset in CATALOGUE if asset.is_record)
 
 

@@ -1,10 +1,10 @@
 """A lock in the store, for outputs that depend on one another: one writer commits at a time.
 
-A writer puts a claim, then lists all claims. Of two writers at least one sees the other's claim, because
-each lists after putting its own. A writer that sees no other claim has the turn, and deletes its claim
-when it is done. Of the writers that see other claims, the one whose claim has the lowest name keeps it and
-waits. The rest delete their claims, and put new ones after a pause. Conditional PUT (write only if the key is
-free) is not used, because some servers advertise it and still let two writers succeed.
+A writer puts a claim, then lists all claims. If there are two writers, at least one sees the other's claim,
+because each lists after putting its own claim. A writer that sees no other claim has the turn, and deletes
+its claim when it is done. A writer that sees other claims compares names. If its own claim has the lowest
+name, it waits; otherwise it deletes its claim, and puts a new one after a pause. Conditional PUT (write only
+if the key is free) is not used, because some servers advertise it and still let two writers succeed.
 """
 
 import contextlib

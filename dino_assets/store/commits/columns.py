@@ -52,7 +52,7 @@ def make_batch(records: Iterable["DataclassInstance"], schema: pa.Schema) -> pa.
 def read_records(record: type[Record], table: pa.Table) -> Iterator[Record]:
     """Yield a record for each row of a table. Further columns of the table are ignored.
 
-    An optional nested record is None where a column that it requires is null.
+    An optional nested record is None where one of its required columns is null.
     """
     chosen = table.select([column.name for column in columns_of(record)])
     for batch in chosen.to_batches(max_chunksize=_READ_ROWS):

@@ -2,13 +2,13 @@
 
     digests/drops.json.gz, digests/manifests/<asset>/<space>.json.gz
 
-A digest has one row for each unit. A unit is one JSON object, or several that belong together. Its row holds
-the value read from them, and the stamp of each of them (ETag, time, size). A reader lists the objects, and
-uses a row only if its stamps equal the listed ones. All other units are read from their objects. A lost or
-old digest therefore costs only time, and a damaged one is ignored.
+A digest has one row for each unit. A unit is one JSON object, or several that belong together. The row holds
+the value of the unit, and the stamp (ETag, time, size) of each object. A reader lists the objects, and uses
+a row only if its stamps equal the listed ones. All other units are read from their objects. A lost or old
+digest therefore costs only time, and a damaged one is ignored.
 
 A reader that had to read many objects writes a new digest. If two readers write at the same time, the later
-digest stays, and units that it lacks are read again from their objects. Small stores have no digests.
+digest stays. Units missing in it are read again from their objects. Small stores have no digests.
 """
 
 import gc

@@ -17,12 +17,12 @@ from dino_assets.store.targets import writing
 def find_outputs(
     store: ObjectStore, asset: str, drop: str | None = None, *, space: str | None = None
 ) -> list[Manifest]:
-    """List an asset's committed outputs for one drop, or without ``drop`` those that cover all drops.
+    """List an asset's committed outputs for one drop; without ``drop``, list the outputs for all drops.
 
     There may be one output in each space; ``space`` chooses one of them.
 
     Raises:
-        NotCommittedError: there is no such output; the message lists what there is instead.
+        NotCommittedError: there is no such output; the message lists the existing outputs.
     """
     keys = sorted(info.key for info in store.list(f"manifests/{asset}"))
     wanted = [key for key in keys if key.endswith(f"/{drop or '_'}.json")]
@@ -65,8 +65,8 @@ def export_files(
 def place_outputs(outputs: Sequence[Manifest], *, folder: Path) -> Iterator[tuple[Manifest, Path]]:
     """Yield each output with the folder to write it to.
 
-    A single output is written to ``folder`` itself. Several outputs are of several spaces, and each gets a
-    folder in ``folder`` that is named by its space.
+    A single output is written to ``folder`` itself. Several outputs belong to different spaces, and each
+    gets a sub-folder named after its space.
     """
     for manifest in outputs:
         space = str(manifest.recipe.output.space)

@@ -72,7 +72,7 @@ def list_manifests(store: ObjectStore, asset: str, space: str | None = None) -> 
     """Read the manifests of all committed outputs of an asset in a space, sorted by drop.
 
     Raises:
-        CorruptObjectError: one of them is not what was written.
+        CorruptObjectError: a manifest differs from what was written.
     """
     listed = list_objects(store, manifest_prefix(asset, space))
     manifests = raise_damaged(read_listed(store, listed).values())
@@ -84,7 +84,7 @@ def raise_damaged(manifests: Iterable[Manifest | CorruptObjectError]) -> list[Ma
     """Check that no manifest is damaged, and return all of them.
 
     Raises:
-        CorruptObjectError: one of them is not what was written.
+        CorruptObjectError: a manifest differs from what was written.
     """
     sound = []
     for manifest in manifests:
@@ -181,7 +181,7 @@ def parse_manifest(data: bytes, *, store: str, key: str) -> Manifest:
     """Parse a manifest.
 
     Raises:
-        CorruptObjectError: it is no manifest, was altered, or belongs to another output.
+        CorruptObjectError: it is not a manifest, was altered, or belongs to another output.
     """
     return _make_manifest(_parse_body(data, store=store, key=key))
 
@@ -191,7 +191,7 @@ def _parse_body(data: bytes, *, store: str, key: str) -> dict[str, Any]:
     try:
         output = _make_manifest(body).recipe.output
     except (KeyError, TypeError):
-        raise corrupt(store=store, key=key, fault="it is no manifest") from None
+        raise corrupt(store=store, key=key, fault="it is not a manifest") from None
     if key != manifest_key(output):
         raise corrupt(store=store, key=key, fault=f"it is the manifest of {output}")
     return body

@@ -20,6 +20,8 @@ from dino_assets.store.objects import ObjectStore
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from dino_assets.store.commits.mapped import MappedParts
+
 _READERS = 16
 
 
@@ -28,7 +30,8 @@ class CommittedTable:
     """The committed outputs of one asset in one space, sorted by drop.
 
     ``unmade`` names the requested drops that are not committed. The object holds only manifests. Rows are
-    read and verified part by part, so a reader needs memory for one part, not for the whole table.
+    read and verified part by part, so a reader needs memory for one part, not for the whole table. With
+    ``copies`` a part is read from the store once, and then from a copy that is mapped into memory.
     """
 
     store: ObjectStore
@@ -36,6 +39,7 @@ class CommittedTable:
     space: str | None
     manifests: tuple[Manifest, ...]
     unmade: tuple[str, ...] = ()
+    copies: "MappedParts | None" = None
 
     @cached_property
     def drops(self) -> tuple[str, ...]:
@@ -74,32 +78,43 @@ class CommittedTable:
         A part is read when it is needed. With ``ahead_bytes``, up to that many bytes of further parts are
         read before, several at the same time: every request to a bucket waits.
         """
-        from dino_assets.store.commits import tables
-
         jobs = [(m, part) for m in self.manifests for part in _table_parts(m)]
         largest = max((part.bytes for _, part in jobs), default=0)
         threads = min(_READERS, ahead_bytes // max(2 * largest, 1))
 
-        def read(job: tuple[Manifest, Part]) -> tuple[Manifest, bytes]:
-            return job[0], read_part(self.store, job[1])
+        def read(job: tuple[Manifest, Part]) -> "tuple[Manifest, Part, bytes | pa.Table]":
+            return *job, self._fetch(job[1], columns)
 
         with ExitStack() as reading:
-            parts: Iterator[tuple[Manifest, bytes]] = map(read, jobs)
+            parts: Iterator[tuple[Manifest, Part, bytes | pa.Table]] = map(read, jobs)
             if threads > 1:
                 parts = reading.enter_context(closing(map_ahead(read, jobs, threads=threads)))
-            for manifest, data in parts:
-                yield manifest, tables.decode(data, columns)
+            for manifest, part, data in parts:
+                yield manifest, self._open(part, data, columns)
+
+    def _fetch(self, part: Part, columns: list[str] | None) -> "bytes | pa.Table":
+        """Open the copy of a part, or read its bytes from the store."""
+        copy = None if self.copies is None else self.copies.find(part, columns)
+        return read_part(self.store, part) if copy is None else copy
+
+    def _open(self, part: Part, data: "bytes | pa.Table", columns: list[str] | None) -> "pa.Table":
+        """Decode the bytes of a part, and make a copy of its table if there are to be copies."""
+        from dino_assets.store.commits import tables
+
+        if not isinstance(data, bytes):
+            return data
+        if self.copies is not None:
+            return self.copies.add(part, columns, data)
+        return tables.decode(data, columns)
 
     def read(self, drop: str | None = None, columns: list[str] | None = None) -> "pa.Table":
-        """Read one drop's rows into memory, or without ``drop`` those of a table that covers all drops.
+        """Read one drop's rows into memory; without ``drop``, read the rows of a table of all drops.
 
         Raises:
             NotCommittedError: the output is not committed, or it has files but no table.
             CorruptObjectError: a part is not what was committed.
         """
         import pyarrow as pa
-
-        from dino_assets.store.commits import tables
 
         manifest = self.manifest(drop)
         parts = _table_parts(manifest)
@@ -111,7 +126,7 @@ class CommittedTable:
                 reason="no-table",
             )
         return pa.concat_tables(
-            tables.decode(read_part(self.store, part), columns) for part in parts
+            self._open(part, self._fetch(part, columns), columns) for part in parts
         )
 
 
@@ -146,7 +161,7 @@ def open_table(
 ) -> CommittedTable:
     """Open the committed outputs of an asset: all of them, or those of ``drops``. Only manifests are read.
 
-    Drops in ``drops`` or ``registered`` without a committed output are no error here: they are listed in
+    Drops in ``drops`` or ``registered`` without a committed output are not an error here: they are listed in
     ``unmade``. Reading one of them raises NotCommittedError.
     """
     wanted = set(registered)

@@ -41,10 +41,10 @@ def write_receipt(store: ObjectStore, receipt: Receipt) -> None:
 def find_receipt(
     store: ObjectStore, output: OutputId, shard: str, *, renew_after: timedelta = RENEW_AFTER
 ) -> Receipt | None:
-    """Find the receipt of a finished shard; return None if there is none or one of its parts is damaged.
+    """Find the receipt of a finished shard; return None if it does not exist or a part is damaged.
 
     All parts are read, because the commit that reuses them guarantees their bytes. A part older than
-    ``renew_after`` is put again, so that a garbage collection that runs meanwhile keeps it.
+    ``renew_after`` is put again: otherwise a garbage collection at the same time might delete it.
     """
     key = receipt_key(output, shard)
     try:
@@ -72,14 +72,14 @@ def parse_receipt(data: bytes, *, store: str, key: str) -> Receipt:
     """Parse a receipt.
 
     Raises:
-        CorruptObjectError: it is no receipt, was altered, or belongs to another shard.
+        CorruptObjectError: it is not a receipt, was altered, or belongs to another shard.
     """
     body = unseal(data, store=store, key=key)
     try:
         output = OutputId(body["asset"], body["drop"], body["space"])
         receipt = Receipt(output, body["shard"], read_parts(body), body["facts"])
     except (KeyError, TypeError):
-        raise corrupt(store=store, key=key, fault="it is no receipt") from None
+        raise corrupt(store=store, key=key, fault="it is not a receipt") from None
     if key != receipt_key(output, receipt.shard):
         fault = f"it is the receipt of shard {receipt.shard!r} of {output}"
         raise corrupt(store=store, key=key, fault=fault)

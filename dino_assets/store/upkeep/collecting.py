@@ -154,7 +154,9 @@ def _empty_bin(store: ObjectStore, oldest: datetime) -> set[str]:
 def _staging_files(folder: Path | None, oldest: datetime) -> Iterator[Path]:
     if folder is None:
         return
-    areas = ("parts", "manifests", "receipts", "drops", "copies", "digests", "indexes", "collected")
+    areas = (
+        "parts", "manifests", "receipts", "drops", "boxes", "copies", "digests", "indexes", "collected",
+    )  # fmt: skip
     for area in areas:
         for path in sorted((folder / area).rglob("*#*")):
             try:

@@ -1,11 +1,12 @@
-"""Removal of a damaged record's manifest, so that the other records can be read again."""
+"""Removal of the manifest of a damaged record, so that later records can be made again."""
 
 import contextlib
 from itertools import count
 
 from dino_assets.errors import CommitRefusedError, CorruptObjectError, NotCommittedError
 from dino_assets.store.commits.manifests import manifest_key, read_manifests
-from dino_assets.store.commits.protocol import OutputId
+from dino_assets.store.commits.parts import verify_part
+from dino_assets.store.commits.protocol import OutputId, Part
 from dino_assets.store.commits.records import COPIES, find_copy
 from dino_assets.store.objects import ObjectStore
 
@@ -13,33 +14,34 @@ ASIDE = "set-aside/"
 
 
 def set_aside(store: ObjectStore, output: OutputId) -> str:
-    """Move the unreadable manifest of a record to another key, and return that key.
+    """Move the manifest of a record to another key, if it or the record's table is damaged; return that key.
 
     From then on the record does not count: the tiles that it chose may be chosen again.
 
     Raises:
         NotCommittedError: there is no such record.
-        CommitRefusedError: the record can be read, or restored from its copy.
+        CommitRefusedError: the record and its table can be read, or the record can be restored from its copy.
     """
     key = manifest_key(output)
     try:
         manifests = read_manifests(store, [key])
     except CorruptObjectError:
-        pass
+        if find_copy(store, key) is not None:
+            raise CommitRefusedError(
+                f"{output} is damaged, but its copy is not. Run `dino-assets verify --repair` to restore it.",
+                reason="has-copy",
+            ) from None
     else:
         if not manifests:
             raise NotCommittedError(
                 f"{output} is not in store {store.url!r}. `dino-assets rounds` lists all rounds.",
                 output=str(output),
             )
-        raise CommitRefusedError(
-            f"{output} can be read. Only a damaged record can be set aside.", reason="sound"
-        )
-    if find_copy(store, key) is not None:
-        raise CommitRefusedError(
-            f"{output} is damaged, but its copy is not. Run `dino-assets verify --repair` to restore it.",
-            reason="has-copy",
-        )
+        if all(_is_sound(store, part) for part in manifests[0].parts if part.name is None):
+            raise CommitRefusedError(
+                f"{output} can be read. Only a record that is damaged, or whose table is, can be set aside.",
+                reason="sound",
+            )
     to = next(
         name
         for n in count(1)
@@ -49,3 +51,11 @@ def set_aside(store: ObjectStore, output: OutputId) -> str:
     with contextlib.suppress(FileNotFoundError):
         store.delete(COPIES + key)
     return to
+
+
+def _is_sound(store: ObjectStore, part: Part) -> bool:
+    try:
+        verify_part(store, part)
+    except CorruptObjectError:
+        return False
+    return True

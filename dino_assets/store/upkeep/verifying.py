@@ -10,9 +10,13 @@ from dino_assets.store.commits.manifests import read_manifests
 from dino_assets.store.commits.parts import verify_part
 from dino_assets.store.commits.protocol import Part
 from dino_assets.store.commits.records import find_copy
+from dino_assets.store.commits.rereading import read_again
+from dino_assets.store.commits.sealing import unseal
 from dino_assets.store.objects import ObjectInfo, ObjectStore
 from dino_assets.store.upkeep.collecting import list_json_objects, read_receipts
 
+_ASIDE = "damaged/"  # objects that exist only once and cannot be read
+_ONLY_ONCE = ("answers", "imports", "prototypes")  # what people made, one object each
 _UNSTEADY = (
     "Nothing was deleted, because two reads gave different bytes. Check this machine's memory and the "
     "network to the store, then verify again."
@@ -35,6 +39,9 @@ def verify(
     The manifests of assets in ``records`` are never deleted, because they cannot be made again. A damaged
     manifest of such an asset is restored from its copy. A damaged part is deleted, so that the next commit
     of the same recipe makes that part again.
+
+    Answers of people, records of imports and prototypes exist only once. A repair moves damaged ones below
+    ``damaged/``, so that labels and heat maps can be made from the intact objects.
     """
 
     @cache  # receipts and manifests share parts: read each part once
@@ -64,10 +71,34 @@ def verify(
         else:
             faults = list(filter(None, map(find_fault, receipt.parts)))
         yield from _repair(store, info, faults, should_repair)
+    for folder in _ONLY_ONCE:
+        for info in list_json_objects(store, folder):
+            yield from _check_sealed(store, info, should_repair=should_repair)
     if should_repair:
         # Caches only: the next reader makes them again.
         for info in [*store.list("digests"), *store.list("indexes")]:
             store.delete(info.key)
+
+
+def _check_sealed(
+    store: ObjectStore, info: ObjectInfo, *, should_repair: bool
+) -> Iterator[CorruptObjectError]:
+    try:
+        read_again(lambda: unseal(store.get(info.key), store=store.url, key=info.key))
+    except ObjectNotFoundError:
+        return
+    except CorruptObjectError as fault:
+        if not should_repair:
+            yield fault
+        elif not fault.is_steady:
+            yield _with(fault, _UNSTEADY)
+        else:
+            store.move(info.key, _ASIDE + info.key)
+            yield _with(
+                fault,
+                f"It was moved to {_ASIDE + info.key!r}, and labels and heat maps are made without it. To have it "
+                f"back, put an undamaged copy of it from a backup at {info.key!r}.",
+            )
 
 
 def _repair(

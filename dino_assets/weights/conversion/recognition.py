@@ -137,7 +137,7 @@ def check_values(
     """Check the tensors that may be left out of the converted model only if they have certain values.
 
     Raises:
-        InvalidCheckpointError: a tensor has other values, so the outputs would change without it.
+        InvalidCheckpointError: a tensor has other values, so leaving it out would change the outputs.
     """
     for name, check in recognised.checks.items():
         if problem := check(read(name).float().numpy()):

@@ -41,10 +41,10 @@ class Watch:
 class Filling:
     """One folder to be filled.
 
-    ``workplace`` is a folder on the same disk. It holds the lock, the ``.part`` files that the next process
-    resumes, and the new folder until that is whole. Before a file is fetched, the ``linkable`` and
-    ``copyable`` folders are searched for it by name and hash. Files in ``linkable`` folders will not change,
-    so they are hard-linked. Files in ``copyable`` folders are copied.
+    ``workplace`` is a folder on the same disk. It holds the lock, the ``.part`` files for the next process
+    to resume, and the incomplete new folder. Before a file is fetched, the ``linkable`` and ``copyable``
+    folders are searched for it by name and hash. Files in ``linkable`` folders will not change, so they are
+    hard-linked. Files in ``copyable`` folders are copied.
     """
 
     folder: Path

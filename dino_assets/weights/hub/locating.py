@@ -122,7 +122,7 @@ def locate_directory(model: str, folder: Path, revision: str | None = None) -> L
 
     Raises:
         ChecksumError: the files differ from the record.
-        RevisionNotFoundError: the directory is not known to be this revision.
+        RevisionNotFoundError: the directory has no record that it is this revision.
     """
     record = read_record(folder / RECORD)
     if record and (damaged := record.listing.find_damage(folder)):
@@ -134,8 +134,8 @@ def locate_directory(model: str, folder: Path, revision: str | None = None) -> L
     fetched = record if record and record.is_of_hub else None
     if revision and (not fetched or revision not in (fetched.listing.commit, fetched.revision)):
         raise RevisionNotFoundError(
-            f"{model!r} is a directory that is not known to be revision {revision!r}. Leave the revision "
-            "out, or give a Hub repository."
+            f"{model!r} is a directory without a record that it is revision {revision!r}. Leave the "
+            f"revision out, or give a Hub repository."
         )
     if fetched is None:
         return Located(model, None, None, lambda: folder)
@@ -150,7 +150,8 @@ def _bring(record: Record, place: Destination, fetch: FetchFile, watch: Watch) -
     except OSError as err:
         # The files are whole, but the disk is full or read-only: the next run needs one more request.
         log.warning(
-            "%s: the files are complete, but their commit could not be noted on the disk (%s); the next run "
+            "%s: the files are complete, but their commit could not be recorded on the disk (%s); the "
+            "next run "
             "asks the Hub again",
             record.listing.repo,
             err.strerror,

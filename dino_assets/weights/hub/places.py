@@ -215,7 +215,7 @@ class TargetFolder:
         """Fetch missing files into a new folder, and replace this folder by it in one step.
 
         Raises:
-            ConfigError: the folder holds other files, which would be lost, or it cannot be replaced.
+            ConfigError: the folder cannot be replaced, or holds other files that would be lost.
         """
         listing = record.listing
         self._check_place()

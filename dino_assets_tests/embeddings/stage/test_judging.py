@@ -89,13 +89,13 @@ def test_judge_embeddings__of_one_drop_among_several(bench: Bench, tmp_path: Pat
 def test_judge_embeddings__missing_unknown_and_double_tiles(bench: Bench):
     rows = bench.rows()
     plant(bench, rows.slice(2))
-    assert "0 tiles embedded twice, 2 not at all, 0 unknown to tiles" in judge(bench).sentence
+    assert "0 tiles embedded twice, 2 not at all, 0 missing in `tiles`" in judge(bench).sentence
     plant(bench, pa.concat_tables([rows, rows.slice(0, 1)]))
-    assert "1 tiles embedded twice, 0 not at all, 0 unknown to tiles" in judge(bench).sentence
+    assert "1 tiles embedded twice, 0 not at all, 0 missing in `tiles`" in judge(bench).sentence
     names = pa.array([*rows["tile_id"].to_pylist()[:-1], "somebody's"], pa.string())
     plant(bench, rows.set_column(0, "tile_id", names))
     verdict = judge(bench)
-    assert "0 tiles embedded twice, 1 not at all, 1 unknown to tiles" in verdict.sentence
+    assert "0 tiles embedded twice, 1 not at all, 1 missing in `tiles`" in verdict.sentence
     assert not verdict.passed
 
 
@@ -122,8 +122,8 @@ def test_judge_embeddings__of_another_length(bench: Bench, column: str, factor: 
     plant(bench, with_vectors(rows, column, vectors))
     verdict = judge(bench)
     assert not verdict.passed
-    assert f"1 {column} vectors have a length far from the" in verdict.sentence
-    assert verdict.sentence.endswith(f"of {rows['tile_id'][4].as_py()} first")
+    assert f"1 {column} vectors have an unusual length" in verdict.sentence
+    assert f"the first, {rows['tile_id'][4].as_py()}, has" in verdict.sentence
 
 
 def test_judge_embeddings__two_spaces(bench: Bench):

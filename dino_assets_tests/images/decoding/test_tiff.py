@@ -11,7 +11,9 @@ from PIL import Image
 
 from dino_assets.errors import UnusableImageError
 from dino_assets.images.decoding import decode_image
-from dino_assets.images.decoding.tiff import check_size, read_page, scale_to_bytes
+from dino_assets.images.decoding.scaling import scale_to_bytes
+from dino_assets.images.decoding.tiff import read_page
+from dino_assets.images.decoding.tiff_pixels import check_size
 from dino_assets.images.inspection import inspect_image
 from dino_assets_tests.worlds.tiff_files import GRAY_TAGS, tiff_of, with_tags
 

@@ -22,12 +22,11 @@ from dino_assets.drops.records import Drop
 from dino_assets.drops.sources.folders import FolderSource
 from dino_assets.images.stage.drafting import draft_images
 from dino_assets.settings.records import StorageSettings
-from dino_assets.store.commits.columns import read_records
 from dino_assets.store.commits.reading import open_table
 from dino_assets.store.commits.writing import commit
 from dino_assets.store.objects import open_store
 from dino_assets.tiles.grid import cut_tiles, make_grid
-from dino_assets.tiles.rows import TileRow, open_tiled
+from dino_assets.tiles.rows import open_tiled, read_tile_rows
 from dino_assets.tiles.stage import draft_tiles, judge_tiles
 from dino_assets_tests.conftest import REPOSITORY
 
@@ -81,7 +80,7 @@ def walk(folder: Path) -> dict[str, object]:
     lap("tiles")
     verdict = judge_tiles(images, tiles, "d")
     lap("check")
-    rows = list(read_records(TileRow, tiles.read("d")))
+    rows = list(read_tile_rows(tiles.read("d")))
     wrong_tiles = tiles_read = 0
     with open_tiled(source, rows[0]) as pixels:
         lap("hash again")

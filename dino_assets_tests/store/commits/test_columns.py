@@ -3,7 +3,7 @@ from typing import Annotated
 
 import pyarrow as pa
 
-from dino_assets.selections.stage.drafting import SCHEMA, UNEXPLAINED_SCHEMA
+from dino_assets.selections.stage.drafting import SCHEMA, UNEXPLAINED_SCHEMA, UNSHARED_SCHEMA
 from dino_assets.store.commits.columns import columns_of, make_batch, read_records
 
 
@@ -84,7 +84,7 @@ def test_columns_of__every_type():
 
 
 def test_columns_of__rounds_keep_their_schema():
-    """Rounds of versions 1 to 6 have the first columns; this version adds those that say why."""
+    """Rounds of versions 1 to 6 have the first columns; 7 adds those that say why, 8 those of shares."""
     columns = [
         "round: int32 not null",
         "rank: int32 not null",
@@ -104,5 +104,7 @@ def test_columns_of__rounds_keep_their_schema():
     ]
     assert str(UNEXPLAINED_SCHEMA).splitlines() == columns
     assert str(SCHEMA).splitlines()[: len(columns)] == columns
-    assert SCHEMA.names[len(columns) :] == ["stands_for", "to_chosen", "neighbours", "why"]
+    why = ["stands_for", "to_chosen", "neighbours", "why"]
+    assert UNSHARED_SCHEMA.names[len(columns) :] == why
+    assert SCHEMA.names[len(columns) :] == [*why, "share", "score", "uncertainty"]
     assert all(SCHEMA.field(name).nullable for name in SCHEMA.names[len(columns) :])

@@ -3,7 +3,7 @@
 import pytest
 
 from dino_assets.errors import CommitRefusedError, CorruptObjectError, NotCommittedError
-from dino_assets.store.commits.manifests import find_manifest, manifest_key
+from dino_assets.store.commits.manifests import find_manifest, manifest_key, read_manifest
 from dino_assets.store.commits.protocol import OutputId
 from dino_assets.store.commits.reading import open_table
 from dino_assets.store.commits.records import COPIES
@@ -106,3 +106,13 @@ def test_set_aside__refuses_undamaged_and_restorable_records(store: ObjectStore)
         set_aside(store, ROUND)
     list(verify(store, should_repair=True))
     assert snapshot(store, ROUND) == objects
+
+
+def test_set_aside__record_whose_table_is_damaged(store: ObjectStore):
+    choose(store, 1, 2)
+    (part,) = [part for part in read_manifest(store, ROUND).parts if part.name is None]
+    store.put(part.key, b"")
+    set_aside(store, ROUND)
+    assert find_manifest(store, ROUND) is None
+    assert list(verify(store)) == []
+    choose(store, 3)

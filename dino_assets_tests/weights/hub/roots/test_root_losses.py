@@ -151,7 +151,7 @@ def test_bring__read_only_disk_with_the_files(hub, folder, monkeypatch, caplog):
     fetch_into(folder)
     let_fail(monkeypatch, os, "fsync", OSError(errno.EROFS, "Read-only file system"))
     fetch_into(folder, revision=commit)
-    assert "could not be noted on the disk (Read-only file system)" in caplog.text
+    assert "could not be recorded on the disk (Read-only file system)" in caplog.text
 
 
 def test_find_checkpoint__hub_cache_on_a_read_only_disk(hub, tmp_path, monkeypatch, caplog):
@@ -161,7 +161,7 @@ def test_find_checkpoint__hub_cache_on_a_read_only_disk(hub, tmp_path, monkeypat
     let_fail(monkeypatch, Path, "mkdir", OSError(errno.EROFS, "Read-only file system"))
     assert find_checkpoint(REPO, root=tmp_path) == snapshot
     assert find_checkpoint(REPO, root=tmp_path, revision=snapshot.name) == snapshot
-    assert "could not be noted on the disk" in caplog.text
+    assert "could not be recorded on the disk" in caplog.text
 
 
 def test_remember__processes_with_equal_ids(tmp_path, monkeypatch):

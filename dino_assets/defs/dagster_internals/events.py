@@ -1,20 +1,11 @@
-"""Use of Dagster's private code, all in this module. A test fails with any other version than ``SEEN_WITH``.
+"""Events of assets and checks, one for each drop of a run.
 
 Dagster gives all partitions of a run the same data version, although a run over three drops makes three
 different outputs. So the events of a partitioned asset are made here, each drop with its own version. They
 have the tags of Dagster's own events, from which the UI computes what is stale.
 """
 
-import re
-import subprocess
-import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial, wraps
-from importlib import import_module
-from pathlib import Path
-from types import SimpleNamespace
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, TypeVar
 
 import dagster as dg
@@ -27,158 +18,22 @@ from dagster._core.definitions.data_version import (
     DEFAULT_DATA_VERSION,
     extract_data_version_from_entry,
 )
-from dagster._core.definitions.repository_definition import SINGLETON_REPOSITORY_NAME
 from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
-from dagster._core.execution import api, compute_logs, execute_in_process
 from dagster._core.execution.plan.execute_step import (
     _build_data_version_tags,
     _get_code_version,
     _get_input_provenance_data,
     _InputProvenanceData,
 )
-from dagster._core.launcher.base import CheckRunHealthResult, LaunchRunContext, WorkerStatus
-from dagster._core.launcher.default_run_launcher import DefaultRunLauncher
-from dagster._core.remote_origin import (
-    ManagedGrpcPythonEnvCodeLocationOrigin,
-    RemoteJobOrigin,
-    RemoteRepositoryOrigin,
-)
-from dagster._core.run_coordinator.queued_run_coordinator import QueuedRunCoordinator
-from dagster._core.storage.tags import BACKFILL_ID_TAG, MAX_RETRIES_TAG, REPOSITORY_LABEL_TAG
-from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
+from dagster._core.storage.tags import BACKFILL_ID_TAG
 
-SEEN_WITH = "1.13"
-LOCATION = "dino_assets"  # the name in workspace.yaml and pyproject.toml
 BLOCKS = "blocks"  # metadata of a failed evaluation that blocks its drop without ending the run
 
 _MAX_EVENTS_READ = 25
 
-# First log message of a run's process that a code server started. By then, the process has opened the
-# instance and loaded nothing else.
-_WORKER = re.compile(r"Started process for run \(pid: (\d+)\)\.")
-_LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
-
 T = TypeVar("T")
 
-__all__ = [
-    "DATA_VERSION_IS_USER_PROVIDED_TAG",
-    "DATA_VERSION_TAG",
-    "MAX_RETRIES_TAG",
-    "REPOSITORY_LABEL_TAG",
-    "CheckRunHealthResult",
-    "DefaultRunLauncher",
-    "LaunchRunContext",
-    "QueuedRunCoordinator",
-    "WorkerStatus",
-]
-
-
-@contextmanager
-def given_origin(instance: dg.DagsterInstance, *, job: str, folder: Path) -> Iterator[None]:
-    """Give runs that are created in the block the same origin as runs of the UI.
-
-    The origin names the job and how to load it. The UI needs it to show a run in its timeline and to execute
-    the run again. Dagster gives no origin to a run that this process executes.
-    """
-    target = LoadableTargetOrigin(module_name=LOCATION, working_directory=str(folder))
-    location = ManagedGrpcPythonEnvCodeLocationOrigin(target, LOCATION)
-    origin = RemoteJobOrigin(RemoteRepositoryOrigin(location, SINGLETON_REPOSITORY_NAME), job)
-    vars(instance)["create_run_for_job"] = partial(
-        instance.create_run_for_job, remote_job_origin=origin
-    )
-    try:
-        yield
-    finally:
-        del vars(instance)["create_run_for_job"]
-
-
-def call_before_runs(hook: Callable[[dg.DagsterInstance, dg.DagsterRun], None]) -> None:
-    """Call ``hook`` for every run that this process executes, before its start is recorded.
-
-    Dagster's own hooks, resources and executors are called only after that event.
-    """
-    for module in (api, execute_in_process):
-        iterate = _find_original(vars(module)["job_execution_iterator"])
-
-        @wraps(iterate)
-        def iterate_with_hook(
-            job_context: Any, execution_plan: Any, *, iterate: Any = iterate
-        ) -> Iterator[Any]:
-            hook(job_context.instance, job_context.dagster_run)
-            yield from iterate(job_context, execution_plan)
-
-        vars(module)["job_execution_iterator"] = iterate_with_hook
-
-
-def ask_in_monitoring(has_ended: Callable[[dg.DagsterInstance, dg.DagsterRun], bool]) -> None:
-    """Make run monitoring call ``has_ended`` for runs that are starting or being cancelled.
-
-    ``has_ended`` returns True for a run whose end it has recorded. Dagster itself asks the launcher about
-    started runs only. For starting and cancelled runs it waits for a timeout of some minutes.
-    """
-    monitoring = import_module("dagster._daemon.monitoring.run_monitoring")
-    for name in ("monitor_starting_run", "monitor_canceling_run"):
-        wait = _find_original(vars(monitoring)[name])
-
-        @wraps(wait)
-        def ask(instance: Any, record: Any, logger: Any, *, wait: Any = wait) -> None:
-            if not has_ended(instance, record.dagster_run):
-                wait(instance, record, logger)
-
-        vars(monitoring)[name] = ask
-
-
-def _find_original(function: Any) -> Any:
-    return getattr(function, "__wrapped__", function)
-
-
-@dataclass(frozen=True)
-class LaunchState:
-    """How far the launch of a run has come: last step, since when, and process id if there is one."""
-
-    step: str
-    since_s: float
-    pid: int | None = None
-
-
-def find_launch(instance: dg.DagsterInstance, run_id: str) -> LaunchState:
-    """Find in a run's log how far its latest launch has come.
-
-    Earlier launches do not count: the run was queued again after them.
-    """
-    (record,) = instance.get_run_records(dg.RunsFilter(run_ids=[run_id]))
-    launch = LaunchState("made", record.create_timestamp.timestamp())
-    kinds = {dg.DagsterEventType.RUN_STARTING, dg.DagsterEventType.ENGINE_EVENT}
-    for entry in instance.all_logs(run_id, kinds):
-        if entry.get_dagster_event().event_type == dg.DagsterEventType.RUN_STARTING:
-            launch = LaunchState("launched", entry.timestamp)
-        elif match := _WORKER.fullmatch(entry.message):
-            launch = LaunchState("launched", launch.since_s, int(match[1]))
-    return launch
-
-
-def find_code_server(context: LaunchRunContext) -> list[tuple[str, str]]:
-    """Find the command line options that identify a run's code server; none if it is on another machine."""
-    origin = context.dagster_run.remote_job_origin
-    if context.workspace is None or origin is None:
-        return []
-    location = context.workspace.get_code_location(origin.location_name)
-    client = getattr(location, "client", None)
-    if client is None:
-        return []
-    if client.socket:
-        return [("--socket", str(client.socket))]
-    is_local = client.host in _LOCAL_HOSTS
-    return [(name, str(client.port)) for name in ("--port", "-p")] if is_local else []
-
-
-def shield_log_copies() -> None:
-    """Protect the processes that copy a step's output from Ctrl-C; they end with the step.
-
-    A terminal interrupts all of its processes. Without this, each copying process prints a traceback.
-    """
-    shielded = SimpleNamespace(Popen=partial(subprocess.Popen, start_new_session=True))
-    vars(compute_logs)["subprocess"] = shielded  # compute_logs uses only Popen
+__all__ = ["DATA_VERSION_IS_USER_PROVIDED_TAG", "DATA_VERSION_TAG"]
 
 
 def without_own_events(value: T) -> dg.Output[T]:
@@ -205,7 +60,7 @@ def find_materialisation(
     """Find the latest event of a data version whose metadata ``is_wanted``; return its run id and metadata.
 
     The latest 25 events are read, since events of other spaces and rounds may come after the wanted one.
-    Return None if it is not among them.
+    Return None if none of these events is wanted.
     """
     wanted = dg.AssetRecordsFilter(
         context.asset_key, asset_partitions=None if partition is None else [partition]
@@ -328,7 +183,7 @@ def evaluate_partition(
 def _find_target(
     context: dg.AssetCheckExecutionContext, asset: dg.AssetKey, partition: str
 ) -> AssetCheckEvaluationTargetMaterializationData | None:
-    """Find the materialisation that a check judges: the partition's latest one, None if there is none."""
+    """Find the materialisation that a check judges: the latest one of the partition, or None."""
     wanted = dg.AssetRecordsFilter(asset, asset_partitions=[partition])
     records = context.instance.fetch_materializations(wanted, limit=1).records
     if not records:
@@ -380,39 +235,3 @@ def _find_job(
     if isinstance(context, dg.OutputContext):
         return context.step_context.job_def
     return context.op_execution_context.job_def
-
-
-def run_dev(arguments: Sequence[str], *, web_server: str) -> None:
-    """Run ``dagster dev`` with the module ``web_server`` as its web server.
-
-    In the command that starts the web server, only the module's name is replaced.
-    """
-    dev: Any = import_module("dagster._cli.dev")
-
-    start = dev.open_ipc_subprocess
-
-    def start_with_web_server(command: list[str], **options: Any) -> Any:
-        words = [web_server if word == "dagster_webserver" else word for word in command]
-        return start(words, **options)
-
-    dev.open_ipc_subprocess = start_with_web_server
-    # The warning recommends `dg dev`. A person who opens the UI with our command cannot follow this advice.
-    warnings.simplefilter("ignore", dg.SupersessionWarning)
-    dev.dev_command.main(list(arguments), prog_name="dagster dev")
-
-
-def run_web_server(arguments: Sequence[str], routes: Sequence[Any]) -> None:
-    """Run Dagster's web server with additional routes, which come before its own."""
-    cli: Any = import_module("dagster_webserver.cli")
-
-    make_app = cli.create_app_from_workspace_process_context
-
-    def make_app_with_routes(*arguments: Any, **options: Any) -> Any:
-        app = make_app(*arguments, **options)
-        app.router.routes[:0] = routes
-        return app
-
-    cli.create_app_from_workspace_process_context = make_app_with_routes
-    cli.dagster_webserver.main(
-        list(arguments), prog_name="dagster-webserver", auto_envvar_prefix="DAGSTER_WEBSERVER"
-    )

@@ -1,0 +1,1 @@
+"""Stage *labels*: stores answers, and drafts the table of labels."""

@@ -1,0 +1,1 @@
+"""Stage *probes*: reads labels and embeddings, and drafts what is learnt from them."""

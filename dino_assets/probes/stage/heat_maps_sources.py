@@ -1,0 +1,225 @@
+"""Scores of tiles for heat maps: the classes of the committed probe, and the stored prototypes."""
+
+import hashlib
+import io
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dino_assets.embeddings.rows import to_matrix
+from dino_assets.embeddings.space import EmbeddingColumn
+from dino_assets.embeddings.stage.finding import SEARCH_COLUMNS
+from dino_assets.embeddings.stage.pool import read_parts
+from dino_assets.errors import NotCommittedError
+from dino_assets.labels.stage.reading import read_tile_labels
+from dino_assets.numerics.neighbours import blocks, scale_to_unit
+from dino_assets.probes.heat_maps import Threshold, choose_threshold, measure_rarity
+from dino_assets.probes.prototypes import rank_scores
+from dino_assets.probes.stage.drafting import DATA
+from dino_assets.probes.stage.prototypes import Prototype, read_prototypes
+from dino_assets.probes.stage.reading import read_probe
+from dino_assets.store.commits.manifests import content_hash, find_manifest
+from dino_assets.store.commits.parts import read_part
+from dino_assets.store.commits.protocol import Manifest, OutputId
+from dino_assets.store.commits.reading import CommittedTable
+from dino_assets.store.objects import ObjectStore
+
+SourceKind = Literal["probe", "prototype"]
+# Without labels, ground is hot if its tiles are, on average, as rare as the top 5 % of all tiles.
+HOT_PERCENTILE = 95.0
+EVEN_PROBABILITY = 0.5  # if the held-out labels show no better threshold
+_BLOCK_ROWS = 8192
+
+ScoreVectors = Callable[[NDArray[np.floating]], NDArray[np.float32]]
+
+
+@dataclass(frozen=True, eq=False)
+class ScoreSource:
+    """What scores tiles for one class: a class of the probe, or a prototype.
+
+    ``score`` converts vectors (N, D) of ``column`` to numbers (N,). Those of a prototype are ranked among all
+    tiles. ``threshold`` is None if it is still to be chosen, from labels. ``examples`` are ids of tiles whose
+    labels do not count for that.
+    """
+
+    name: str
+    kind: SourceKind
+    column: EmbeddingColumn
+    sha256: str
+    score: ScoreVectors
+    threshold: Threshold | None = None
+    examples: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, eq=False)
+class TileScores:
+    """Scores from 0 to 1 of all tiles of one drop, for one source."""
+
+    source: ScoreSource
+    threshold: Threshold
+    tile_ids: tuple[str, ...]
+    image_ids: tuple[str, ...]
+    scores: NDArray[np.float32]
+
+
+def find_sources(
+    store: ObjectStore, space: str, *, names: Collection[str] = ()
+) -> list[ScoreSource]:
+    """Find the classes of the space's probe and its prototypes, sorted by name; or only those of some names.
+
+    A prototype that has the name of a class of the probe is left out: the probe has learned from more examples.
+
+    Raises:
+        NotCommittedError: there is none, or none of a name.
+    """
+    sources = {each.name: _of_prototype(each) for each in read_prototypes(store, space=space)}
+    manifest = find_manifest(store, OutputId("probes", space=space))
+    if manifest is not None:
+        sources |= {each.name: each for each in _read_probe(store, manifest)}
+    missing = sorted(set(names) - sources.keys())
+    if missing or not sources:
+        what = f"class or prototype {missing[0]!r}" if missing else "probe and no prototype"
+        raise NotCommittedError(
+            f"there is no {what} in space {space}. Train a probe from labels, or give examples: `dino-assets like "
+            "CROP CROP CROP --name NAME`",
+            output=missing[0] if missing else "probes",
+            reason="no-source",
+        )
+    return [sources[name] for name in sorted(sources) if not names or name in names]
+
+
+def score_tiles(
+    embeddings: CommittedTable,
+    tiles: CommittedTable,
+    sources: Sequence[ScoreSource],
+    drops: Collection[str],
+) -> dict[str, list[TileScores]]:
+    """Score the tiles of some drops for each source; return one list per drop.
+
+    Prototypes need the scores of all tiles of the space, so that a percentage means the same in each drop.
+    Memory holds one number per tile and source, and the ids of the drops.
+    """
+    by_drop: dict[str, list[TileScores]] = {drop: [] for drop in sorted(drops)}
+    ids = _read_ids(embeddings, drops)
+    for source in sources:
+        raw = _score_all(embeddings, source, drops)
+        if source.kind == "prototype":
+            among = np.concatenate(list(raw.values()))
+            raw = {
+                drop: measure_rarity(rank_scores(raw[drop], among))
+                for drop in raw
+                if drop in drops or source.threshold is None
+            }
+        threshold = source.threshold or _choose(embeddings, tiles, source, raw)
+        for drop in by_drop:
+            if drop in raw:
+                by_drop[drop].append(TileScores(source, threshold, *ids[drop], raw[drop]))
+    return by_drop
+
+
+def _score_all(
+    embeddings: CommittedTable, source: ScoreSource, drops: Collection[str]
+) -> dict[str, NDArray[np.float32]]:
+    scores: dict[str, list[NDArray[np.float32]]] = {}
+    for drop, part in read_parts(embeddings, source.column, SEARCH_COLUMNS):
+        if source.kind == "probe" and drop not in drops:
+            continue
+        matrix = to_matrix(part[source.column])
+        rows = [source.score(matrix[block]) for block in blocks(len(matrix), _BLOCK_ROWS)]
+        scores.setdefault(drop, []).extend(rows)
+    return {drop: np.concatenate([*each, np.empty(0, np.float32)]) for drop, each in scores.items()}
+
+
+def _read_ids(
+    embeddings: CommittedTable, drops: Collection[str]
+) -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
+    ids = {}
+    for drop in embeddings.drops:
+        if drop in drops:
+            table = embeddings.read(drop, ["tile_id", "image_id"])
+            columns = (tuple(table[name].to_pylist()) for name in ("tile_id", "image_id"))
+            ids[drop] = (next(columns), next(columns))
+    return ids
+
+
+def _choose(
+    embeddings: CommittedTable,
+    tiles: CommittedTable,
+    source: ScoreSource,
+    scores: Mapping[str, NDArray[np.float32]],
+) -> Threshold:
+    """Choose a prototype's threshold from labels: it has not learned from them, but for its own examples."""
+    labels = {
+        each.tile_id: each.class_name
+        for each in read_tile_labels(embeddings.store, tiles, list(scores))
+        if each.tile_id not in source.examples
+    }
+    if source.name in labels.values():
+        of_class: dict[str, tuple[float, bool]] = {}
+        for drop, (tile_ids, _) in _read_ids(embeddings, list(scores)).items():
+            for tile_id, score in zip(tile_ids, scores[drop].tolist(), strict=True):
+                if tile_id in labels:
+                    of_class[tile_id] = (score, labels[tile_id] == source.name)
+        if of_class:
+            values, is_class = zip(*of_class.values(), strict=True)
+            threshold = choose_threshold(np.array(values), np.array(is_class))
+            if threshold is not None:
+                return threshold
+    return Threshold(float(measure_rarity(np.array([HOT_PERCENTILE]))[0]), "percentile")
+
+
+def _of_prototype(prototype: Prototype) -> ScoreSource:
+    direction = prototype.direction
+
+    def score(vectors: NDArray[np.floating]) -> NDArray[np.float32]:
+        return np.asarray(scale_to_unit(np.asarray(vectors)) @ direction, np.float32)
+
+    given = (*prototype.examples, *prototype.unlike)
+    return ScoreSource(
+        prototype.name,
+        "prototype",
+        prototype.column,
+        prototype.sha256,
+        score,
+        examples=frozenset(each.tile_id for each in given if each.tile_id),
+    )
+
+
+def _read_probe(store: ObjectStore, manifest: Manifest) -> list[ScoreSource]:
+    """Read the classes of a committed probe; thresholds are chosen by predictions for held-out ground.
+
+    Raises:
+        CorruptObjectError: the files are not those of a probe.
+    """
+    probe = read_probe(store, manifest)
+    (part,) = [part for part in manifest.parts if part.name == DATA]
+    with np.load(io.BytesIO(read_part(store, part))) as stored:
+        labels, held_out = stored["labels"], stored["held_out_probabilities"]
+    column: EmbeddingColumn = manifest.recipe.config.get("column", "cls")
+
+    def score(place: int) -> ScoreVectors:
+        return lambda vectors: np.asarray(probe.predict(vectors)[:, place])
+
+    return [
+        ScoreSource(
+            name,
+            "probe",
+            column,
+            content_hash(manifest),
+            score(place),
+            threshold=choose_threshold(held_out[:, place], labels == place)
+            or Threshold(EVEN_PROBABILITY, "probability"),
+        )
+        for place, name in enumerate(probe.class_names)
+    ]
+
+
+def hash_sources(sources: Sequence[ScoreSource]) -> dict[str, str]:
+    """Return the hash of each source as recipe inputs."""
+    return {
+        f"{each.kind}/{hashlib.sha256(each.name.encode()).hexdigest()[:12]}": each.sha256
+        for each in sources
+    }

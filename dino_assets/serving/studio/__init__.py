@@ -1,0 +1,1 @@
+"""The studio: a local web page for labelling tiles and looking at maps, flights, rounds and drops."""

@@ -1,0 +1,95 @@
+"""``dino-assets labels``: a round goes out, labels come in, a version is frozen."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from dino_assets.cli import labels as command
+from dino_assets.cli import main
+from dino_assets.drops.registering import register_drop
+from dino_assets.errors import (
+    ConfigError,
+    InvalidLabelsError,
+    NotCommittedError,
+    TargetError,
+)
+from dino_assets.labels.formats.records import LabelFormat
+from dino_assets.labels.stage.exporting import ALL_FORMATS
+from dino_assets.settings.environment import load_settings
+from dino_assets.store.objects import open_store
+from dino_assets_tests.worlds.labelling import DROP, LabelWorld, make_label_world
+
+
+@pytest.fixture
+def world(project: Path) -> LabelWorld:
+    """A project with a flight and a round of five tiles."""
+    store = open_store(load_settings().storage)
+    world = make_label_world(store, project / "card")
+    register_drop(store, DROP, source=str(world.folder), root=project)
+    return world
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    capsys.readouterr()
+    assert main(["labels", *words]) == 0
+    return capsys.readouterr().out
+
+
+def test_labels__out_and_back(world: LabelWorld, project: Path, capsys):
+    paths = run(capsys, "export", "1", "--to", "out/r", "--class", "fog").splitlines()
+    assert len(list((project / "out" / "r" / "images").iterdir())) == 5
+    assert all(Path(path).is_file() for path in paths)
+    (project / "back.csv").write_text(
+        f"file,class\n{world.chosen[0].tile_id}.jpg,fog\n{world.chosen[1].tile_id}.jpg,\nx.jpg,fog\n"
+    )
+    printed = run(capsys, "import", "back.csv", "--by", "anna").splitlines()
+    assert printed[0].startswith("back.csv (csv): 1 label by anna")
+    assert any("no-such-picture" in line for line in printed)
+    report = json.loads(run(capsys, "import", "back.csv", "--by", "anna", "--json"))
+    assert (report["new"], report["answers"], report["unlabelled"]) == (0, 1, 1)
+    assert [row["picture"] for row in report["unmatched"]] == ["x.jpg"]
+    run(capsys, "export", "round-0001", "--to", "out/csv", "--format", "csv")
+    names = {path.name for path in (project / "out" / "csv").iterdir()}
+    assert names == {"images", "labels.csv", "README.txt"}
+
+
+def test_labels__status_lists_conflicts_and_imports(world: LabelWorld, project: Path, capsys):
+    assert "no labels yet" in run(capsys, "status")
+    for name in ("fog", "smoke"):
+        (project / f"{name}.csv").write_text(f"file,class\n{world.chosen[0].tile_id}.jpg,{name}\n")
+        run(capsys, "import", f"{name}.csv", "--by", f"team-{name}", "--round", "1")
+    status = json.loads(run(capsys, "status", "--json"))
+    assert (status["labels"], len(status["conflicts"]), len(status["imports"])) == (0, 1, 2)
+    assert status["conflicts"][0]["classes"] == {"fog": ["team-fog"], "smoke": ["team-smoke"]}
+    assert "conflict: " in run(capsys, "status")
+
+
+def test_labels__names_in_a_file_are_no_commands_for_the_terminal(world, project: Path, capsys):
+    (project / "\033[2Ja.csv").write_text("file,class\n\033[31mlost.jpg,fog\n")
+    printed = run(capsys, "import", "\033[2Ja.csv") + run(capsys, "status")
+    assert "lost.jpg" in printed
+    assert "\033" not in printed
+
+
+def test_labels__freeze(world: LabelWorld, project: Path, capsys, refuse):
+    refuse(NotCommittedError, "labels", "freeze", "--to", "out/v", "--licence", "CC0-1.0")
+    world.answer(0, "smoke")
+    printed = run(capsys, "freeze", "--to", "out/v", "--licence", "CC0-1.0", "--title", "Smoke")
+    assert "1 label" in printed
+    assert (project / "out" / "v" / "croissant.json").is_file()
+    refuse(TargetError, "labels", "freeze", "--to", "out/v", "--licence", "CC0-1.0")
+
+
+def test_labels__refusals(world: LabelWorld, project: Path, refuse):
+    refuse(NotCommittedError, "labels", "export", "2", "--to", "out")
+    refuse(ConfigError, "labels", "export", "1", "--to", "card/out")
+    refuse(ConfigError, "labels", "export", "1", "--to", "out", "--class", "a\nb")
+    refuse(InvalidLabelsError, "labels", "import", "lost.json")
+    (project / "a.csv").write_text("file,class\na.jpg,fog\n")
+    refuse(NotCommittedError, "labels", "import", "a.csv", "--round", "9")
+
+
+def test_labels__choices_are_the_formats():
+    assert LabelFormat.__args__ == command.IN_FORMATS  # type: ignore[attr-defined]
+    assert ALL_FORMATS == command.OUT_FORMATS
