@@ -6,21 +6,19 @@ from collections import Counter
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from dino_assets.cli.flags import add_json
 from dino_assets.cli.registering import open_store_here, refuse_sources
 from dino_assets.cli.terminal import name_command, say, write_json, write_out
 from dino_assets.counting import count_of
+from dino_assets.labels.export_settings import OUT_FORMATS, LabelFormat
 from dino_assets.settings.records import Settings
 from dino_assets.settings.urls import expand_path
 
 if TYPE_CHECKING:
     from dino_assets.labels.stage.importing import ImportRecord
 
-# As in labels/formats/records.py, which would import Pillow at each start; a test compares them.
-IN_FORMATS = ("coco", "yolo", "cvat", "label-studio", "geojson", "geopackage", "csv", "folders")
-OUT_FORMATS = ("coco", "yolo", "cvat", "label-studio", "geojson", "geopackage", "csv")
 _SHOWN = 10
 
 
@@ -68,6 +66,11 @@ def _add_export(labels: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         help="the address of the folder images/ for Label Studio, such as s3://bucket/round-1/images "
         "(default: its route for local files)",
     )
+    export.add_argument(
+        "--no-suggestions",
+        action="store_true",
+        help="leave out the classes that the probe, or else the prototypes, suggest",
+    )
     export.set_defaults(run=_export)
 
 
@@ -78,7 +81,7 @@ def _add_import(labels: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     importing.add_argument("path", metavar="PATH", help="a file, a .zip or a folder")
     importing.add_argument(
         "--format",
-        choices=IN_FORMATS,
+        choices=get_args(LabelFormat),
         help="the format to read, if a folder has several (default: recognised)",
     )
     importing.add_argument(
@@ -124,8 +127,9 @@ def _add_folder(parser: argparse.ArgumentParser) -> None:
 
 
 def _export(options: argparse.Namespace, settings: Settings) -> int:
-    from dino_assets.labels.stage.answers import check_class
-    from dino_assets.labels.stage.exporting import ALL_FORMATS, ExportOptions, export_labels
+    from dino_assets.labels.stage.exporting import export_labels
+    from dino_assets.labels.stage.round_files import make_export_settings
+    from dino_assets.probes.stage.suggesting import read_suggestions
     from dino_assets.selections.rounds import name_round
 
     folder = expand_path(options.to).absolute()
@@ -137,11 +141,10 @@ def _export(options: argparse.Namespace, settings: Settings) -> int:
         name,
         folder=folder,
         space=options.space,
-        options=ExportOptions(
-            formats=tuple(options.format) or ALL_FORMATS,
-            image_url=options.image_url,
-            classes=tuple(check_class(name) for name in options.classes),
+        settings=make_export_settings(
+            formats=options.format, image_url=options.image_url, classes=options.classes
         ),
+        suggest=None if options.no_suggestions else read_suggestions,
         say=lambda line: say(line, to=sys.stderr),
     )
     for path in paths:

@@ -31,7 +31,7 @@ from dino_assets.embeddings.stage.pool import list_drops
 from dino_assets.errors import CorruptObjectError
 from dino_assets.images.inspection import judge_quarantine
 from dino_assets.images.stage.judging import judge_findings, judge_images, list_bad_files
-from dino_assets.labels.stage.judging import judge_labels
+from dino_assets.labels.stage.judging import judge_export, judge_labels
 from dino_assets.probes.stage.curve import judge_curve
 from dino_assets.probes.stage.judging import LEAST_OF_CLASS, MOST_ECE, judge_probe
 from dino_assets.projections.stage import judge_age, judge_projections
@@ -299,6 +299,22 @@ def labels_are_agreed(
         return judge_labels(labels, open_table(store, "tiles"))
 
     return to_result(context, judge_outputs(context, store, "labels", judge))
+
+
+@dg.asset_check(
+    asset="label_exports",
+    blocking=True,
+    description=(
+        "Each format of an exported round, read back, has the classes of the table. A labelling team would work on "
+        "wrong files without an error."
+    ),
+)
+@tried_again
+def exports_read_back(
+    context: dg.AssetCheckExecutionContext, storage: StorageResource
+) -> dg.AssetCheckResult:
+    """Judge the round that this run exported; if it exported none, judge those of every space."""
+    return to_result(context, judge_outputs(context, storage.open(), "label_exports", judge_export))
 
 
 @dg.asset_check(

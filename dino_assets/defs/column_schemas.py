@@ -123,6 +123,14 @@ _OF_ONE_ASSET = {
         "score": "Cosine with the mean of the class's examples",
         "uncertainty": "Uncertainty of the probe's prediction, 0 to 1; empty if another strategy chose the round",
     },
+    "label_exports": {
+        "path": "Path of the photograph, relative to the drop's source",
+        "file": "Name of the crop in the zip file",
+        "class_name": "Class of the tile; empty if nobody gave one",
+        "box_classes": "Classes of the labelled boxes that the tile shows",
+        "suggestion": "Class that the probe, or else a prototype, suggests",
+        "suggestion_score": "Probability of the suggested class; empty if a prototype suggests it",
+    },
     "heat_maps": {
         "class_name": "Class of the probe, or name of the prototype",
         "source": "What scored the tiles: probe or prototype",

@@ -12,7 +12,7 @@ from dino_assets.store.commits.protocol import OutputId, Part
 ROOT = "/files"
 SMALL = "?small"  # asks for a reduced picture, to be shown inline
 PICTURE_SUFFIXES = frozenset({".png", ".jpg"})
-# File types that a browser shows. Other files are neither linked nor served.
+# File types that a browser shows, and archives that it saves. Other files are neither linked nor served.
 CONTENT_TYPES: Mapping[str, str] = MappingProxyType(
     {
         ".html": "text/html; charset=utf-8",
@@ -20,6 +20,7 @@ CONTENT_TYPES: Mapping[str, str] = MappingProxyType(
         ".jpg": "image/jpeg",
         ".csv": "text/csv; charset=utf-8",
         ".json": "application/json",
+        ".zip": "application/zip",
     }
 )
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -27,7 +28,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def link_to(output: OutputId, part: Part) -> str | None:
-    """Make the link to a file of an output; return None for a file that a browser does not show.
+    """Make the link to a file of an output; return None for a file that a browser neither shows nor saves.
 
     The link has no host and no port, so it works wherever the UI listens, also through a tunnel. It
     contains the hash of the file, so it never opens other content.

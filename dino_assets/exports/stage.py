@@ -1,6 +1,5 @@
 """Stage *deployments*: exports the current weights as an ONNX file for serving."""
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,9 +12,9 @@ from dino_assets.exports.papers import MANIFEST, list_versions
 from dino_assets.exports.settings import ExportSettings
 from dino_assets.settings.described import to_recipe
 from dino_assets.store.commits.manifests import content_hash
+from dino_assets.store.commits.parts import describe_file
 from dino_assets.store.commits.protocol import (
     Draft,
-    LocalFile,
     Manifest,
     OutputId,
     OutputWriter,
@@ -80,10 +79,3 @@ def draft_deployments(
         )
 
     return Draft(recipe, produce)
-
-
-def describe_file(folder: Path, name: str) -> LocalFile:
-    """Describe a finished file for the store: path, name, sha256 and size."""
-    with (folder / name).open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    return LocalFile(folder / name, name, sha256, (folder / name).stat().st_size)

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from dino_assets.cli import labels as command
 from dino_assets.cli import main
 from dino_assets.drops.registering import register_drop
 from dino_assets.errors import (
@@ -14,8 +13,6 @@ from dino_assets.errors import (
     NotCommittedError,
     TargetError,
 )
-from dino_assets.labels.formats.records import LabelFormat
-from dino_assets.labels.stage.exporting import ALL_FORMATS
 from dino_assets.settings.environment import load_settings
 from dino_assets.store.objects import open_store
 from dino_assets_tests.worlds.labelling import DROP, LabelWorld, make_label_world
@@ -88,8 +85,3 @@ def test_labels__refusals(world: LabelWorld, project: Path, refuse):
     refuse(InvalidLabelsError, "labels", "import", "lost.json")
     (project / "a.csv").write_text("file,class\na.jpg,fog\n")
     refuse(NotCommittedError, "labels", "import", "a.csv", "--round", "9")
-
-
-def test_labels__choices_are_the_formats():
-    assert LabelFormat.__args__ == command.IN_FORMATS  # type: ignore[attr-defined]
-    assert ALL_FORMATS == command.OUT_FORMATS

@@ -81,6 +81,14 @@ ASSETS = {
         None,
         {"embeddings", "images", "labels", "probes", "tiles", "weights"},
     ),
+    "label_exports": (
+        "learn",
+        {"parquet"},
+        ["team:imagery"],
+        "1",
+        None,
+        {"labels", "probes", "selections", "weights"},
+    ),
     "deployments": ("deploy", {"onnx"}, ["team:vision"], "1", None, {"weights"}),
 }
 CHECKS = {
@@ -96,6 +104,7 @@ CHECKS = {
     ("projections", "map_is_current"),
     ("selections", "selections_are_sound"),
     ("labels", "labels_are_agreed"),
+    ("label_exports", "exports_read_back"),
     ("probes", "probes_are_sound"),
     ("learning_curve", "strategy_beats_random"),
     ("deployments", "deployments_are_whole"),

@@ -30,6 +30,7 @@ DOING = {
     "probes": "training a probe …",
     "learning_curve": "replaying the strategies …",
     "heat_maps": "drawing heat maps …",
+    "label_exports": "writing files for labelling programs …",
 }
 DOING_ELSE = "checking the results …"
 # If lines cannot be overwritten, progress is printed at growing intervals, up to this one.
@@ -190,6 +191,7 @@ def describe_made(asset: str, metadata: Mapping[str, Any]) -> str:
         "probes": f"classes of {count_of(rows, 'tile')}",
         "learning_curve": count_of(rows, "point"),
         "heat_maps": count_of(rows, "heat map"),
+        "label_exports": f"{count_of(rows, 'tile')}, {metadata.get('labelled', 0):,} labelled",
     }
     what = words.get(asset, count_of(rows, "row"))
     if metadata.get("was_reused"):
@@ -220,4 +222,4 @@ def describe_seconds(seconds: float) -> str:
 
 
 def _line(asset: str, text: str) -> str:
-    return f"  {asset:<12} {text}"
+    return f"  {asset:<13} {text}"

@@ -27,6 +27,8 @@ BOX_COLUMNS = ("box_class", "box_score")  # of tiles that are a detector's boxes
 SUFFIXES = (".geojson", ".json", ".gpkg")
 WGS_84 = "EPSG:4326"
 _EMPTY_GEOPACKAGE_BYTES = 2**17
+# The date of the last change, which GDAL would write: with it, equal layers would differ.
+_DATE, _SAME_DATE = "OGR_CURRENT_DATE", "2000-01-01T00:00:00.000Z"
 
 
 def write_footprints(table: CommittedTable, drop: str, *, path: Path) -> tuple[int, int]:
@@ -92,7 +94,8 @@ def write_geojson(path: Path, rows: pa.Table) -> None:
 def write_geopackage(path: Path, layers: Mapping[str, pa.Table], *, crs: str = WGS_84) -> None:
     """Write tables as layers of one GeoPackage; their column ``geometry`` holds WKB in the system ``crs``, or null.
 
-    Tables without rows are left out. If no table has rows, all of them become empty layers.
+    Tables without rows are left out. If no table has rows, all of them become empty layers. Equal tables give
+    equal bytes.
 
     Raises:
         MissingExtraError: pyogrio is not installed.
@@ -100,6 +103,7 @@ def write_geopackage(path: Path, layers: Mapping[str, pa.Table], *, crs: str = W
         DiskFullError: the disk has too little room.
     """
     try:
+        from pyogrio import get_gdal_config_option, set_gdal_config_options
         from pyogrio.errors import DataLayerError, DataSourceError
         from pyogrio.raw import write
     except ImportError:
@@ -115,7 +119,9 @@ def write_geopackage(path: Path, layers: Mapping[str, pa.Table], *, crs: str = W
         )
         aside.touch()  # an error of the operating system is more precise than GDAL's
         aside.unlink()
+        before = get_gdal_config_option(_DATE)
         try:
+            set_gdal_config_options({_DATE: _SAME_DATE})
             for name, rows in full.items():
                 _write_layer(write, rows, aside, layer=name, crs=crs)
         except (DataLayerError, DataSourceError) as err:
@@ -124,6 +130,8 @@ def write_geopackage(path: Path, layers: Mapping[str, pa.Table], *, crs: str = W
                 path=str(path),
                 reason="refused",
             ) from err
+        finally:
+            set_gdal_config_options({_DATE: before})
 
 
 def _write_layer(

@@ -55,8 +55,10 @@ def encode_tasks(crops: Sequence[TileCrop], *, model: str = "dino-assets") -> by
             task["annotations"] = [{"result": results}]
         if crop.suggestion is not None:
             result = _encode_class(f"{crop.tile_id}-s", crop.suggestion.class_name)
-            score = crop.suggestion.score
-            task["predictions"] = [{"model_version": model, "score": score, "result": [result]}]
+            prediction: dict[str, Any] = {"model_version": model, "result": [result]}
+            if crop.suggestion.score is not None:
+                prediction["score"] = crop.suggestion.score
+            task["predictions"] = [prediction]
         tasks.append(task)
     return json.dumps(tasks, ensure_ascii=False, indent=1).encode() + b"\n"
 

@@ -12,11 +12,12 @@ from typing import Any
 from dino_assets.drops.boxes.reading import read_yolo_folder
 from dino_assets.drops.boxes.yolo import is_names_file
 from dino_assets.errors import InvalidBoxesError, InvalidLabelsError
+from dino_assets.labels.export_settings import LabelFormat
 from dino_assets.labels.formats.boxes import decode_coco, decode_yolo
 from dino_assets.labels.formats.cvat import decode_cvat
 from dino_assets.labels.formats.folders import decode_folders, is_picture
 from dino_assets.labels.formats.label_studio import decode_tasks, is_tasks
-from dino_assets.labels.formats.records import MAX_FILE_BYTES, LabelFile, LabelFormat
+from dino_assets.labels.formats.records import MAX_FILE_BYTES, LabelFile
 from dino_assets.labels.formats.tables import decode_csv, decode_features, read_geopackage
 from dino_assets.labels.formats.unpacking import OF_MACOS, list_names, unpack
 
@@ -192,10 +193,14 @@ def _list_formats(folder: Path) -> dict[LabelFormat, Path]:
         places["yolo"] = folder
     if places:
         return places
+    inner = [p for p in folder.iterdir() if p.is_dir() and p.name[0] != "." and p.name != OF_MACOS]
+    below_it = _list_formats(inner[0]) if len(inner) == 1 else {}
+    # A folder of pictures beside label files is no class.
+    if set(below_it) - {"folders"}:
+        return below_it
     if any(is_picture(path) and len(path.parts) > 1 for path in list_names(folder)):
         return {"folders": folder}
-    inner = [p for p in folder.iterdir() if p.is_dir() and p.name[0] != "." and p.name != OF_MACOS]
-    return _list_formats(inner[0]) if len(inner) == 1 else {}
+    return below_it
 
 
 def _recognise_file(path: Path) -> LabelFormat | None:

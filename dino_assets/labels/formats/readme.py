@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 
-from dino_assets.labels.formats.records import LabelFormat
+from dino_assets.labels.export_settings import LabelFormat
 
 README = "README.txt"
 _FILES: tuple[tuple[LabelFormat, str, str], ...] = (

@@ -5,11 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from dino_assets.labels.crops import Box, CropFrame
+from dino_assets.labels.export_settings import LabelFormat
 from dino_assets.labels.records import Level, Window
 
-LabelFormat = Literal[
-    "coco", "yolo", "cvat", "label-studio", "geojson", "geopackage", "csv", "folders"
-]
 RejectedReason = Literal[
     "not-a-box",  # not four numbers
     "not-finite",
@@ -47,10 +45,18 @@ class CropBox:
 
 @dataclass(frozen=True, slots=True)
 class Suggestion:
-    """A class that a model suggests for a tile, with its probability."""
+    """A class that a model suggests for a tile, with its probability; a prototype gives none."""
 
     class_name: str
-    score: float
+    score: float | None = None
+
+
+@dataclass(frozen=True)
+class Suggestions:
+    """The classes that a model suggests, by tile id, and the hashes of what they follow from."""
+
+    of_tile: Mapping[str, Suggestion] = field(default_factory=dict)
+    inputs: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

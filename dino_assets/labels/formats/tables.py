@@ -10,10 +10,10 @@ from typing import Any, get_args
 from dino_assets.errors import MissingExtraError
 from dino_assets.images.ground.geoparquet import encode_geojson
 from dino_assets.labels.crops import Box
+from dino_assets.labels.export_settings import LabelFormat
 from dino_assets.labels.formats.records import (
     FileRow,
     LabelFile,
-    LabelFormat,
     RejectedRow,
     TileCrop,
 )

@@ -12,8 +12,9 @@ from typing import Any
 
 from dino_assets.drops.boxes.records import make_storable
 from dino_assets.errors import ObjectExistsError, ObjectNotFoundError
+from dino_assets.labels.export_settings import LabelFormat
 from dino_assets.labels.formats.reading import read_label_file
-from dino_assets.labels.formats.records import FileRow, LabelFile, LabelFormat, RejectedRow
+from dino_assets.labels.formats.records import FileRow, LabelFile, RejectedRow
 from dino_assets.labels.matching import (
     Matchable,
     MatchedLabels,

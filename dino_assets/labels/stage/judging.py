@@ -1,8 +1,18 @@
-"""Check of the committed labels."""
+"""Checks of the committed labels, and of the files that are exported for labelling programs."""
 
-from collections.abc import Iterator
+import tempfile
+import zipfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
 
 from dino_assets.counting import count_of
+from dino_assets.errors import CorruptObjectError, InvalidLabelsError, MissingExtraError
+from dino_assets.labels.export_settings import LabelFormat
+from dino_assets.labels.formats.reading import read_label_file
+from dino_assets.labels.formats.unpacking import unpack
+from dino_assets.store.commits.parts import fetch_part
+from dino_assets.store.commits.protocol import OutputId
 from dino_assets.store.commits.reading import CommittedTable
 from dino_assets.verdicts import Verdict
 
@@ -26,6 +36,54 @@ def judge_labels(labels: CommittedTable, tiles: CommittedTable) -> Verdict:
     if doubts:
         return Verdict("labels", True, f"{count}; {'; '.join(doubts)}", warns=True)
     return Verdict("labels", True, f"{count}, without a disagreement")
+
+
+def judge_export(exports: CommittedTable, output: OutputId) -> Verdict:
+    """Check that each format of an exported round, read back, has the classes of the table ``label_exports``."""
+    facts = exports.manifest(output.drop).facts
+    rows = exports.read(output.drop, ["file", "class_name", "box_classes"]).to_pylist()
+    expected = Counter(
+        (PurePosixPath(row["file"]).stem, name)
+        for row in rows
+        for name in (row["class_name"], *row["box_classes"])
+        if name is not None
+    )
+    subject = str(output.drop)
+    try:
+        for name, labels in _read_back(exports, output, facts["formats"]):
+            if labels != expected:
+                lost, more = (expected - labels).total(), (labels - expected).total()
+                sentence = (
+                    f"{name} read back lacks {count_of(lost, 'label')}, and has {more} others"
+                )
+                return Verdict(subject, False, f"{sentence}. Export the round again")
+    except (CorruptObjectError, InvalidLabelsError) as err:
+        return Verdict(subject, False, str(err))
+    except MissingExtraError as err:
+        return Verdict(subject, True, f"not all formats can be read here: {err}", warns=True)
+    count = count_of(len(facts["formats"]), "format")
+    return Verdict(subject, True, f"{count_of(len(rows), 'tile')} in {count}, each read back")
+
+
+def _read_back(
+    exports: CommittedTable, output: OutputId, formats: Sequence[LabelFormat]
+) -> Iterator[tuple[LabelFormat, Counter[tuple[str, str]]]]:
+    """Read each format of the zip file, and count the labels by picture and class."""
+    name = f"{output.drop}.zip"
+    (part,) = (part for part in exports.manifest(output.drop).parts if part.name == name)
+    with tempfile.TemporaryDirectory() as aside:
+        path, folder = Path(aside) / name, Path(aside) / "files"
+        fetch_part(exports.store, part, path)
+        with zipfile.ZipFile(path) as archive:
+            unpack(archive, folder, shown=path)
+        for each in formats:
+            try:
+                rows = read_label_file(folder, format=each).rows
+            except InvalidLabelsError as err:
+                if err.reason != "no-label":
+                    raise
+                rows = ()  # nothing is labelled yet
+            yield each, Counter((PurePosixPath(row.picture).stem, row.class_name) for row in rows)
 
 
 def _walk_ids(tiles: CommittedTable) -> Iterator[list[str]]:

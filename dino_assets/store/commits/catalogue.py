@@ -17,6 +17,7 @@ PICTURES: dict[str, dict[str, str]] = {
     "probes": {"confusion.png": "confusion.png", "calibration.png": "calibration.png"},
     "learning_curve": {"curve.png": "curve.png"},
     "heat_maps": {"heat-maps.png": "heat-maps.png"},
+    "label_exports": {"contact-sheet.jpg": "contact-sheet.jpg"},
 }
 
 
@@ -50,6 +51,7 @@ CATALOGUE = (
     Asset("probes", "learn", in_space=True),
     Asset("learning_curve", "learn", in_space=True),
     Asset("heat_maps", "learn", in_space=True),
+    Asset("label_exports", "learn", in_space=True),
     Asset("deployments", "deploy", in_space=True),
 )
 ASSETS = tuple(asset.name for asset in CATALOGUE)

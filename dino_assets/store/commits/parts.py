@@ -28,6 +28,13 @@ def put_part(
     return Part(key, sha256, len(data), rows)
 
 
+def describe_file(folder: Path, name: str) -> LocalFile:
+    """Describe a finished file for the store: path, name, sha256 and size."""
+    with (folder / name).open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    return LocalFile(folder / name, name, sha256, (folder / name).stat().st_size)
+
+
 def put_local_file(store: ObjectStore, output: OutputId, file: LocalFile) -> Part:
     """Put a local file under a key that contains its sha256, reading it once.
 

@@ -85,6 +85,17 @@ def test_read__folder_with_several_formats(tmp_path: Path):
         read_label_file(tmp_path, format="yolo")
 
 
+def test_read__only_folder_with_pictures_beside_a_label_file(tmp_path: Path):
+    images = tmp_path / "out" / "round-0001" / "images"
+    images.mkdir(parents=True)
+    (images / "a.jpg").touch()
+    (images.parent / "labels.csv").write_text("file,class\nimages/a.jpg,smoke\n")
+    file = read_label_file(tmp_path / "out")
+    assert (file.format, [row.class_name for row in file.rows]) == ("csv", ["smoke"])
+    (images.parent / "labels.csv").unlink()
+    assert read_label_file(tmp_path / "out").format == "folders"
+
+
 def test_read__broken_file_in_a_zip_is_named_by_the_zip(tmp_path: Path):
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr("annotations.xml", "<annotations>")

@@ -17,7 +17,7 @@ from dino_assets.labels.formats.records import LabelFile, TileCrop, list_classes
 from dino_assets.labels.formats.tables import encode_csv, encode_label_geojson, list_rows
 from dino_assets.labels.matching import Matchable, StoredPhotograph, StoredTile, match_rows
 from dino_assets.labels.records import MAX_CLASS_CHARS, Window
-from dino_assets.labels.stage.exporting import make_table
+from dino_assets.labels.stage.round_files import make_table
 from dino_assets_tests.worlds.labelling import make_crop
 
 WIDTH, HEIGHT = 4000, 3000

@@ -15,17 +15,25 @@ from shapely.geometry import box as shapely_box
 
 from dino_assets.errors import CorruptObjectError, NotCommittedError
 from dino_assets.images.capture.exif import read_exif_position
+from dino_assets.labels.export_settings import LabelExportSettings
 from dino_assets.labels.formats.boxes import COCO
-from dino_assets.labels.formats.records import Suggestion
+from dino_assets.labels.formats.records import Suggestion, Suggestions
 from dino_assets.labels.records import Window
-from dino_assets.labels.stage.exporting import ExportOptions, export_labels
+from dino_assets.labels.stage.exporting import Suggest, export_labels
 from dino_assets.store.commits.parts import read_part
 from dino_assets.store.commits.reading import open_table
 from dino_assets_tests.worlds.labelling import DROP, ROUND, SIDE, SPACE, LabelWorld, commit_chosen
 
 
-def export(world: LabelWorld, folder: Path, options: ExportOptions | None = None) -> set[str]:
-    paths = export_labels(world.store, ROUND, folder=folder, options=options, say=print)
+def export(
+    world: LabelWorld,
+    folder: Path,
+    settings: LabelExportSettings | None = None,
+    suggest: Suggest | None = None,
+) -> set[str]:
+    paths = export_labels(
+        world.store, ROUND, folder=folder, settings=settings, suggest=suggest, say=print
+    )
     return {path.relative_to(folder).as_posix() for path in paths}
 
 
@@ -42,7 +50,7 @@ def label_all(world: LabelWorld) -> None:
 
 
 def test_export__round_without_labels(world: LabelWorld, tmp_path: Path):
-    names = export(world, tmp_path / "out", ExportOptions(classes=("smoke", "fog")))
+    names = export(world, tmp_path / "out", LabelExportSettings(classes=("smoke", "fog")))
     stems = {name[7:-4] for name in names if name.startswith("images/")}
     assert len(stems) == 5
     assert names >= {
@@ -119,7 +127,7 @@ def test_export__boxes_that_a_tile_shows_by_half_or_that_fill_it_by_half(
     }
     for second, (name, window) in enumerate(windows.items()):
         world.answer(1, name, level="box", window=window, second=second)
-    export(world, tmp_path / "out", ExportOptions(formats=("csv",)))
+    export(world, tmp_path / "out", LabelExportSettings(formats=("csv",)))
     table = pandas.read_csv(tmp_path / "out" / "labels.csv")
     of_tile = table[table["rank"].eq(2) & table["level"].eq("box")]
     assert set(of_tile["class"]) == {"mostly inside", "larger than the tile"}
@@ -154,23 +162,24 @@ def test_export__manifest_of_cvat_has_sizes_and_checksums(world: LabelWorld, tmp
 
 
 def test_export__tasks_name_urls_and_suggestions(world: LabelWorld, tmp_path: Path):
-    tile_id = world.chosen[0].tile_id
-    options = ExportOptions(
-        formats=("label-studio",),
-        image_url="s3://bucket/round 1/images/",
-        suggestions={tile_id: Suggestion("smoke", 0.75)},
+    tile_id, other_id = (tile.tile_id for tile in world.chosen[:2])
+    settings = LabelExportSettings(
+        formats=("label-studio",), image_url="s3://bucket/round 1/images/"
     )
-    names = export(world, tmp_path / "out", options)
+    suggestions = Suggestions({tile_id: Suggestion("smoke", 0.75), other_id: Suggestion("fog")})
+    names = export(world, tmp_path / "out", settings, lambda store, space, tiles: suggestions)
     assert COCO not in names
     tasks = json.loads((tmp_path / "out" / "label-studio.json").read_text())
     assert tasks[0]["data"]["image"] == f"s3://bucket/round 1/images/0001_{tile_id}.jpg"
     (prediction,) = tasks[0]["predictions"]
     assert prediction["score"] == 0.75
     assert prediction["result"][0]["value"] == {"choices": ["smoke"]}
-    assert "predictions" not in tasks[1]
+    (prediction,) = tasks[1]["predictions"]  # of a prototype, which gives no probability
+    assert "score" not in prediction
+    assert "predictions" not in tasks[2]
     config = ElementTree.parse(tmp_path / "out" / "label-studio.xml").getroot()
-    assert [each.get("value") for each in config.iter("Choice")] == ["smoke"]
-    export(world, tmp_path / "my round", ExportOptions(formats=("label-studio",)))
+    assert [each.get("value") for each in config.iter("Choice")] == ["fog", "smoke"]
+    export(world, tmp_path / "my round", LabelExportSettings(formats=("label-studio",)))
     tasks = json.loads((tmp_path / "my round" / "label-studio.json").read_text())
     assert tasks[0]["data"]["image"].startswith("/data/local-files/?d=my%20round/images/0001_")
 
