@@ -13,6 +13,7 @@ from dino_assets.defs.assets.heat_maps import heat_maps
 from dino_assets.defs.assets.images import images
 from dino_assets.defs.assets.inbox import inbox
 from dino_assets.defs.assets.label_exports import label_exports
+from dino_assets.defs.assets.label_versions import label_versions
 from dino_assets.defs.assets.labels import labels
 from dino_assets.defs.assets.learning_curve import learning_curve
 from dino_assets.defs.assets.probes import probes
@@ -49,6 +50,7 @@ ALL_CHECKS: list[dg.AssetChecksDefinition] = [
     checks.selections_are_sound,
     checks.labels_are_agreed,
     checks.exports_read_back,
+    checks.versions_are_whole,
     checks.probes_are_sound,
     checks.strategy_beats_random,
     checks.deployments_are_whole,
@@ -156,6 +158,7 @@ def make_definitions(settings: Settings) -> dg.Definitions:
             learning_curve,
             heat_maps,
             label_exports,
+            label_versions,
             deployments,
         ],
         asset_checks=ALL_CHECKS,

@@ -13,6 +13,7 @@ from dino_assets.cli.registering import open_store_here, refuse_sources
 from dino_assets.cli.terminal import name_command, say, write_json, write_out
 from dino_assets.counting import count_of
 from dino_assets.labels.export_settings import OUT_FORMATS, LabelFormat
+from dino_assets.labels.version_settings import VersionSettings
 from dino_assets.settings.records import Settings
 from dino_assets.settings.urls import expand_path
 
@@ -253,7 +254,7 @@ def _freeze(options: argparse.Namespace, settings: Settings) -> int:
     from dino_assets.drops.registry import DropReader
     from dino_assets.drops.sources.opening import open_source
     from dino_assets.drops.sources.source import Source
-    from dino_assets.labels.stage.versions import VersionSettings, write_version
+    from dino_assets.labels.stage.versions import write_version
 
     folder = expand_path(options.to).absolute()
     store = open_store_here(settings)

@@ -31,7 +31,7 @@ from dino_assets.embeddings.stage.pool import list_drops
 from dino_assets.errors import CorruptObjectError
 from dino_assets.images.inspection import judge_quarantine
 from dino_assets.images.stage.judging import judge_findings, judge_images, list_bad_files
-from dino_assets.labels.stage.judging import judge_export, judge_labels
+from dino_assets.labels.stage.judging import judge_export, judge_labels, judge_version
 from dino_assets.probes.stage.curve import judge_curve
 from dino_assets.probes.stage.judging import LEAST_OF_CLASS, MOST_ECE, judge_probe
 from dino_assets.projections.stage import judge_age, judge_projections
@@ -315,6 +315,24 @@ def exports_read_back(
 ) -> dg.AssetCheckResult:
     """Judge the round that this run exported; if it exported none, judge those of every space."""
     return to_result(context, judge_outputs(context, storage.open(), "label_exports", judge_export))
+
+
+@dg.asset_check(
+    asset="label_versions",
+    blocking=True,
+    description=(
+        "The description of a labels version names its table by hash, and each crop is the picture in the table. "
+        "Others cite a version, so it must be whole before it is."
+    ),
+)
+@tried_again
+def versions_are_whole(
+    context: dg.AssetCheckExecutionContext, storage: StorageResource
+) -> dg.AssetCheckResult:
+    """Judge the version that this run froze; if it froze none, judge all versions."""
+    return to_result(
+        context, judge_outputs(context, storage.open(), "label_versions", judge_version)
+    )
 
 
 @dg.asset_check(

@@ -123,6 +123,12 @@ _OF_ONE_ASSET = {
         "score": "Cosine with the mean of the class's examples",
         "uncertainty": "Uncertainty of the probe's prediction, 0 to 1; empty if another strategy chose the round",
     },
+    "label_versions": {
+        "picture": "Name of the picture beside this table; empty if the photograph could not be read",
+        "class_name": "The class",
+        "level": "What has the class: a tile, a box, or a whole photograph (image)",
+        "label_id": "Id of the deciding answer",
+    },
     "label_exports": {
         "path": "Path of the photograph, relative to the drop's source",
         "file": "Name of the crop in the zip file",

@@ -89,6 +89,14 @@ ASSETS = {
         None,
         {"labels", "probes", "selections", "weights"},
     ),
+    "label_versions": (
+        "learn",
+        {"parquet", "huggingface"},
+        ["team:imagery"],
+        "1",
+        None,
+        {"labels"},
+    ),
     "deployments": ("deploy", {"onnx"}, ["team:vision"], "1", None, {"weights"}),
 }
 CHECKS = {
@@ -105,6 +113,7 @@ CHECKS = {
     ("selections", "selections_are_sound"),
     ("labels", "labels_are_agreed"),
     ("label_exports", "exports_read_back"),
+    ("label_versions", "versions_are_whole"),
     ("probes", "probes_are_sound"),
     ("learning_curve", "strategy_beats_random"),
     ("deployments", "deployments_are_whole"),

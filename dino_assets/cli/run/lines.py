@@ -31,6 +31,7 @@ DOING = {
     "learning_curve": "replaying the strategies …",
     "heat_maps": "drawing heat maps …",
     "label_exports": "writing files for labelling programs …",
+    "label_versions": "freezing labels …",
 }
 DOING_ELSE = "checking the results …"
 # If lines cannot be overwritten, progress is printed at growing intervals, up to this one.
@@ -191,6 +192,7 @@ def describe_made(asset: str, metadata: Mapping[str, Any]) -> str:
         "probes": f"classes of {count_of(rows, 'tile')}",
         "learning_curve": count_of(rows, "point"),
         "heat_maps": count_of(rows, "heat map"),
+        "label_versions": count_of(rows, "label"),
         "label_exports": f"{count_of(rows, 'tile')}, {metadata.get('labelled', 0):,} labelled",
     }
     what = words.get(asset, count_of(rows, "row"))
@@ -222,4 +224,4 @@ def describe_seconds(seconds: float) -> str:
 
 
 def _line(asset: str, text: str) -> str:
-    return f"  {asset:<13} {text}"
+    return f"  {asset:<14} {text}"

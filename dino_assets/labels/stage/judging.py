@@ -1,20 +1,29 @@
-"""Checks of the committed labels, and of the files that are exported for labelling programs."""
+"""Checks of the committed labels, of rounds that are exported for labelling programs, and of labels versions."""
 
+import hashlib
+import io
+import json
 import tempfile
 import zipfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
+import pyarrow.parquet as pq
+
 from dino_assets.counting import count_of
 from dino_assets.errors import CorruptObjectError, InvalidLabelsError, MissingExtraError
 from dino_assets.labels.export_settings import LabelFormat
+from dino_assets.labels.formats.croissant import CROISSANT
 from dino_assets.labels.formats.reading import read_label_file
 from dino_assets.labels.formats.unpacking import unpack
-from dino_assets.store.commits.parts import fetch_part
+from dino_assets.labels.stage.versions import PARQUET
+from dino_assets.store.commits.parts import fetch_part, read_part
 from dino_assets.store.commits.protocol import OutputId
 from dino_assets.store.commits.reading import CommittedTable
 from dino_assets.verdicts import Verdict
+
+_CROPS_AT_ONCE = 64
 
 
 def judge_labels(labels: CommittedTable, tiles: CommittedTable) -> Verdict:
@@ -63,6 +72,30 @@ def judge_export(exports: CommittedTable, output: OutputId) -> Verdict:
         return Verdict(subject, True, f"not all formats can be read here: {err}", warns=True)
     count = count_of(len(facts["formats"]), "format")
     return Verdict(subject, True, f"{count_of(len(rows), 'tile')} in {count}, each read back")
+
+
+def judge_version(versions: CommittedTable, output: OutputId) -> Verdict:
+    """Check a labels version: its description names its table, and each crop is the picture in the table."""
+    parts = {part.name: part for part in versions.manifest(output.drop).parts if part.name}
+    subject, crops = str(output.drop), 0
+    try:
+        croissant = json.loads(read_part(versions.store, parts[CROISSANT]))
+        if croissant["distribution"][0]["sha256"] != parts[PARQUET].sha256:
+            return Verdict(subject, False, f"{CROISSANT} describes another table than {PARQUET}")
+        table = pq.ParquetFile(io.BytesIO(read_part(versions.store, parts[PARQUET])))
+        if table.metadata.num_rows != versions.manifest(output.drop).rows:
+            return Verdict(subject, False, f"{PARQUET} has {table.metadata.num_rows:,} rows")
+        for batch in table.iter_batches(_CROPS_AT_ONCE, columns=["image"]):
+            for image in batch.column(0).drop_null().to_pylist():
+                crops += 1
+                if hashlib.sha256(image["bytes"]).hexdigest() != parts[image["path"]].sha256:
+                    return Verdict(subject, False, f"{image['path']} is not its picture")
+    except CorruptObjectError as err:
+        return Verdict(subject, False, str(err))
+    except KeyError as err:
+        return Verdict(subject, False, f"{err.args[0]} is not in the version")
+    rows = table.metadata.num_rows
+    return Verdict(subject, True, f"{count_of(rows, 'label')}, {count_of(crops, 'picture')}, whole")
 
 
 def _read_back(

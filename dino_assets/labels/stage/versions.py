@@ -1,52 +1,36 @@
 """Labels versions: frozen folders of labels with pictures, which others can cite and load."""
 
 import hashlib
-import io
 import json
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image
 
 from dino_assets.counting import count_of
 from dino_assets.drops.sources.source import Source
 from dino_assets.errors import NotCommittedError, TargetError
-from dino_assets.images.pixels import open_pixels
-from dino_assets.images.records import Pixels
-from dino_assets.labels.crops import ShotFacts, add_exif
 from dino_assets.labels.formats.card import CARD, CardFacts, write_card
 from dino_assets.labels.formats.croissant import CROISSANT, DatasetFacts, encode_croissant
 from dino_assets.labels.records import Label
 from dino_assets.labels.stage.answers import read_answers
-from dino_assets.labels.stage.drafting import draft_labels
+from dino_assets.labels.stage.drafting import OUTPUT, draft_labels
+from dino_assets.labels.stage.label_pictures import LabelPictures
 from dino_assets.labels.stage.reading import read_labels
-from dino_assets.labels.stage.stored_tiles import (
-    read_chosen_tiles,
-    read_images,
-    read_rows,
-    read_shots,
-)
-from dino_assets.selections.stage.pictures import CROP_QUALITY
-from dino_assets.selections.stage.unreadable import OF_ONE_DROP, explain
-from dino_assets.store.commits.manifests import content_hash
-from dino_assets.store.commits.parts import read_part
+from dino_assets.labels.version_settings import VersionSettings
+from dino_assets.settings.described import to_recipe
+from dino_assets.store.commits.manifests import content_hash, find_manifest
 from dino_assets.store.commits.writing import commit
 from dino_assets.store.objects import ObjectStore
 from dino_assets.store.targets import explaining
-from dino_assets.tiles.grid import cut_tiles
-from dino_assets.tiles.rows import ImageToCut, TileRow
 
 RECEIPT, PARQUET, CROPS = "receipt.json", "data/labels.parquet", "crops"
-MAX_SIDE_PX = 1024  # of a box or a whole photograph; a tile has its own side
 _GROUP_ROWS = 64
 _VERSION_CHARS = 12
 COLUMNS: dict[str, tuple[str, str]] = {
@@ -69,14 +53,17 @@ COLUMNS: dict[str, tuple[str, str]] = {
 }
 
 
-@dataclass(frozen=True)
-class VersionSettings:
-    """What a user says about a labels version: title, licence, and optionally who made it and where it is."""
+@dataclass(frozen=True, eq=False)
+class FrozenLabels:
+    """Committed labels that are to become a version: its id, its receipt, and the number of disagreements.
 
-    title: str
-    licence: str
-    creator: str = ""
-    url: str = ""
+    The id is the beginning of the receipt's hash.
+    """
+
+    version: str
+    receipt: bytes
+    labels: tuple[Label, ...]
+    conflicts: int
 
 
 @dataclass(frozen=True)
@@ -87,6 +74,32 @@ class LabelsVersion:
     labels: int
     without_picture: int
     conflicts: int
+
+
+def freeze_labels(store: ObjectStore, settings: VersionSettings) -> FrozenLabels:
+    """Freeze the committed labels; other labels, or other words about them, are another version.
+
+    Raises:
+        NotCommittedError: there are no labels.
+    """
+    manifest = find_manifest(store, OUTPUT)
+    labels = tuple(read_labels(store)) if manifest else ()
+    if manifest is None or not labels:
+        raise NotCommittedError(
+            "there are no labels to write. Label a round first, or import labels with `dino-assets labels import`.",
+            output="labels",
+            reason="no-row",
+        )
+    receipt = {
+        "format": 1,
+        "labels": content_hash(manifest),
+        # Hashes only: the keys of the answers hold the names of people.
+        "answers": sorted(each.sha256 for each in read_answers(store)),
+        "published_as": to_recipe(settings),
+    }
+    sealed = json.dumps(receipt, sort_keys=True, indent=1).encode() + b"\n"
+    version = hashlib.sha256(sealed).hexdigest()[:_VERSION_CHARS]
+    return FrozenLabels(version, sealed, labels, int(manifest.facts["conflicts"]))
 
 
 def write_version(
@@ -109,45 +122,38 @@ def write_version(
         TargetError: the folder exists and is not empty, or cannot be written.
         DiskFullError: the disk is full.
     """
-    manifest = commit(store, draft_labels(store)).manifest  # reused if it is up to date
-    labels = read_labels(store)
-    conflicts = int(manifest.facts["conflicts"])
-    if not labels:
-        raise NotCommittedError(
-            "there are no labels to write. Label a round first, or import labels with `dino-assets labels import`.",
-            output="labels",
-            reason="no-row",
-        )
+    commit(store, draft_labels(store))  # reused if it is up to date
+    frozen = freeze_labels(store, settings)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise TargetError(
             f"{str(folder)!r} is not empty, and a version is written as a whole. Name a new folder.",
             path=str(folder),
             reason="occupied",
         )
-    receipt = {
-        "format": 1,
-        "labels": content_hash(manifest),
-        # Hashes only: the keys of the answers hold the names of people.
-        "answers": sorted(each.sha256 for each in read_answers(store)),
-    }
-    sealed = json.dumps(receipt, sort_keys=True, indent=1).encode() + b"\n"
-    version = hashlib.sha256(sealed).hexdigest()[:_VERSION_CHARS]
     with explaining(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
         try:
             aside.chmod(0o755)
-            pictures = _Pictures(store, labels, open_source, say)
-            missing = _write_rows(aside, labels, pictures)
-            (aside / RECEIPT).write_bytes(sealed)
-            _describe(aside, labels, settings, version, missing, conflicts)
+            pictures = LabelPictures(store, frozen.labels, open_source, say)
+            written = write_version_files(aside, frozen, settings, pictures)
             aside.replace(folder)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
-    return LabelsVersion(version, len(labels), missing, conflicts)
+    return written
 
 
-def _write_rows(folder: Path, labels: Sequence[Label], pictures: "_Pictures") -> int:
+def write_version_files(
+    folder: Path, frozen: FrozenLabels, settings: VersionSettings, pictures: LabelPictures
+) -> LabelsVersion:
+    """Write the files of a version to an empty folder."""
+    missing = _write_rows(folder, frozen.labels, pictures)
+    (folder / RECEIPT).write_bytes(frozen.receipt)
+    _describe(folder, frozen.labels, settings, frozen.version, missing, frozen.conflicts)
+    return LabelsVersion(frozen.version, len(frozen.labels), missing, frozen.conflicts)
+
+
+def _write_rows(folder: Path, labels: Sequence[Label], pictures: LabelPictures) -> int:
     """Write the table and the crops; return the number of labels without a picture."""
     classes = sorted({label.class_name for label in labels})
     schema = _make_schema(classes)
@@ -251,9 +257,9 @@ def _describe(
             licence=settings.licence,
             version=version,
             published=published,
-            classes=_count(label.class_name for label in labels),
-            levels=_count(label.level for label in labels),
-            drops=_count(label.drop for label in labels),
+            classes=count_words(label.class_name for label in labels),
+            levels=count_words(label.level for label in labels),
+            drops=count_words(label.drop for label in labels),
             without_picture=missing,
             conflicts=conflicts,
             parquet=PARQUET,
@@ -264,96 +270,6 @@ def _describe(
     (folder / CARD).write_bytes(card)
 
 
-def _count(words: Iterator[str]) -> dict[str, int]:
+def count_words(words: Iterable[str]) -> dict[str, int]:
+    """Count words, sorted."""
     return dict(sorted(Counter(words).items()))
-
-
-class _Pictures:
-    """Pictures of labels: those that a round has already, and otherwise cut from the photographs."""
-
-    def __init__(
-        self,
-        store: ObjectStore,
-        labels: Sequence[Label],
-        open_source: Callable[[str], Source],
-        say: Callable[[str], object],
-    ) -> None:
-        self._store = store
-        self._labels = labels
-        self._open_source = open_source
-        self._say = say
-        self._chosen = read_chosen_tiles(store)
-        drops = {label.drop for label in labels}
-        tile_ids = {label.tile_id for label in labels if label.tile_id}
-        image_ids = {label.image_id for label in labels}
-        self._tiles = {
-            tile_id: row for tile_id, (_, row) in read_rows(store, drops, tile_ids).items()
-        }
-        self._images = read_images(store, drops, image_ids)
-        self._shots = read_shots(store, drops, image_ids)
-
-    def walk(self) -> Iterator[tuple[Label, bytes | None]]:
-        """Yield each label with its JPEG; a photograph is opened once for all its labels."""
-        for (drop, path, image_id), group in groupby(
-            self._labels, lambda label: (label.drop, label.path, label.image_id)
-        ):
-            labels = list(group)
-            jpegs = {label.label_id: self._read_stored(label) for label in labels}
-            to_cut = [label for label in labels if jpegs[label.label_id] is None]
-            if to_cut:
-                try:
-                    jpegs |= self._cut(drop, image_id, to_cut)
-                except OF_ONE_DROP as err:
-                    why = explain(self._store, err)
-                    self._say(f"no picture for {count_of(len(to_cut), 'label')} of {path}: {why}")
-            shot = self._shots.get(image_id, ShotFacts())
-            for label in labels:
-                jpeg = jpegs[label.label_id]
-                description = label.tile_id or ""
-                yield label, jpeg and add_exif(jpeg, shot, description=description)
-
-    def _read_stored(self, label: Label) -> bytes | None:
-        tile_id = label.tile_id or ""
-        tile = self._chosen.tiles.get(tile_id)
-        if tile is None:
-            return None
-        parts = self._chosen.manifests[self._chosen.rounds[tile_id]].parts
-        part = next((part for part in parts if part.name == tile.picture), None)
-        return None if part is None else read_part(self._store, part)
-
-    def _cut(self, drop: str, image_id: str, labels: Sequence[Label]) -> dict[str, bytes | None]:
-        image = self._images.get(image_id)
-        if image is None:
-            self._say(
-                f"no picture for {labels[0].path}: it is not in `images` of drop {drop} any more"
-            )
-            return {}
-        with open_pixels(
-            self._open_source(drop),
-            image.path,
-            image_id,
-            is_mosaic=image.is_mosaic,
-            low=image.scale_low,
-            high=image.scale_high,
-        ) as pixels:
-            return {
-                label.label_id: _cut(pixels, label, image, self._tiles.get(label.tile_id or ""))
-                for label in labels
-            }
-
-
-def _cut(pixels: Pixels, label: Label, image: ImageToCut, tile: TileRow | None) -> bytes | None:
-    """Cut the picture of a label; None for a window of a mosaic that is too large to be read."""
-    if tile is not None:
-        window = np.array([[tile.x, tile.y, tile.w, tile.h]], np.int32)
-        cut = Image.fromarray(cut_tiles(pixels, window, tile.side_px, span_px=tile.span_px)[0])
-    elif image.is_mosaic and label.w * label.h > (16 * MAX_SIDE_PX) ** 2:
-        return None
-    else:
-        cut = Image.fromarray(
-            np.ascontiguousarray(pixels[label.y : label.y + label.h, label.x : label.x + label.w])
-        )
-        cut.thumbnail((MAX_SIDE_PX, MAX_SIDE_PX), Image.Resampling.LANCZOS)
-    sink = io.BytesIO()
-    cut.save(sink, "JPEG", quality=CROP_QUALITY)
-    return sink.getvalue()

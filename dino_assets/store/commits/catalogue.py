@@ -18,6 +18,7 @@ PICTURES: dict[str, dict[str, str]] = {
     "learning_curve": {"curve.png": "curve.png"},
     "heat_maps": {"heat-maps.png": "heat-maps.png"},
     "label_exports": {"contact-sheet.jpg": "contact-sheet.jpg"},
+    "label_versions": {"labels.png": "labels.png"},
 }
 
 
@@ -52,6 +53,8 @@ CATALOGUE = (
     Asset("learning_curve", "learn", in_space=True),
     Asset("heat_maps", "learn", in_space=True),
     Asset("label_exports", "learn", in_space=True),
+    # Others cite a version; later labels would make another one.
+    Asset("label_versions", "learn", is_record=True),
     Asset("deployments", "deploy", in_space=True),
 )
 ASSETS = tuple(asset.name for asset in CATALOGUE)

@@ -16,7 +16,8 @@ from dino_assets.images.decoding import decode_image
 from dino_assets.labels.records import Window
 from dino_assets.labels.stage.answers import read_answers
 from dino_assets.labels.stage.reading import hash_labels
-from dino_assets.labels.stage.versions import LabelsVersion, VersionSettings, write_version
+from dino_assets.labels.stage.versions import LabelsVersion, write_version
+from dino_assets.labels.version_settings import VersionSettings
 from dino_assets_tests.worlds.labelling import ROUND, SPACE, LabelWorld
 from dino_assets_tests.worlds.raising import raising
 
