@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from dino_assets.cli.flags import add_json
 from dino_assets.cli.registering import open_store_here, refuse_sources
@@ -19,6 +19,7 @@ from dino_assets.settings.urls import expand_path
 
 if TYPE_CHECKING:
     from dino_assets.labels.stage.importing import ImportRecord
+    from dino_assets.store.objects import ObjectStore
 
 _SHOWN = 10
 
@@ -30,7 +31,9 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     ).add_subparsers(required=True, metavar="ACTION")
     _add_export(labels)
     _add_import(labels)
-    status = labels.add_parser("status", help="count labels, conflicts and imports")
+    status = labels.add_parser(
+        "status", help="count labels, and list conflicts, imports and versions"
+    )
     add_json(status)
     status.set_defaults(run=_status)
     _add_freeze(labels)
@@ -218,6 +221,7 @@ def _status(options: argparse.Namespace, settings: Settings) -> int:
     store = open_store_here(settings, may_be_new=True)
     merged = merge_answers(answer for stored in read_answers(store) for answer in stored.answers)
     imports = list(read_imports(store))
+    versions = _list_versions(store)
     counts = {
         name: dict(sorted(Counter(getattr(label, field) for label in merged.labels).items()))
         for name, field in (("classes", "class_name"), ("levels", "level"), ("people", "by"))
@@ -229,6 +233,7 @@ def _status(options: argparse.Namespace, settings: Settings) -> int:
             **counts,
             "conflicts": conflicts,
             "imports": [asdict(each) for each in imports],
+            "versions": versions,
         })  # fmt: skip
         return 0
     if not merged.labels and not merged.conflicts and not imports:
@@ -247,7 +252,26 @@ def _status(options: argparse.Namespace, settings: Settings) -> int:
             f"  import {record.at:%Y-%m-%d %H:%M} {_clean(record.source)} by {record.by}: {record.answers:,} labels, "
             f"{len(record.unmatched):,} unmatched"
         )
+    for each in versions:
+        say(
+            f"  version {each['version']}: {each['title']}, {each['licence']}, "
+            f"{count_of(each['labels'], 'label')}"
+        )
     return 0
+
+
+def _list_versions(store: "ObjectStore") -> list[dict[str, Any]]:
+    """List the labels versions that the store keeps, by id: title, licence and number of labels."""
+    from dino_assets.store.commits.reading import open_table
+
+    return [
+        {
+            "version": manifest.recipe.output.drop,
+            **{name: manifest.recipe.config[name] for name in ("title", "licence")},
+            "labels": manifest.facts["labels"],
+        }
+        for manifest in open_table(store, "label_versions").manifests
+    ]
 
 
 def _freeze(options: argparse.Namespace, settings: Settings) -> int:

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pandas
 import pytest
 
 from dino_assets.cli import main
@@ -13,9 +14,18 @@ from dino_assets.errors import (
     NotCommittedError,
     TargetError,
 )
+from dino_assets.labels.stage.drafting import draft_labels
+from dino_assets.labels.stage.version_drafting import draft_label_versions
+from dino_assets.labels.version_settings import VersionSettings
+from dino_assets.probes.records import PredictedTile
+from dino_assets.probes.stage.predicting import SCHEMA
 from dino_assets.settings.environment import load_settings
+from dino_assets.store.commits.columns import make_batch
+from dino_assets.store.commits.protocol import Draft, OutputId, Recipe
+from dino_assets.store.commits.writing import commit
 from dino_assets.store.objects import open_store
-from dino_assets_tests.worlds.labelling import DROP, LabelWorld, make_label_world
+from dino_assets_tests.worlds.labelling import DROP, SPACE, LabelWorld, make_label_world
+from dino_assets_tests.worlds.outputs import pushing
 
 
 @pytest.fixture
@@ -60,6 +70,53 @@ def test_labels__status_lists_conflicts_and_imports(world: LabelWorld, project: 
     assert (status["labels"], len(status["conflicts"]), len(status["imports"])) == (0, 1, 2)
     assert status["conflicts"][0]["classes"] == {"fog": ["team-fog"], "smoke": ["team-smoke"]}
     assert "conflict: " in run(capsys, "status")
+
+
+def test_labels__status_lists_versions(world: LabelWorld, project: Path, capsys):
+    world.answer(0, "smoke")
+    commit(world.store, draft_labels(world.store))
+    draft = draft_label_versions(
+        world.store,
+        VersionSettings("Smoke", "CC0-1.0"),
+        open_source=world.open_source,
+        cache=project / "cache",
+        say=print,
+    )
+    name = commit(world.store, draft).manifest.recipe.output.drop
+    (version,) = json.loads(run(capsys, "status", "--json"))["versions"]
+    assert version == {"version": name, "title": "Smoke", "licence": "CC0-1.0", "labels": 1}
+    assert f"version {name}: Smoke, CC0-1.0" in run(capsys, "status")
+
+
+def test_labels__export_has_what_the_probe_suggests(world: LabelWorld, project: Path, capsys):
+    tile = world.chosen[1]
+    predicted = PredictedTile(
+        tile.drop,
+        tile.tile_id,
+        tile.image_id,
+        "fog",
+        0.75,
+        (0.25, 0.75),
+        0.5,
+        0.5,
+        0.1,
+        None,
+        False,
+        None,
+    )
+    recipe = Recipe(OutputId("probes", space=SPACE), "1")
+    commit(world.store, Draft(recipe, pushing([make_batch([predicted], SCHEMA)]), SCHEMA))
+    tables = {}
+    for name, words in (("with", ()), ("without", ("--no-suggestions",))):
+        run(capsys, "export", "1", "--to", f"out/{name}", "--format", "csv", *words)
+        tables[name] = pandas.read_csv(project / "out" / name / "labels.csv").set_index("tile_id")
+    assert tables["with"].loc[tile.tile_id, "suggestion"] == "fog"
+    assert tables["with"].loc[tile.tile_id, "suggestion_score"] == 0.75
+    assert tables["with"]["suggestion"].count() == 1
+    assert tables["without"]["suggestion"].count() == 0
+    run(capsys, "export", "1", "--to", "out/again")
+    refused = main(["labels", "import", "out/again/label-studio.json", "--by", "anna"])
+    assert refused != 0  # a suggestion is no label
 
 
 def test_labels__names_in_a_file_are_no_commands_for_the_terminal(world, project: Path, capsys):

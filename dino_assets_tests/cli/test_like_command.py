@@ -69,7 +69,8 @@ def test_like__order_and_percentiles_are_those_of_the_direction(like, tile_ids):
     ranks = [tile["percentile"] for tile in answer["tiles"]]
     assert ranks == sorted(ranks, reverse=True)
     below = np.mean([scores[others[0]] > each for each in scores.values()])
-    assert ranks[0] == pytest.approx(100 * below, abs=2)
+    one_rank = 100 / len(scores)  # two equal cosines may change places
+    assert ranks[0] == pytest.approx(100 * below, abs=1.5 * one_rank)
     assert answer["searched"] == 48
     assert len(answer["prototype"]["left_out_percentiles"]) == 4
 

@@ -34,5 +34,5 @@ def test_catalogue__jobs():
     assert set(ASSETS) == {*LINEAGE, *assets_of_job("learn"), "deployments"}
 
 
-def test_catalogue__records_are_rounds():
-    assert {"selections"} == RECORDS
+def test_catalogue__records_are_rounds_and_labels_versions():
+    assert {"selections", "label_versions"} == RECORDS

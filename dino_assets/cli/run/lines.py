@@ -224,4 +224,4 @@ def describe_seconds(seconds: float) -> str:
 
 
 def _line(asset: str, text: str) -> str:
-    return f"  {asset:<14} {text}"
+    return f"  {asset:<12} {text}"

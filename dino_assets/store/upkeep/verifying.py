@@ -135,7 +135,7 @@ def _repair_record(
             fault,
             "Nothing was deleted: it is a record that cannot be made again, and it has no undamaged copy. "
             "Restore it from a backup"
-            + (f", or set it aside with `{command}`." if asset in RECORDS else "."),
+            + (f", or set it aside with `{command}`." if asset == "selections" else "."),
         )
     if not any(part.key == fault.key and _delete_damaged(store, part) for part in parts):
         return fault

@@ -66,6 +66,17 @@ def test_commit__adds_a_missing_copy_of_a_record(store: ObjectStore):
     assert snapshot(store, ROUND) == objects
 
 
+def test_verify__labels_version_without_undamaged_copy(store: ObjectStore):
+    version = OutputId("label_versions", "0123456789ab")
+    commit(store, rows_draft([1, 2], output=version))
+    for key in (manifest_key(version), COPIES + manifest_key(version)):
+        store.put(key, b"")
+    (fault,) = verify(store, should_repair=True)
+    assert "backup" in str(fault)
+    assert "rounds --set-aside" not in str(fault)  # only rounds can be set aside
+    assert store.exists(manifest_key(version))
+
+
 def test_set_aside__record_without_undamaged_copy(store: ObjectStore):
     choose(store, 1, 2)
     parts = {info.key for info in store.list("parts")}
