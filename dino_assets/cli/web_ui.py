@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
@@ -55,7 +56,7 @@ def _run(
 ) -> int:
     # `dagster dev`, with a web server that also opens the store's files.
     server = [sys.executable, "-m", "dino_assets.defs.web_server", "dev"]
-    command = [*server, "-h", host, "-p", str(port)]
+    command = [*server, "-h", host, "-p", str(port), *choose_code(root)]
     stops: list[int] = []
 
     def stop(number: int, frame: FrameType | None) -> None:
@@ -78,6 +79,16 @@ def _run(
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def choose_code(root: Path) -> list[str]:
+    """Choose the code that the UI shows: none if the folder names some, as a checkout does, else this package."""
+    project = root / "pyproject.toml"
+    tools = {}
+    with contextlib.suppress(OSError, tomllib.TOMLDecodeError, UnicodeDecodeError):
+        tools = tomllib.loads(project.read_text()).get("tool", {})
+    is_named = (root / "workspace.yaml").is_file() or bool({"dagster", "dg"} & set(tools))
+    return [] if is_named else ["-m", "dino_assets"]
 
 
 def check_port(host: str, port: int, *, subject: str = "the UI") -> None:

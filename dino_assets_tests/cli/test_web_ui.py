@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dino_assets.cli.web_ui import check_port, serve
+from dino_assets.cli.web_ui import check_port, choose_code, serve
 from dino_assets.errors import ConfigError
 from dino_assets_tests.worlds.servers import HOST, free_port, running
 
@@ -21,6 +21,19 @@ def busy_port():
         listener.bind((HOST, 0))
         listener.listen()
         yield listener.getsockname()[1]
+
+
+def test_choose_code__this_package_unless_the_folder_names_code(tmp_path: Path):
+    assert choose_code(tmp_path) == ["-m", "dino_assets"]
+    project = tmp_path / "pyproject.toml"
+    for text in ("[project]\nname = 'a'\n", "not TOML ["):
+        project.write_text(text)
+        assert choose_code(tmp_path) == ["-m", "dino_assets"]
+    project.write_text("[tool.dagster]\nmodule_name = 'mine'\n")
+    assert choose_code(tmp_path) == []
+    project.unlink()
+    (tmp_path / "workspace.yaml").touch()
+    assert choose_code(tmp_path) == []
 
 
 def test_check_port__free_or_just_closed(busy_port: int):
