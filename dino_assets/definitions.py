@@ -6,7 +6,7 @@ from typing import Any, cast, get_args
 import dagster as dg
 
 from dino_assets.compute.settings import Device
-from dino_assets.defs import checks
+from dino_assets.defs import checks, learning_checks
 from dino_assets.defs.assets.deployments import deployments
 from dino_assets.defs.assets.embeddings import embeddings
 from dino_assets.defs.assets.heat_maps import heat_maps
@@ -48,11 +48,11 @@ ALL_CHECKS: list[dg.AssetChecksDefinition] = [
     checks.projections_are_complete,
     checks.map_is_current,
     checks.selections_are_sound,
-    checks.labels_are_agreed,
-    checks.exports_read_back,
-    checks.versions_are_whole,
-    checks.probes_are_sound,
-    checks.strategy_beats_random,
+    learning_checks.labels_are_agreed,
+    learning_checks.exports_read_back,
+    learning_checks.versions_are_whole,
+    learning_checks.probes_are_sound,
+    learning_checks.strategy_beats_random,
     checks.deployments_are_whole,
 ]
 

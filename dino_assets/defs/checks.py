@@ -31,9 +31,6 @@ from dino_assets.embeddings.stage.pool import list_drops
 from dino_assets.errors import CorruptObjectError
 from dino_assets.images.inspection import judge_quarantine
 from dino_assets.images.stage.judging import judge_findings, judge_images, list_bad_files
-from dino_assets.labels.stage.judging import judge_export, judge_labels, judge_version
-from dino_assets.probes.stage.curve import judge_curve
-from dino_assets.probes.stage.judging import LEAST_OF_CLASS, MOST_ECE, judge_probe
 from dino_assets.projections.stage import judge_age, judge_projections
 from dino_assets.selections.stage.judging import judge_selections
 from dino_assets.store.commits.listing import list_spaces
@@ -279,103 +276,6 @@ def selections_are_sound(
         return judge_selections(rounds, embedded, open_table(store, "tiles"), str(output.drop))
 
     return to_result(context, judge_outputs(context, store, "selections", judge))
-
-
-@dg.asset_check(
-    asset="labels",
-    description=(
-        "People agree on every class. A disagreement is a warning: its tile, image or box has no label until "
-        "somebody settles it. So is a label of a tile that no drop has any more."
-    ),
-)
-@tried_again
-def labels_are_agreed(
-    context: dg.AssetCheckExecutionContext, storage: StorageResource
-) -> dg.AssetCheckResult:
-    """Judge the committed labels."""
-    store = storage.open()
-
-    def judge(labels: CommittedTable, output: OutputId) -> Verdict:
-        return judge_labels(labels, open_table(store, "tiles"))
-
-    return to_result(context, judge_outputs(context, store, "labels", judge))
-
-
-@dg.asset_check(
-    asset="label_exports",
-    blocking=True,
-    description=(
-        "Each format of an exported round, read back, has the classes of the table. A labelling team would work on "
-        "wrong files without an error."
-    ),
-)
-@tried_again
-def exports_read_back(
-    context: dg.AssetCheckExecutionContext, storage: StorageResource
-) -> dg.AssetCheckResult:
-    """Judge the round that this run exported; if it exported none, judge those of every space."""
-    return to_result(context, judge_outputs(context, storage.open(), "label_exports", judge_export))
-
-
-@dg.asset_check(
-    asset="label_versions",
-    blocking=True,
-    description=(
-        "The description of a labels version names its table by hash, and each crop is the picture in the table. "
-        "Others cite a version, so it must be whole before it is."
-    ),
-)
-@tried_again
-def versions_are_whole(
-    context: dg.AssetCheckExecutionContext, storage: StorageResource
-) -> dg.AssetCheckResult:
-    """Judge the version that this run froze; if it froze none, judge all versions."""
-    return to_result(
-        context, judge_outputs(context, storage.open(), "label_versions", judge_version)
-    )
-
-
-@dg.asset_check(
-    asset="probes",
-    blocking=True,
-    description=(
-        "No ground that a fold's probe learned from was held out to test it. Warns of a class with fewer than "
-        f"{LEAST_OF_CLASS} labels, of a calibration error above {MOST_ECE}, and if the accuracy may be no higher "
-        "than the share of the largest class."
-    ),
-)
-@tried_again
-def probes_are_sound(
-    context: dg.AssetCheckExecutionContext, storage: StorageResource
-) -> dg.AssetCheckResult:
-    """Judge the probe that this run trained; if it trained none, judge those of every space."""
-    store = storage.open()
-
-    def judge(probes: CommittedTable, output: OutputId) -> Verdict:
-        return judge_probe(probes)
-
-    return to_result(context, judge_outputs(context, store, "probes", judge))
-
-
-@dg.asset_check(
-    asset="learning_curve",
-    description=(
-        "Warns if the strategy of the latest round, replayed inside the labelled tiles, did not beat random "
-        "selection: the interval of its gain includes 0, or is below."
-    ),
-)
-@tried_again
-def strategy_beats_random(
-    context: dg.AssetCheckExecutionContext, storage: StorageResource
-) -> dg.AssetCheckResult:
-    """Judge the learning curve that this run made; if it made none, judge those of all spaces."""
-    store = storage.open()
-
-    def judge(curves: CommittedTable, output: OutputId) -> Verdict:
-        rounds = open_table(store, "selections", space=output.space)
-        return judge_curve(curves, rounds, space=str(output.space))
-
-    return to_result(context, judge_outputs(context, store, "learning_curve", judge))
 
 
 @dg.asset_check(
