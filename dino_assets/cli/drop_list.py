@@ -26,15 +26,16 @@ def list_drops(options: argparse.Namespace, settings: Settings) -> int:
     """
     from dino_assets.drops.listing import describe_drops
     from dino_assets.drops.registry import find_drops
+    from dino_assets.store.commits.digests import collecting_later
     from dino_assets.store.objects import describe_missing_store
 
     store = open_store_here(settings, may_be_new=True)
     # Listing a bucket is slow, so both calls run at the same time.
-    with ThreadPoolExecutor(1) as pool:
+    with collecting_later(), ThreadPoolExecutor(1) as pool:
         finding = pool.submit(find_drops, store)
         describe = describe_drops(store)
         drops = finding.result()
-    states_of = {name: describe(drop) for name, drop in drops.items() if isinstance(drop, Drop)}
+        states_of = {name: describe(drop) for name, drop in drops.items() if isinstance(drop, Drop)}
     empty = _find_empty(drops.values(), states_of, settings)
     late, unseen = _find_late(store, drops.values(), states_of, settings)
     rows: list[dict[str, Any]] = []

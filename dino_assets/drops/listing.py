@@ -8,7 +8,7 @@ from dino_assets.drops.records import Drop
 from dino_assets.drops.stored_boxes import is_made_of_boxes
 from dino_assets.errors import CorruptObjectError
 from dino_assets.store.commits.catalogue import PER_DROP, Asset
-from dino_assets.store.commits.digests import list_objects
+from dino_assets.store.commits.digests import collecting_later, list_objects
 from dino_assets.store.commits.manifests import content_hash, find_manifest, read_listed
 from dino_assets.store.commits.protocol import Manifest, OutputId
 from dino_assets.store.objects import ObjectStore
@@ -56,13 +56,14 @@ def describe_drops(store: ObjectStore) -> Callable[[Drop], list[AssetState]]:
     observed source, not with the registered one, because images may be newer than the registration.
     """
     made: dict[str, dict[str, list[Manifest]]] = {asset.name: {} for asset in PER_DROP}
-    listed = list_objects(store, *(f"manifests/{asset.name}" for asset in PER_DROP))
-    # Sorted by key: if there are several spaces, the last one is shown.
-    for _, manifest in sorted(read_listed(store, listed).items()):
-        if isinstance(manifest, CorruptObjectError):
-            raise manifest
-        output = manifest.recipe.output
-        made[output.asset].setdefault(str(output.drop), []).append(manifest)
+    with collecting_later():
+        listed = list_objects(store, *(f"manifests/{asset.name}" for asset in PER_DROP))
+        # Sorted by key: if there are several spaces, the last one is shown.
+        for _, manifest in sorted(read_listed(store, listed).items()):
+            if isinstance(manifest, CorruptObjectError):
+                raise manifest
+            output = manifest.recipe.output
+            made[output.asset].setdefault(str(output.drop), []).append(manifest)
     weights = find_manifest(store, OutputId("weights"))
 
     def describe(drop: Drop) -> list[AssetState]:

@@ -38,6 +38,7 @@ from dino_assets.drops.finished import (
 from dino_assets.drops.late import LateFiles, LateWatch
 from dino_assets.drops.registering import register_drop
 from dino_assets.errors import ConfigError, DropError, SourceError, StoreAccessError
+from dino_assets.store.commits.digests import collecting_later
 from dino_assets.store.objects import ObjectStore
 
 # Dagster aborts an evaluation after 60 s. The rest is for a slow listing that has begun.
@@ -191,11 +192,12 @@ def survey_inbox(
         StoreError: the inbox's bucket or the store cannot be reached; a later survey continues.
     """
     started_s = clock()
-    stamps = list_stamps(store)
-    registered = [name for name, keys in stamps.items() if f"drops/{name}.json" in keys]
-    arrivals, refused = list_arrivals(inbox, root=root, registered=registered)
-    sources = {arrival.drop: arrival.source for arrival in arrivals}
-    done = find_done_drops(store, stamps, sources, remembered=remembered)
+    with collecting_later():
+        stamps = list_stamps(store)
+        registered = [name for name, keys in stamps.items() if f"drops/{name}.json" in keys]
+        arrivals, refused = list_arrivals(inbox, root=root, registered=registered)
+        sources = {arrival.drop: arrival.source for arrival in arrivals}
+        done = find_done_drops(store, stamps, sources, remembered=remembered)
     finished, retired = done.finished, frozenset(done.retired)
     waiting = [a for a in arrivals if a.drop not in finished and a.drop not in retired]
     unchanged = {

@@ -23,6 +23,7 @@ from dino_assets.embeddings.stage.drift import compare_embedded
 from dino_assets.embeddings.stage.pool import choose_pool, hash_inputs
 from dino_assets.images.stage.drafting import draft_images
 from dino_assets.settings.records import StorageSettings
+from dino_assets.store.commits.digests import collecting_later
 from dino_assets.store.commits.reading import open_table
 from dino_assets.store.commits.writing import commit
 from dino_assets.store.objects import ObjectStore, open_store
@@ -168,11 +169,11 @@ def test_readers_of_all_drops__are_done_in_seconds(history: Path, settings: Stor
 
     def list_drops() -> int:
         store = open_store(settings)
-        with ThreadPoolExecutor(1) as pool:  # as the command does
+        with collecting_later(), ThreadPoolExecutor(1) as pool:  # as the command does
             future = pool.submit(find_drops, store)
             describe = describe_drops(store)
             drops = future.result()
-        return len([list(map(str, describe(drop))) for drop in drops.values()])
+            return len([list(map(str, describe(drop))) for drop in drops.values()])
 
     def tick() -> int:
         survey = survey_inbox(
