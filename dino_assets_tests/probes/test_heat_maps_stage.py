@@ -10,6 +10,7 @@ from PIL import Image
 from dino_assets.errors import CorruptObjectError, NotCommittedError
 from dino_assets.labels.stage.answers import put_answers
 from dino_assets.labels.stage.drafting import draft_labels
+from dino_assets.probes.heat_maps import Threshold
 from dino_assets.probes.heat_maps_files import to_degrees, to_metres
 from dino_assets.probes.stage.heat_maps import (
     SCHEMA,
@@ -20,7 +21,7 @@ from dino_assets.probes.stage.heat_maps import (
     place_tiles,
 )
 from dino_assets.probes.stage.heat_maps_export import export_heat_map
-from dino_assets.probes.stage.heat_maps_sources import find_sources
+from dino_assets.probes.stage.heat_maps_sources import ScoreSource, find_sources, score_tiles
 from dino_assets.probes.stage.prototypes import (
     NamedVector,
     Prototype,
@@ -42,6 +43,7 @@ from dino_assets_tests.probes.planted_flight import (
     place_object,
     write_flight,
 )
+from dino_assets_tests.worlds.store_doubles import WatchedStore
 
 CELL_M = SIDE * GSD_M / 2
 
@@ -207,6 +209,42 @@ def test_make_heat_maps__a_drop_that_was_tiled_anew_since(store, flight):
     (result,) = make_heat_maps(embeddings, tiles, find_sources(store, SPACE), ["a"])
     assert isinstance(result, Unplaced)
     assert set(result.tile_ids) == set(embeddings.read("a")["tile_id"].to_pylist())
+
+
+def test_score_tiles__reads_no_more_than_it_scores(store, flight):
+    """Classes of a probe need their drop alone, prototypes all; several of them are scored in one pass."""
+    write_flight(store, "b", place_object(20.0, 20.0), seed=3)
+    reads: list[str] = []
+    watched = WatchedStore(store, before=lambda verb, key: reads.append(key))
+    tiles = open_table(watched, "tiles")
+    embeddings = open_table(watched, "embeddings", space=SPACE)
+    keys_of = {
+        str(m.recipe.output.drop): {part.key for part in m.parts} for m in embeddings.manifests
+    }
+
+    def count(kind: str, sources: int) -> dict[str, int]:
+        given = [
+            ScoreSource(
+                str(number),
+                kind,
+                "cls",
+                "",
+                lambda vectors: np.asarray(vectors[:, 0], np.float32),
+                Threshold(0.5, "probability"),
+            )
+            for number in range(sources)
+        ]
+        reads.clear()
+        (of_drop,) = score_tiles(embeddings, tiles, given, ["a"]).values()
+        assert len(of_drop) == sources
+        return {drop: sum(key in keys for key in reads) for drop, keys in keys_of.items()}
+
+    of_probe, of_prototype = count("probe", 1), count("prototype", 1)
+    assert of_probe["a"] > 0
+    assert of_probe["b"] == 0
+    assert of_prototype["b"] > 0
+    assert count("probe", 3) == of_probe
+    assert count("prototype", 3) == of_prototype
 
 
 def test_find_sources__none(store):

@@ -3,7 +3,7 @@
 import hashlib
 import io
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -99,13 +99,13 @@ def score_tiles(
 ) -> dict[str, list[TileScores]]:
     """Score the tiles of some drops for each source; return one list per drop.
 
-    Prototypes need the scores of all tiles of the space, so that a percentage means the same in each drop.
-    Memory holds one number per tile and source, and the ids of the drops.
+    Prototypes need the scores of all tiles of the space, so that a percentage means the same in each drop. For
+    classes of the probe, only the named drops are read. Memory holds one number per tile and source, and the
+    ids of the drops.
     """
     by_drop: dict[str, list[TileScores]] = {drop: [] for drop in sorted(drops)}
     ids = _read_ids(embeddings, drops)
-    for source in sources:
-        raw = _score_all(embeddings, source, drops)
+    for source, raw in zip(sources, _score_all(embeddings, sources, drops), strict=True):
         if source.kind == "prototype":
             among = np.concatenate(list(raw.values()))
             raw = {
@@ -121,16 +121,26 @@ def score_tiles(
 
 
 def _score_all(
-    embeddings: CommittedTable, source: ScoreSource, drops: Collection[str]
-) -> dict[str, NDArray[np.float32]]:
-    scores: dict[str, list[NDArray[np.float32]]] = {}
-    for drop, part in read_parts(embeddings, source.column, SEARCH_COLUMNS):
-        if source.kind == "probe" and drop not in drops:
-            continue
-        matrix = to_matrix(part[source.column])
-        rows = [source.score(matrix[block]) for block in blocks(len(matrix), _BLOCK_ROWS)]
-        scores.setdefault(drop, []).extend(rows)
-    return {drop: np.concatenate([*each, np.empty(0, np.float32)]) for drop, each in scores.items()}
+    embeddings: CommittedTable, sources: Sequence[ScoreSource], drops: Collection[str]
+) -> list[dict[str, NDArray[np.float32]]]:
+    """Score tiles by drop for each source; each vector is read once for all sources of its column."""
+    scores: list[dict[str, list[NDArray[np.float32]]]] = [{} for _ in sources]
+    for column in dict.fromkeys(source.column for source in sources):
+        own = [place for place, source in enumerate(sources) if source.column == column]
+        of_all = [place for place in own if sources[place].kind == "prototype"]
+        read = tuple(m for m in embeddings.manifests if of_all or m.recipe.output.drop in drops)
+        for drop, part in read_parts(replace(embeddings, manifests=read), column, SEARCH_COLUMNS):
+            matrix = to_matrix(part[column])
+            for place in own if drop in drops else of_all:
+                rows = (
+                    sources[place].score(matrix[block])
+                    for block in blocks(len(matrix), _BLOCK_ROWS)
+                )
+                scores[place].setdefault(drop, []).extend(rows)
+    return [
+        {drop: np.concatenate([*rows, np.empty(0, np.float32)]) for drop, rows in each.items()}
+        for each in scores
+    ]
 
 
 def _read_ids(
