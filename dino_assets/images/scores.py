@@ -86,7 +86,9 @@ def measure_sharpness(pixels: NDArray[np.uint8]) -> tuple[float, float]:
     detail, variances = 0.0, list[float]()
     for top in _block_starts(height):
         for left in _block_starts(width):
-            block = pixels[top : top + BLOCK_PX, left : left + BLOCK_PX].astype(np.float32) @ LUMA
+            # In one order in memory, since the product adds up in another way for another order.
+            colours = pixels[top : top + BLOCK_PX, left : left + BLOCK_PX].astype(np.float32, "C")
+            block = colours @ LUMA
             detail += _measure_detail(block, step_px=1) + COARSE_WEIGHT * _measure_detail(
                 block, step_px=COARSE_PX
             )

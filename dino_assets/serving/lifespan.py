@@ -79,6 +79,7 @@ def open_service(settings: Settings, store: ObjectStore) -> Service:
         CheckpointError, EngineRefusedError, ConfigError: as ``open_engines``.
     """
     model, engines = open_engines(settings, store)
+    engines.widen()
     serving = settings.serving
     leave_out_of_collections()
     return Service(

@@ -35,6 +35,8 @@ class EmbeddingApi(litserve.LitAPI):
         self.encoder = open_served_engine(
             Path(self.given["weights"]), Path(self.given["cache"]), threads=threads
         )
+        if self.given["workers"] == 1:  # only then it can know that nothing else is computed
+            self.encoder.widen()
         self.pool = ThreadPoolExecutor(threads)
         self.numbers = itertools.count()
 
@@ -58,7 +60,7 @@ class EmbeddingApi(litserve.LitAPI):
     def _compute(self, asked: list[Any]) -> list[dict[str, np.ndarray]]:
         def encode(one: tuple[np.ndarray, str]) -> dict[str, np.ndarray]:
             tile, name = one
-            tokens = self.encoder.encode(tile[None])
+            tokens = self.encoder.encode(tile[None], is_alone=is_alone)
             return {
                 "cls": tokens["cls"].astype(np.float16),
                 "mean": tokens["mean"].astype(np.float16),
@@ -66,6 +68,7 @@ class EmbeddingApi(litserve.LitAPI):
             }
 
         named_tiles = [(tile, name) for tiles, name, _ in asked for tile in tiles]
+        is_alone = self.given["workers"] == 1 and len(named_tiles) == 1
         results = iter(list(self.pool.map(encode, named_tiles)))
         outputs = []
         for tiles, _, _ in asked:

@@ -11,10 +11,12 @@ from the middle, a fifth of the tokens. So the rates are of pictures of 518 × 5
 neither resizes nor crops: one tile for everybody, of the very same pixels, all its patch tokens in an npz
 on the disk. The program has float32 on all processors and answers one request at a time. A service of ours
 is held to what our engine gains over that plain loop, measured in the same minutes without any service:
-beside one client one call at a time, beside more as many calls as there are processors, since a call has one.
+beside one client one call at a time, which has all processors, beside more as many calls as there are
+processors, since each has one then.
 
 *LitServe* gets our engine, decoding and tiles, and two settings: a worker for each processor, and one
-worker that takes batches of up to eight pictures, its tiles spread over all processors. The better one
+worker that takes batches of up to eight pictures, its tiles spread over all processors, or all processors
+for the only tile. The better one
 counts, for each figure by itself. More workers than processors would share them by time as our turns do,
 until as many large photographs wait. Its queue knows no limit, so ours is given none worth mentioning.
 Nearly all that either does is our engine's own work, so a run cannot tell them apart by less than what its

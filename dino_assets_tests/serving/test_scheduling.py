@@ -113,6 +113,41 @@ def test_scheduler__uses_the_smallest_shape_that_holds_waiting_tiles(scheduled, 
     assert sum(engine.calls) == 1 + sum(waiting)
 
 
+def test_scheduler__tells_the_engine_that_a_tile_is_alone(scheduled):
+    """A tile is alone if no other call runs and no tile waits; its time is no time of a tile on one thread."""
+    engine, work = Watching(threads=2), Work()
+    scheduler = scheduled(engine)
+    scheduler.tile_s = 7.0
+    for name in ("a", "b"):
+        job = work.job(name, 1)
+        scheduler.submit(job)
+        job.done.result(10)
+    assert engine.were_alone == [True, True]
+    assert scheduler.tile_s == 7.0
+    engine.is_held = True
+    held, other = work.job("held", 1), work.job("other", 3)
+    scheduler.submit(held)
+    wait_until(lambda: len(engine.calls) == 3)
+    scheduler.submit(other)
+    wait_until(lambda: len(engine.calls) == 4)
+    engine.gate.set()
+    other.done.result(10)
+    assert engine.were_alone[2:4] == [True, False]
+    assert scheduler.tile_s < 7.0
+
+
+class Watching(Painter):
+    """An engine that records which calls were alone."""
+
+    def __init__(self, **options) -> None:
+        super().__init__(**options)
+        self.were_alone: list[bool] = []
+
+    def encode(self, tiles: np.ndarray, *, is_alone: bool = False) -> Tokens:
+        self.were_alone.append(is_alone)
+        return super().encode(tiles, is_alone=is_alone)
+
+
 class Shapes(Painter):
     """An engine that records the shape of each call."""
 
@@ -120,9 +155,9 @@ class Shapes(Painter):
         super().__init__(**options)
         self.built: list[int] = []
 
-    def encode(self, tiles: np.ndarray) -> Tokens:
+    def encode(self, tiles: np.ndarray, *, is_alone: bool = False) -> Tokens:
         self.built.append(next(shape for shape in self.shapes if shape >= len(tiles)))
-        return super().encode(tiles)
+        return super().encode(tiles, is_alone=is_alone)
 
 
 @settings(max_examples=30, deadline=None)

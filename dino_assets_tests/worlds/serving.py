@@ -74,7 +74,7 @@ class Painter:
     fault: Exception | None = None
     is_held: bool = False
 
-    def encode(self, tiles: np.ndarray) -> Tokens:
+    def encode(self, tiles: np.ndarray, *, is_alone: bool = False) -> Tokens:
         self.calls.append(len(tiles))
         while self.is_held and not self.gate.is_set() and not self.steps.acquire(timeout=0.02):
             pass

@@ -69,11 +69,11 @@ class Fragile(Painter):
         super().__init__(**more)
         self.killer, self.tiles = killer, tiles
 
-    def encode(self, tiles: np.ndarray) -> Tokens:
+    def encode(self, tiles: np.ndarray, *, is_alone: bool = False) -> Tokens:
         self.killer.pass_by("first tile" if not self.calls else "a tile")
         if len(self.calls) == self.tiles - 1:
             self.killer.pass_by("last tile")
-        return super().encode(tiles)
+        return super().encode(tiles, is_alone=is_alone)
 
 
 def watch(store: ObjectStore, killer: Killer) -> ObjectStore:

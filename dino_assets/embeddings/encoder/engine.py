@@ -82,8 +82,10 @@ class Encoder(ABC):
         """The tokens that the engine returns."""
         return self.source.outputs
 
-    def encode(self, tiles: NDArray[np.uint8]) -> Tokens:
+    def encode(self, tiles: NDArray[np.uint8], *, is_alone: bool = False) -> Tokens:
         """Embed any number of tiles (N, side, side, 3).
+
+        With ``is_alone`` no other call runs meanwhile: a widened engine then uses all its threads for it.
 
         Every call of ``run_batch`` gets the same number of tiles; the last call is padded. So a tile's
         tokens do not depend on the number of tiles, and nothing is compiled twice. If the device runs out of
@@ -94,6 +96,7 @@ class Encoder(ABC):
             DeviceMemoryError: the device has no memory for a single tile.
         """
         check_tiles(tiles, side_px=self.source.side_px)
+        run = self.run_alone if is_alone else self.run_batch
         outputs: list[tuple[Vectors, ...]] = []
         first = 0
         while first < len(tiles):
@@ -103,7 +106,7 @@ class Encoder(ABC):
             if count < batch:
                 piece = np.concatenate([piece, np.repeat(piece[-1:], batch - count, axis=0)])
             try:
-                outputs.append(tuple(each[:count] for each in self.run_batch(piece)))
+                outputs.append(tuple(each[:count] for each in run(piece)))
             except DeviceMemoryError as err:
                 self._halve(batch, err)
                 continue
@@ -114,6 +117,17 @@ class Encoder(ABC):
             return Tokens(**dict(zip(self.outputs, outputs[0], strict=True)))
         joined = zip(*outputs, strict=True)
         return Tokens(**{n: np.concatenate(v) for n, v in zip(self.outputs, joined, strict=True)})
+
+    def widen(self) -> bool:
+        """Prepare for calls that use all threads, and return whether the engine can make them now.
+
+        An engine of which each call already uses all threads needs no preparation, and returns False.
+        """
+        return False
+
+    def run_alone(self, tiles: NDArray[np.uint8]) -> tuple[Vectors, ...]:
+        """Compute one batch while no other call runs; by default as any other batch."""
+        return self.run_batch(tiles)
 
     def _empty(self, name: TokenName) -> Vectors:
         checkpoint = self.source.checkpoint

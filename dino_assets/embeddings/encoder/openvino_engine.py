@@ -112,7 +112,8 @@ class OpenVinoEncoder(Encoder):
     """An OpenVINO network, converted once and cached as a file; the next start takes a second.
 
     OpenVINO computes the calls of different threads in separate streams, each with one thread of its own. So
-    threads do not wait for each other at every layer, and the numbers do not depend on the number of threads.
+    threads do not wait for each other at every layer. A widened engine also has a network of one stream with all
+    threads, for a call that is alone.
     """
 
     def __init__(
@@ -127,7 +128,7 @@ class OpenVinoEncoder(Encoder):
         core, openvino = open_core(), import_openvino()
         self.version = openvino.__version__.partition("-")[0]
         # Read from the file even after a conversion: with the graph in memory, results differ by 4e-7.
-        graph = open_converted(
+        self._graph = open_converted(
             cache_folder,
             label_network(source, spec, version=self.version),
             write=lambda folder: openvino.save_model(
@@ -137,17 +138,10 @@ class OpenVinoEncoder(Encoder):
             ),
             read=lambda folder: core.read_model(folder / NETWORK),
         )
-        self.compiled = core.compile_model(
-            graph,
-            "CPU",
-            {
-                "INFERENCE_PRECISION_HINT": "bf16" if spec.numerics == "bf16" else "f32",
-                "INFERENCE_NUM_THREADS": spec.threads,
-                "NUM_STREAMS": spec.threads,
-                "ENABLE_CPU_PINNING": False,  # other work runs on these cores, too
-            },
-        )
+        self.compiled = self._compile(streams=spec.threads)
         self._own = threading.local()
+        self._wide: Any = None
+        self._wide_turn = threading.Lock()
 
     def run_batch(self, tiles: NDArray[np.uint8]) -> tuple[Vectors, ...]:
         """Compute one batch with the calling thread's own inference request."""
@@ -155,6 +149,47 @@ class OpenVinoEncoder(Encoder):
         request = getattr(self._own, "request", None)
         if request is None:
             request = self._own.request = self.compiled.create_infer_request()
+        return self._infer(request, tiles)
+
+    def widen(self) -> bool:
+        """Compile the network a second time, with all threads in one stream, for calls that are alone.
+
+        The weights are in memory twice then. The second network is used only if its numbers are the same
+        bit for bit, so that a result does not depend on what else is computed.
+        """
+        if self.spec.threads < 2:
+            return False
+        shape = (self.spec.batch, self.source.side_px, self.source.side_px, 3)
+        tiles = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+        request = self._compile(streams=1).create_infer_request()
+        pairs = zip(self._infer(request, tiles), self.run_batch(tiles), strict=True)
+        if all(np.array_equal(wide, narrow, equal_nan=True) for wide, narrow in pairs):
+            self._wide = request
+        return self._wide is not None
+
+    def run_alone(self, tiles: NDArray[np.uint8]) -> tuple[Vectors, ...]:
+        """Compute one batch with all threads, if the engine was widened and no other call does so."""
+        if self._wide is None or not self._wide_turn.acquire(blocking=False):
+            return self.run_batch(tiles)
+        try:
+            refuse_fork()
+            return self._infer(self._wide, tiles)
+        finally:
+            self._wide_turn.release()
+
+    def _compile(self, *, streams: int) -> Any:
+        return open_core().compile_model(
+            self._graph,
+            "CPU",
+            {
+                "INFERENCE_PRECISION_HINT": "bf16" if self.spec.numerics == "bf16" else "f32",
+                "INFERENCE_NUM_THREADS": self.spec.threads,
+                "NUM_STREAMS": streams,
+                "ENABLE_CPU_PINNING": False,  # other work runs on these cores, too
+            },
+        )
+
+    def _infer(self, request: Any, tiles: NDArray[np.uint8]) -> tuple[Vectors, ...]:
         request.infer([normalise(tiles, self.source.checkpoint)], share_inputs=True)
         return tuple(np.array(request.get_output_tensor(i).data) for i in range(len(self.outputs)))
 

@@ -51,10 +51,15 @@ class EngineSet:
         self.device = encoders[0].spec.device
         self.side_px = encoders[0].source.side_px
 
-    def encode(self, tiles: NDArray[np.uint8]) -> Tokens:
+    def encode(self, tiles: NDArray[np.uint8], *, is_alone: bool = False) -> Tokens:
         """Encode tiles (N, side, side, 3) with the smallest batch shape that holds them."""
         fitting = [shape for shape in self.shapes if shape >= len(tiles)]
-        return self._encoders[fitting[0] if fitting else self.shapes[-1]].encode(tiles)
+        encoder = self._encoders[fitting[0] if fitting else self.shapes[-1]]
+        return encoder.encode(tiles, is_alone=is_alone)
+
+    def widen(self) -> bool:
+        """Let a tile that is alone have all threads, if its engine can do that; return whether it can."""
+        return self._encoders[self.shapes[0]].widen()
 
     def measure_tile_s(self) -> float:
         """Measure the seconds of one tile, in the second of two calls, because the first makes buffers."""

@@ -31,8 +31,8 @@ class Computer(Protocol):
         """Calls that may run at the same time."""
         ...
 
-    def encode(self, tiles: NDArray[np.uint8]) -> Tokens:
-        """Encode at most ``shapes[-1]`` tiles."""
+    def encode(self, tiles: NDArray[np.uint8], *, is_alone: bool = False) -> Tokens:
+        """Encode at most ``shapes[-1]`` tiles; with ``is_alone``, no other call runs and no tile waits."""
         ...
 
 
@@ -119,8 +119,9 @@ class Scheduler:
             started = time.monotonic()
             try:
                 tiles = np.stack([job.cut(number) for job, number in batch])
-                tokens = self.computer.encode(tiles)
-                self._measure(len(batch), time.monotonic() - started)
+                is_alone = self._is_alone()
+                tokens = self.computer.encode(tiles, is_alone=is_alone)
+                self._measure(len(batch), time.monotonic() - started, is_alone=is_alone)
                 fault = None
             except Exception as err:  # noqa: BLE001 - the jobs' futures raise it
                 fault = err
@@ -156,11 +157,20 @@ class Scheduler:
             self._calls[me] = time.monotonic()
             return batch
 
-    def _measure(self, tiles: int, seconds: float) -> None:
+    def _is_alone(self) -> bool:
+        """Check whether only the calling thread computes, and no tile waits."""
+        with self._changed:
+            return len(self._calls) == 1 and not self._turns
+
+    def _measure(self, tiles: int, seconds: float, *, is_alone: bool) -> None:
+        """Count tiles; a call that had all threads says nothing about the time of a tile on one."""
         tile_s = seconds / tiles
         with self._changed:
             self.computed += tiles
-            self.tile_s = tile_s if not self.tile_s else 0.9 * self.tile_s + 0.1 * tile_s
+            if not self.tile_s:
+                self.tile_s = tile_s
+            elif not is_alone:
+                self.tile_s = 0.9 * self.tile_s + 0.1 * tile_s
 
     def _finish(self, job: PictureJob, fault: Exception | None) -> None:
         """Count a computed tile of a job; end the job if this was its last tile, or if ``fault`` is given."""

@@ -141,6 +141,39 @@ def test_openvino_encoder__uses_the_given_threads_and_precision(
     assert get("ENABLE_CPU_PINNING") is False
 
 
+@pytest.mark.parametrize("numerics", ["fp32", "bf16"])
+def test_openvino_encoder__widened_engine_gives_the_same_bits(one_tiny: Sample, numerics: str):
+    encoder = OpenVinoEncoder(one_tiny.at(SIDE), spec("openvino", numerics, 1, 2))
+    tiles = draw_tiles(6, SIDE)
+    narrow = [encoder.encode(tile[None]) for tile in tiles]
+    assert_same(encoder.encode(tiles[:1], is_alone=True), narrow[0])  # not widened yet
+    assert encoder.widen()
+    for tile, expected in zip(tiles, narrow, strict=True):
+        assert_same(encoder.encode(tile[None], is_alone=True), expected)
+    with ThreadPoolExecutor(2) as pool:  # two that both think that they are alone
+        calls = [pool.submit(encoder.encode, tile[None], is_alone=True) for tile in tiles]
+    for call, expected in zip(calls, narrow, strict=True):
+        assert_same(call.result(), expected)
+
+
+def test_openvino_encoder__widened_engine_with_other_bits_is_not_used(one_tiny: Sample):
+    class OffByALittle(OpenVinoEncoder):
+        def _infer(self, request, tiles):
+            outputs = super()._infer(request, tiles)
+            is_own = request is getattr(self._own, "request", None)
+            return outputs if is_own else tuple(each + np.float32(1e-6) for each in outputs)
+
+    encoder = OffByALittle(one_tiny.at(SIDE), spec("openvino", "fp32", 1, 2))
+    assert not encoder.widen()
+    (tile,) = draw_tiles(1, SIDE)
+    assert_same(encoder.encode(tile[None], is_alone=True), encoder.encode(tile[None]))
+
+
+def test_openvino_encoder__one_thread_needs_no_widening(one_tiny: Sample):
+    encoder = OpenVinoEncoder(one_tiny.at(SIDE), spec("openvino", "fp32", 1, 1))
+    assert not encoder.widen()
+
+
 def test_openvino_encoder__pins_no_threads(one_tiny: Sample):
     before = os.sched_getaffinity(0)
     OpenVinoEncoder(one_tiny.at(SIDE), spec("openvino", "fp32")).encode(draw_tiles(3, SIDE))
