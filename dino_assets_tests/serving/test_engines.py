@@ -43,7 +43,7 @@ def test_encode__uses_the_smallest_shape_that_holds_the_tiles(dinov2):
         np.testing.assert_allclose(tokens["cls"], single_cls[:count], atol=1e-5)
         assert tokens["patches"].shape == (count, 25, 48)
     assert engines.measure_tile_s() > 0
-    assert not engines.widen()  # each call of torch has all threads already
+    assert not engines.widen()  # only OpenVINO can give one call all threads
     assert (engines.name, engines.device) == ("torch fp32 on cpu", "cpu")
 
 

@@ -119,10 +119,7 @@ class Encoder(ABC):
         return Tokens(**{n: np.concatenate(v) for n, v in zip(self.outputs, joined, strict=True)})
 
     def widen(self) -> bool:
-        """Prepare for calls that use all threads, and return whether the engine can make them now.
-
-        An engine of which each call already uses all threads needs no preparation, and returns False.
-        """
+        """Prepare for calls that use all threads, and return whether the engine can make them now."""
         return False
 
     def run_alone(self, tiles: NDArray[np.uint8]) -> tuple[Vectors, ...]:
