@@ -150,7 +150,7 @@ def _read_folder(options: argparse.Namespace, name: str) -> Path | None:
 
 
 def _make_aside(repository: Path | None, leaving: ExitStack) -> Path:
-    """Make a temporary folder on the repository's disk, deleted when ``leaving`` closes."""
+    """Make a temporary folder beside ``repository``, on the same disk; it is deleted when ``leaving`` closes."""
     assert repository is not None
     with explaining(repository):
         repository.parent.mkdir(parents=True, exist_ok=True)

@@ -82,7 +82,7 @@ def _run(
 
 
 def choose_code(root: Path) -> list[str]:
-    """Choose the code that the UI shows: none if the folder names some, as a checkout does, else this package."""
+    """Choose the options that name the code for the UI; none if files in ``root`` name it, as in a checkout."""
     project = root / "pyproject.toml"
     tools = {}
     with contextlib.suppress(OSError, tomllib.TOMLDecodeError, UnicodeDecodeError):

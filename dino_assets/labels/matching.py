@@ -120,7 +120,7 @@ _Fault = tuple[RejectedReason, str]
 
 
 class _Finder:
-    """Finds targets; names of photographs are looked up for all rows at once."""
+    """Finds the tile, box or photograph of each row; names of photographs are looked up for all rows at once."""
 
     def __init__(self, stored: Matchable, rows: Sequence[FileRow]) -> None:
         self._stored = stored

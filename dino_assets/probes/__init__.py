@@ -1,1 +1,1 @@
-"""Probes: small models over embeddings that are trained on labels, and what they say about all tiles."""
+"""Probes: small models that are trained on labelled embeddings, and their predictions for all tiles."""

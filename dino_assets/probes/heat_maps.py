@@ -65,7 +65,7 @@ class HeatGrid:
 
 @dataclass(frozen=True)
 class Threshold:
-    """The score from which a cell is called hot, and by what it was chosen: ``labels``, ``percentile`` or ``probability``.
+    """The score from which on a cell is hot, and how it was chosen: by ``labels``, ``percentile`` or ``probability``.
 
     ``f1`` is that of the held-out labels at this score, and ``labels`` their number.
     """

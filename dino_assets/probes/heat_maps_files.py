@@ -98,7 +98,7 @@ def make_transform(grid: HeatGrid) -> Any:
 
 
 def outline_hot_ground(grid: HeatGrid, threshold: float) -> list[HotGround]:
-    """Outline the ground whose cells have at least the threshold, hottest first; corners do not connect cells.
+    """Outline the ground whose cells have at least the threshold, hottest first; a shared corner does not join cells.
 
     Raises:
         MissingExtraError: rasterio is not installed.

@@ -80,7 +80,7 @@ def find_replayable(classes: NDArray[np.int64], blocks: NDArray[np.int64]) -> ND
         raise TooFewLabelsError(
             f"{count_of(len(used), 'labelled tile')} of {count_of(n_classes, 'class', 'classes')} on "
             f"{count_of(n_blocks, 'block')} of ground can be used; expected at least {MIN_LABELS} tiles, 2 classes "
-            f"and {MIN_BLOCKS} blocks. A class counts from {MIN_PER_CLASS} tiles on 2 blocks. Label more tiles.",
+            f"and {MIN_BLOCKS} blocks. A class is used if it has {MIN_PER_CLASS} tiles, on 2 blocks. Label more tiles.",
             labels=len(used),
             expected=MIN_LABELS,
         )
@@ -114,7 +114,7 @@ def split_blocks(
 def _order_blocks(
     labelled: LabelledVectors, names: NDArray[np.int64], rng: np.random.Generator
 ) -> list[int]:
-    """Order blocks by their distance from a random one; in random order if that one has no place."""
+    """Order blocks by their distance from a random block; in random order if the place of that block is unknown."""
     order = rng.permutation(len(names))
     if labelled.places is None:
         return [*map(int, order)]

@@ -109,9 +109,10 @@ def measure_wilson(right: float, count: float) -> tuple[float, float]:
 
 
 def compute_chance(wrong: int, count: int, rate: float, effect: float = 1.0) -> float:
-    """Compute the chance of at least ``wrong`` errors among ``count`` labels at an error rate, one-sided.
+    """Compute the chance of at least ``wrong`` errors among ``count`` labels, if ``rate`` is the usual share of errors.
 
-    It is a binomial tail. With a design ``effect``, both counts are divided by it.
+    It is a one-sided binomial test. Both counts are divided by the design ``effect``: errors that gather in blocks
+    prove less.
     """
     from scipy.special import betainc
 

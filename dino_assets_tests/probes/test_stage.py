@@ -16,6 +16,7 @@ from dino_assets.probes.stage import labelled as reading_labelled
 from dino_assets.probes.stage.drafting import CALIBRATION, CONFUSION, draft_probe, make_settings
 from dino_assets.probes.stage.heat_maps_sources import find_sources, score_tiles
 from dino_assets.probes.stage.judging import find_leak, judge_probe
+from dino_assets.probes.stage.prototypes import NamedVector, Prototype, put_prototype
 from dino_assets.probes.stage.reading import (
     find_probe,
     read_probe,
@@ -215,3 +216,13 @@ def test_score_tiles__the_probabilities_of_the_probe(world):
         np.testing.assert_allclose(each.scores, expected[:, place], atol=1e-6)
         assert (each.source.kind, each.threshold.chosen_by) == ("probe", "labels")
         assert each.threshold.labels == committed.manifest.facts["labels"]
+
+
+def test_find_sources__a_class_of_the_probe_precedes_a_prototype_of_its_name(world):
+    name = read_probe(world.store, train(world).manifest).class_names[0]
+    axis = np.eye(1, read_pool(world.embeddings(), "cls").vectors.shape[1], dtype=np.float32)[0]
+    examples = tuple(NamedVector(f"{n}.npy", axis) for n in range(3))
+    for each in (name, "fog of war"):
+        put_prototype(world.store, Prototype(each, world.space, "cls", examples, (), axis, (99.0,) * 3, 0.01, True, 100))  # fmt: skip
+    kinds = {source.name: source.kind for source in find_sources(world.store, world.space)}
+    assert (kinds[name], kinds["fog of war"]) == ("probe", "prototype")

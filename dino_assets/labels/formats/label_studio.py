@@ -64,7 +64,7 @@ def encode_tasks(crops: Sequence[TileCrop], *, model: str = "dino-assets") -> by
 
 
 def decode_tasks(tasks: Sequence[Any]) -> LabelFile:
-    """Decode an export of Label Studio: JSON, or JSON_MIN with the names of our configuration."""
+    """Decode an export of Label Studio: JSON, or JSON_MIN with the field names of our ``label-studio.xml``."""
     rows: list[FileRow] = []
     rejected: list[RejectedRow] = []
     unlabelled = 0

@@ -120,7 +120,9 @@ def _read(store: ObjectStore, key: str) -> list[Any]:
             for fields in body["answers"]:
                 _load(fields)
         except (LookupError, TypeError, ValueError) as err:
-            raise corrupt(store=store.url, key=key, fault=f"an answer has {err!r}") from err
+            raise corrupt(
+                store=store.url, key=key, fault=f"an answer cannot be read ({err!r})"
+            ) from err
         return [hashlib.sha256(data).hexdigest(), body["answers"]]
 
     return read_again(read)

@@ -198,7 +198,7 @@ def _read_matchable(store: ObjectStore, rows: Sequence[FileRow]) -> Matchable:
 def _read_tiles(
     store: ObjectStore, wanted: set[str], drops: set[str], chosen: ChosenTiles
 ) -> dict[str, StoredTile]:
-    """Read tiles from ``tiles``, and those that are only in a round from there."""
+    """Read tiles from the table ``tiles``; read those that are gone from it from the round that chose them."""
     tiles: dict[str, StoredTile] = {}
     for tile_id, (drop, row) in read_rows(store, drops, wanted).items():
         picked = chosen.tiles.get(tile_id)

@@ -34,7 +34,7 @@ class ChosenTiles:
     """The tiles of all rounds, by id, and the round of each, as ``SPACE/round-0001``.
 
     ``names`` maps the names of the pictures that ``dino-assets export`` writes, without suffix, to tile ids.
-    ``manifests`` are those of the rounds, by round.
+    ``manifests`` maps the name of each round to its manifest.
     """
 
     tiles: Mapping[str, ChosenTile] = field(default_factory=dict)

@@ -53,9 +53,9 @@ def draft_label_versions(
     cache: Path,
     say: Callable[[str], object],
 ) -> Draft:
-    """Draft a version of the committed labels: its files are those of a frozen folder.
+    """Draft a version of the committed labels, with the files that ``labels freeze`` writes.
 
-    Another version never replaces it, since the output has the version's id. ``say`` is called with the reason
+    The output is named by the version's id, so another version never replaces it. ``say`` is called with the reason
     why a label has no picture. ``cache`` is the folder for temporary files.
 
     Raises:

@@ -102,7 +102,8 @@ def draft_probe(
     labels = hash_labels(embeddings.store)
     if not labels:
         raise NotCommittedError(
-            f"there are no labels in store {embeddings.store.url!r}. Label tiles, then materialise `labels`."
+            f"there are no labels in store {embeddings.store.url!r}. Label tiles, then "
+            "run `dino-assets probe train`."
         )
     # The input is not named "labels", which could be the name of a drop.
     inputs = {f"{name}/": content for name, content in labels.items()}

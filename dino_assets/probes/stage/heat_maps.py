@@ -78,7 +78,7 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True, eq=False)
 class PlacedTiles:
-    """The tiles of a drop on the plane of a map, with their ids; ``unplaced`` have no place, or one far away."""
+    """The tiles of a drop on the plane of a map; ``unplaced`` are the ids of tiles without a place, or far away."""
 
     tile_ids: tuple[str, ...]
     ground: GroundTiles

@@ -94,7 +94,7 @@ class AnswerBook:
 
     @property
     def label_by_key(self) -> dict[str, Label]:
-        """The labels by the key of their target."""
+        """The labels, by the key of the tile, box or photograph that has the label."""
         return self._merge()[1]
 
     def list_counting(self, by: str | None = None) -> list[Answer]:

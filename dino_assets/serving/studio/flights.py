@@ -74,6 +74,7 @@ def check_drop(lookup: TileLookup, drop: str) -> str:
     """
     if drop not in lookup.open("images").drops:
         raise NotCommittedError(
-            f"drop {drop!r} has no images in the store", output=f"images/{drop}"
+            f"drop {drop!r} has no images in the store. Run `dino-assets run {drop}`.",
+            output=f"images/{drop}",
         )
     return drop

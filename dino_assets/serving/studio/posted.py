@@ -32,13 +32,14 @@ def make_answers(
         ConfigError: a class or a person cannot be a name.
     """
     if not isinstance(body, Mapping):
-        raise _refuse("the body must be an object with `by` and `answers`")
+        raise _refuse(f"the body is {body!r:.100}; expected an object with `by` and `answers`")
     by = check_person(_read(body, "by", str))
     entries = _read(body, "answers", list)
     if not 0 < len(entries) <= MAX_ANSWERS:
         raise _refuse(f"{len(entries)} answers were sent; expected 1 to {MAX_ANSWERS:,}")
-    if not all(isinstance(entry, Mapping) for entry in entries):
-        raise _refuse("each answer must be an object")
+    for entry in entries:
+        if not isinstance(entry, Mapping):
+            raise _refuse(f"an answer is {entry!r:.100}; expected an object")
     tiles = _find_tiles(entries, lookup)
     find_earlier = book.find_by_client
     answers = []
@@ -107,7 +108,9 @@ def _read_box(value: object, whole: Window) -> Window:
         and len(value) == 4
         and all(type(each) is int and abs(each) < 2**31 for each in value)  # not True
     ):
-        raise _refuse("window must be x, y, width and height in whole pixels of the photograph")
+        raise _refuse(
+            f"window is {value!r:.100}; expected [x, y, width, height] in whole pixels of the photograph"
+        )
     x, y, w, h = value
     left, top = max(0, x), max(0, y)
     right, bottom = min(whole.w, x + w), min(whole.h, y + h)

@@ -217,7 +217,9 @@ def _get_picture(studio: Studio, request: Request) -> Response:
         data = studio.lookup.read_thumb(name, lambda: studio.spaces)
         return Response(data, media_type="image/webp", headers=_LASTING)
     if kind not in ("tile", "around"):
-        raise StudioProblem(404, "no-such-picture", f"there are no pictures of kind {kind!r}")
+        raise StudioProblem(
+            404, "no-such-picture", f"kind is {kind!r:.100}; expected tile, around or thumb"
+        )
     (tile,) = studio.lookup.find([name])
     data = studio.pictures.read(tile, kind)
     return Response(data, media_type="image/jpeg", headers=_LASTING)

@@ -34,7 +34,7 @@ def serve_file(
     table = lookup.open(asset, space)
     part = next((part for part in table.manifest(drop).parts if part.name == name), None)
     if part is None:
-        raise StudioProblem(404, "no-such-file", f"{asset} has no file {name!r}")
+        raise StudioProblem(404, "no-such-file", f"{asset} has no file {name!r}. Reload the page.")
     headers = {"Cache-Control": "no-cache"}
     if kind.startswith("text/html"):
         headers["Content-Security-Policy"] = _SANDBOX

@@ -25,7 +25,7 @@ _SPACE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")
 
 @dataclass(frozen=True)
 class Studio:
-    """A project as the studio sees it."""
+    """What the studio shows of a project: its store, tiles, answers and pictures."""
 
     store: ObjectStore
     lookup: TileLookup
@@ -84,8 +84,8 @@ def open_studio(store: ObjectStore, *, root: Path, cache: Path) -> Studio:
         drop = find_drops(store).get(name)
         if not isinstance(drop, Drop):
             raise SourceError(
-                f"drop {name!r} has no sound record, so its photographs cannot be opened. Register it again "
-                "with `dino-assets drops register`.",
+                f"drop {name!r} has a missing or damaged record, so its photographs cannot be opened. Register it "
+                "again with `dino-assets drops register`.",
                 reason="no-record",
                 path=name,
             )

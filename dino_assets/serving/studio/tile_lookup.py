@@ -143,7 +143,9 @@ class TileLookup:
             if row >= 0:
                 return bytes(table["thumb"][row].as_py())
         raise StudioProblem(
-            404, "no-thumbnail", f"tile {name.tile_id!r} of {name.drop} is not embedded"
+            404,
+            "no-thumbnail",
+            f"tile {name.tile_id!r} of {name.drop} is not embedded. Run `dino-assets run {name.drop}`.",
         )
 
     def _read(self, drop: str, ids: set[str]) -> dict[str, TileRow]:
