@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import hypothesis
 import numpy as np
 import pytest
 from alembic.config import Config
@@ -31,6 +32,9 @@ from dino_assets_tests.worlds.hub_server import HubServer, hub_for_test
 from dino_assets_tests.worlds.prepared import Prepared
 from dino_assets_tests.worlds.servers import s3_server
 
+# A machine that does other work takes longer for an example; no test asserts a time.
+hypothesis.settings.register_profile("without-deadline", deadline=None)
+hypothesis.settings.load_profile("without-deadline")
 FOREIGN = ("DINO_", "MINIO_", "AWS_", "AZURE_", "HF_", "DAGSTER_", "EMBED_BUCKET", "USE_MINIO")
 
 
