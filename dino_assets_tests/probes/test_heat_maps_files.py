@@ -98,6 +98,16 @@ def test_make_style__is_xml_with_ranges_from_the_threshold():
     assert {each.get("symbol") for each in ranges} == symbols
 
 
+@pytest.mark.parametrize("score", [0.2391897, 0.6505150, 1 / 3, 0.9999999, 1.0])
+def test_make_style__draws_a_place_whose_score_is_the_threshold(score):
+    threshold = float(np.float32(score))
+    ranges = ET.fromstring(make_style(threshold, label="a").partition("\n")[2]).findall(".//range")
+    edges = [(float(each.get("lower")), float(each.get("upper"))) for each in ranges]
+    assert edges[0][0] == threshold
+    assert edges[-1][1] == 1
+    assert [upper for _, upper in edges[:-1]] == [lower for lower, _ in edges[1:]]
+
+
 def test_to_metres__agrees_with_pyproj():
     degrees = np.array([(13.78, 47.61), (14.1, 47.0)])
     expected = Transformer.from_crs(4326, 32633, always_xy=True).transform(*degrees.T)
