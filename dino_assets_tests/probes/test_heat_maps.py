@@ -7,11 +7,11 @@ from dino_assets.errors import ConfigError
 from dino_assets.probes import heat_maps
 from dino_assets.probes.heat_maps import (
     GroundTiles,
+    HeatGrid,
     choose_cell_m,
     choose_threshold,
     choose_utm,
     find_middle,
-    gather,
     mark_near,
     measure_rarity,
     weigh_views,
@@ -25,6 +25,12 @@ def square(left: float, low: float, side: float = 4) -> list[tuple[float, float]
 def make_tiles(*squares: list, images: list[int] | None = None) -> GroundTiles:
     numbers = np.arange(len(squares)) if images is None else np.array(images)
     return GroundTiles(np.array(squares, float), numbers, np.ones(len(squares)))
+
+
+def gather(tiles: GroundTiles, scores: np.ndarray, *, cell_m: float) -> HeatGrid:
+    """Gather the scores of one class."""
+    (grid,) = heat_maps.gather(tiles, scores[None], cell_m=cell_m)
+    return grid
 
 
 def test_gather__one_tile_fills_its_cells():
@@ -98,6 +104,28 @@ def test_gather__no_tile_of_a_small_flight_is_lost_in_large_cells(monkeypatch):
     far = [square(1000 + 3 * n, 0, side=1) for n in range(4)]
     grid = gather(make_tiles(square(0, 0), *far), np.array([0.1, 0.9, 0.9, 0.9, 0.9]), cell_m=2)
     assert grid.photographs.sum() == 5
+
+
+@pytest.mark.parametrize("at_once_bytes", [2**20, 1], ids=["one pass", "a pass per class"])
+def test_gather__several_classes_are_those_of_one_each(monkeypatch, at_once_bytes):
+    monkeypatch.setattr(heat_maps, "_AT_ONCE_BYTES", at_once_bytes)
+    rng = np.random.default_rng(0)
+    tiles = make_tiles(*(square(*rng.uniform(0, 20, 2)) for _ in range(30)))
+    scores = rng.random((3, 30), np.float32)
+    for own, grid in zip(scores, heat_maps.gather(tiles, scores, cell_m=2), strict=True):
+        alone = gather(tiles, own, cell_m=2)
+        np.testing.assert_array_equal(grid.scores, alone.scores)
+        np.testing.assert_array_equal(grid.photographs, alone.photographs)
+
+
+def test_gather__a_tile_is_laid_on_the_ground_once_for_all_classes(monkeypatch):
+    laid: list[np.ndarray] = []
+    cover = heat_maps._cover
+    monkeypatch.setattr(heat_maps, "_cover", lambda *given: laid.append(given[0]) or cover(*given))
+    grids = list(
+        heat_maps.gather(make_tiles(square(0, 0), square(8, 0)), np.ones((5, 2)), cell_m=4)
+    )
+    assert (len(grids), len(laid)) == (5, 2)
 
 
 def test_gather__no_tile():

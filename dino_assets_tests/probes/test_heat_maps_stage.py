@@ -4,6 +4,7 @@ import io
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image
 
@@ -12,6 +13,8 @@ from dino_assets.labels.stage.answers import put_answers
 from dino_assets.labels.stage.drafting import draft_labels
 from dino_assets.probes.heat_maps import Threshold
 from dino_assets.probes.heat_maps_files import to_degrees, to_metres
+from dino_assets.probes.prototypes import rank_scores
+from dino_assets.probes.stage import heat_maps_sources
 from dino_assets.probes.stage.heat_maps import (
     SCHEMA,
     HeatMap,
@@ -40,6 +43,7 @@ from dino_assets_tests.probes.planted_flight import (
     SIDE,
     SPACE,
     PlantedFlight,
+    _commit,
     place_object,
     write_flight,
 )
@@ -177,22 +181,23 @@ def test_place_tiles__a_tile_far_away_is_not_on_the_map(store, flight):
     assert placed.ground.weights.min() > 0.5
 
 
-def test_make_heat_maps__a_drop_without_places(store, flight):
-    embeddings, tiles = open_pool(store)
-    (manifest,) = tiles.manifests
-    table = tiles.read("a")
-    import pyarrow as pa
-
+def move_nowhere(store: ObjectStore, drop: str) -> int:
+    """Commit a drop's tiles again without places; return their number."""
+    tiles = open_table(store, "tiles")
+    table = tiles.read(drop)
     nowhere = table.set_column(
         table.column_names.index("geometry"), "geometry", pa.nulls(len(table), pa.binary())
     )
-    from dino_assets_tests.probes.planted_flight import _commit
+    _commit(store, tiles.manifest(drop).recipe.output, nowhere, config={"again": True})
+    return len(table)
 
-    _commit(store, replace(manifest.recipe.output), nowhere, config={"again": True})
-    _, tiles = open_pool(store)
+
+def test_make_heat_maps__a_drop_without_places(store, flight):
+    count = move_nowhere(store, "a")
+    embeddings, tiles = open_pool(store)
     (result,) = make_heat_maps(embeddings, tiles, find_sources(store, SPACE), ["a"])
     assert isinstance(result, Unplaced)
-    assert len(result.tile_ids) == len(table)
+    assert len(result.tile_ids) == count
     with pytest.raises(NotCommittedError):
         draft_heat_maps(embeddings, tiles)
 
@@ -202,8 +207,6 @@ def test_make_heat_maps__a_drop_that_was_tiled_anew_since(store, flight):
     write_flight(store, "b", place_object(35.0, 30.0))
     (manifest,) = tiles.manifests
     renamed = open_table(store, "tiles").read("b")
-    from dino_assets_tests.probes.planted_flight import _commit
-
     _commit(store, replace(manifest.recipe.output), renamed, config={"again": True})
     tiles = open_pool(store)[1]
     (result,) = make_heat_maps(embeddings, tiles, find_sources(store, SPACE), ["a"])
@@ -229,7 +232,7 @@ def test_score_tiles__reads_no_more_than_it_scores(store, flight):
                 kind,
                 "cls",
                 "",
-                lambda vectors: np.asarray(vectors[:, 0], np.float32),
+                lambda vectors: np.asarray(vectors[:, :1], np.float32),
                 Threshold(0.5, "probability"),
             )
             for number in range(sources)
@@ -245,6 +248,60 @@ def test_score_tiles__reads_no_more_than_it_scores(store, flight):
     assert of_prototype["b"] > 0
     assert count("probe", 3) == of_probe
     assert count("prototype", 3) == of_prototype
+
+
+def make_classes(calls: list[int]) -> list[ScoreSource]:
+    """Make three classes of one probe; ``calls`` gets the number of rows of each call."""
+
+    def score(vectors: np.ndarray) -> np.ndarray:
+        calls.append(len(vectors))
+        return np.asarray(vectors[:, :3], np.float32)
+
+    threshold = Threshold(0.5, "probability")
+    return [
+        ScoreSource(name, "probe", "cls", "", score, threshold, place=place)
+        for place, name in enumerate("abc")
+    ]
+
+
+def test_score_tiles__a_probe_scores_all_its_classes_at_once(store, flight):
+    embeddings, tiles = open_pool(store)
+    calls: list[int] = []
+    (of_drop,) = score_tiles(embeddings, tiles, make_classes(calls), ["a"]).values()
+    assert sum(calls) == embeddings.rows
+    vectors = np.stack(embeddings.read("a")["cls"].to_numpy())
+    for place, each in enumerate(of_drop):
+        np.testing.assert_array_equal(each.scores, vectors[:, place])
+
+
+def test_score_tiles__the_numbers_of_all_tiles_are_sorted_once(store, flight, monkeypatch):
+    write_flight(store, "b", place_object(20.0, 20.0), seed=3)
+    sorted_rows: list[int] = []
+
+    def rank(scores: np.ndarray, among: np.ndarray) -> np.ndarray:
+        sorted_rows.append(len(among))
+        return rank_scores(scores, among)
+
+    monkeypatch.setattr(heat_maps_sources, "rank_scores", rank)
+    embeddings, tiles = open_pool(store)
+    scored = score_tiles(embeddings, tiles, find_sources(store, SPACE), ["a", "b"])
+    assert sorted_rows == [embeddings.rows]
+    assert {drop: len(each.scores) for drop, (each,) in scored.items()} == {
+        drop: len(embeddings.read(drop)) for drop in ("a", "b")
+    }
+
+
+def test_make_heat_maps__classes_of_a_probe_are_scored_drop_by_drop(store, flight):
+    """Neither scores nor ids of later drops are in memory, and a drop without places is not scored."""
+    write_flight(store, "b", place_object(20.0, 20.0), seed=3)
+    move_nowhere(store, "a")
+    embeddings, tiles = open_pool(store)
+    calls: list[int] = []
+    maps = make_heat_maps(embeddings, tiles, make_classes(calls), ["b", "a"])
+    assert isinstance(next(maps), Unplaced)
+    assert calls == []
+    assert [each.drop for each in maps] == ["b"] * 3
+    assert sum(calls) == len(embeddings.read("b"))
 
 
 def test_find_sources__none(store):

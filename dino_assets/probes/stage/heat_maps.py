@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from dino_assets.counting import count_of
@@ -213,35 +214,47 @@ def make_heat_maps(
     sources: Sequence[ScoreSource],
     drops: Collection[str],
 ) -> Iterator[HeatMap | Unplaced]:
-    """Make the heat maps of some drops, one after the other; the grid of one map is in memory.
+    """Make the heat maps of some drops, one after the other; the grids of one drop are in memory.
+
+    Classes of the probe are scored drop by drop, and not at all in a drop without places. Prototypes need the
+    scores of all tiles before the first map.
 
     Raises:
         MissingExtraError: rasterio is not installed.
     """
-    for drop, of_sources in score_tiles(embeddings, tiles, sources, drops).items():
+    are_ranked = any(source.kind == "prototype" for source in sources)
+    at_once = score_tiles(embeddings, tiles, sources, drops) if are_ranked else {}
+    manifests = {str(each.recipe.output.drop): each for each in embeddings.manifests}
+    for drop in sorted(set(drops)):
         placed = place_tiles(tiles, drop)
         if not len(placed.ground):
             yield Unplaced(drop, placed.unplaced)
-            continue
-        cell_m = choose_cell_m(placed.ground.corners)
-        for scores in of_sources:
-            places = {tile_id: row for row, tile_id in enumerate(scores.tile_ids)}
-            is_scored = np.array([each in places for each in placed.tile_ids], bool)
-            if not is_scored.any():
-                yield Unplaced(drop, tuple(scores.tile_ids))
-                break
-            chosen = [places[each] for each in placed.tile_ids if each in places]
-            ground = _take(placed.ground, is_scored)
-            grid = gather(ground, scores.scores[chosen], cell_m=cell_m)
-            yield HeatMap(
-                drop,
-                scores,
-                grid,
-                placed.epsg,
-                tuple(outline_hot_ground(grid, scores.threshold.score)),
-                len(ground),
-                placed.unplaced,
-            )
+        elif are_ranked:
+            yield from _map_drop(drop, placed, at_once.pop(drop))
+        elif drop in manifests:
+            own = replace(embeddings, manifests=(manifests[drop],))
+            yield from _map_drop(drop, placed, score_tiles(own, tiles, sources, [drop])[drop])
+
+
+def _map_drop(
+    drop: str, placed: PlacedTiles, of_sources: Sequence[TileScores]
+) -> Iterator[HeatMap | Unplaced]:
+    """Make the heat maps of one drop, for each source; its tiles are laid on the ground once."""
+    if not of_sources:
+        return
+    ids = of_sources[0].tile_ids
+    rows = pc.index_in(pa.array(placed.tile_ids, pa.string()), value_set=ids).fill_null(-1)
+    chosen = rows.to_numpy(zero_copy_only=False)
+    is_scored = chosen >= 0
+    if not is_scored.any():
+        yield Unplaced(drop, tuple(ids.to_pylist()))
+        return
+    ground = _take(placed.ground, is_scored)
+    numbers = np.stack([each.scores[chosen[is_scored]] for each in of_sources])
+    grids = gather(ground, numbers, cell_m=choose_cell_m(placed.ground.corners))
+    for scores, grid in zip(of_sources, grids, strict=True):
+        hot = outline_hot_ground(grid, scores.threshold.score)
+        yield HeatMap(drop, scores, grid, placed.epsg, tuple(hot), len(ground), placed.unplaced)
 
 
 def place_tiles(tiles: CommittedTable, drop: str) -> PlacedTiles:

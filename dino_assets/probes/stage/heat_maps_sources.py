@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from dino_assets.embeddings.rows import to_matrix
 from dino_assets.embeddings.space import EmbeddingColumn
-from dino_assets.embeddings.stage.finding import SEARCH_COLUMNS
 from dino_assets.embeddings.stage.pool import read_parts
 from dino_assets.errors import NotCommittedError
 from dino_assets.labels.stage.reading import read_tile_labels
@@ -40,9 +41,10 @@ ScoreVectors = Callable[[NDArray[np.floating]], NDArray[np.float32]]
 class ScoreSource:
     """What scores tiles for one class: a class of the probe, or a prototype.
 
-    ``score`` converts vectors (N, D) of ``column`` to numbers (N,). Those of a prototype are ranked among all
-    tiles. ``threshold`` is None if it is still to be chosen, from labels. ``examples`` are ids of tiles whose
-    labels do not count for that.
+    ``score`` converts vectors (N, D) of ``column`` to numbers (N, C), of which those in ``place`` are the
+    source's. It runs once for all sources that share it. The numbers of a prototype are ranked among all tiles.
+    ``threshold`` is None if it is still to be chosen, from labels. ``examples`` are ids of tiles whose labels do
+    not count for that.
     """
 
     name: str
@@ -52,17 +54,26 @@ class ScoreSource:
     score: ScoreVectors
     threshold: Threshold | None = None
     examples: frozenset[str] = frozenset()
+    place: int = 0
 
 
 @dataclass(frozen=True, eq=False)
 class TileScores:
-    """Scores from 0 to 1 of all tiles of one drop, for one source."""
+    """Scores from 0 to 1 of all tiles of one drop, for one source; the ids are the same for all sources."""
 
     source: ScoreSource
     threshold: Threshold
-    tile_ids: tuple[str, ...]
-    image_ids: tuple[str, ...]
+    tile_ids: pa.StringArray
     scores: NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledRows:
+    """The labelled tiles of one drop: their rows, ids and classes."""
+
+    rows: NDArray[np.int64]
+    tile_ids: list[str]
+    class_names: list[str]
 
 
 def find_sources(
@@ -101,83 +112,105 @@ def score_tiles(
 
     Prototypes need the scores of all tiles of the space, so that a percentage means the same in each drop. For
     classes of the probe, only the named drops are read. Memory holds one number per tile and source, and the
-    ids of the drops.
+    ids of the named drops, without a Python object for each.
     """
     by_drop: dict[str, list[TileScores]] = {drop: [] for drop in sorted(drops)}
-    ids = _read_ids(embeddings, drops)
+    ids = {drop: _read_ids(embeddings, drop) for drop in embeddings.drops if drop in by_drop}
+    labelled: dict[str, LabelledRows] = {}
+    if any(source.threshold is None for source in sources):
+        labelled = _read_labelled(embeddings, tiles)
     for source, raw in zip(sources, _score_all(embeddings, sources, drops), strict=True):
         if source.kind == "prototype":
-            among = np.concatenate(list(raw.values()))
-            raw = {
-                drop: measure_rarity(rank_scores(raw[drop], among))
-                for drop in raw
-                if drop in drops or source.threshold is None
-            }
-        threshold = source.threshold or _choose(embeddings, tiles, source, raw)
+            raw = _rank(raw, [d for d in raw if d in by_drop or d in labelled])
+        threshold = source.threshold or _choose(source, labelled, raw)
         for drop in by_drop:
             if drop in raw:
-                by_drop[drop].append(TileScores(source, threshold, *ids[drop], raw[drop]))
+                by_drop[drop].append(TileScores(source, threshold, ids[drop], raw[drop]))
     return by_drop
 
 
 def _score_all(
     embeddings: CommittedTable, sources: Sequence[ScoreSource], drops: Collection[str]
 ) -> list[dict[str, NDArray[np.float32]]]:
-    """Score tiles by drop for each source; each vector is read once for all sources of its column."""
+    """Score tiles by drop for each source; each vector is read once for all sources of its column.
+
+    Sources with one ``score`` are scored at once: for a class alone it computes the numbers of all.
+    """
     scores: list[dict[str, list[NDArray[np.float32]]]] = [{} for _ in sources]
     for column in dict.fromkeys(source.column for source in sources):
         own = [place for place, source in enumerate(sources) if source.column == column]
         of_all = [place for place in own if sources[place].kind == "prototype"]
         read = tuple(m for m in embeddings.manifests if of_all or m.recipe.output.drop in drops)
-        for drop, part in read_parts(replace(embeddings, manifests=read), column, SEARCH_COLUMNS):
+        for drop, part in read_parts(replace(embeddings, manifests=read), column, []):
             matrix = to_matrix(part[column])
-            for place in own if drop in drops else of_all:
-                rows = (
-                    sources[place].score(matrix[block])
-                    for block in blocks(len(matrix), _BLOCK_ROWS)
-                )
-                scores[place].setdefault(drop, []).extend(rows)
+            chosen = own if drop in drops else of_all
+            for place in chosen:
+                scores[place].setdefault(drop, [])
+            for block in blocks(len(matrix), _BLOCK_ROWS):
+                functions = {sources[place].score for place in chosen}
+                numbers = {score: score(matrix[block]) for score in functions}
+                for place in chosen:
+                    source = sources[place]
+                    scores[place][drop].append(numbers[source.score][:, source.place].copy())
     return [
         {drop: np.concatenate([*rows, np.empty(0, np.float32)]) for drop, rows in each.items()}
         for each in scores
     ]
 
 
-def _read_ids(
-    embeddings: CommittedTable, drops: Collection[str]
-) -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
-    ids = {}
-    for drop in embeddings.drops:
-        if drop in drops:
-            table = embeddings.read(drop, ["tile_id", "image_id"])
-            columns = (tuple(table[name].to_pylist()) for name in ("tile_id", "image_id"))
-            ids[drop] = (next(columns), next(columns))
-    return ids
+def _read_ids(embeddings: CommittedTable, drop: str) -> pa.StringArray:
+    column = embeddings.read(drop, ["tile_id"])["tile_id"]
+    return pa.concat_arrays([pa.array([], pa.string()), *column.chunks])
+
+
+def _read_labelled(embeddings: CommittedTable, tiles: CommittedTable) -> dict[str, LabelledRows]:
+    """Find the labelled tiles of each drop; drops without one are left out."""
+    class_of = {
+        each.tile_id: each.class_name
+        for each in read_tile_labels(embeddings.store, tiles, embeddings.drops)
+    }
+    labelled: dict[str, LabelledRows] = {}
+    wanted = pa.array(class_of, pa.string())
+    for drop in embeddings.drops if class_of else ():
+        ids = _read_ids(embeddings, drop)
+        rows = np.flatnonzero(pc.is_in(ids, wanted).to_numpy(zero_copy_only=False))
+        if len(rows):
+            own: list[str] = ids.take(pa.array(rows)).to_pylist()
+            labelled[drop] = LabelledRows(rows, own, [class_of[each] for each in own])
+    return labelled
+
+
+def _rank(
+    raw: Mapping[str, NDArray[np.float32]], drops: Sequence[str]
+) -> dict[str, NDArray[np.float32]]:
+    """Convert the numbers of some drops to their rarity among the numbers of all drops."""
+    if not drops:
+        return {}
+    # One call for all drops: each call sorts the numbers of all tiles.
+    ranks = rank_scores(
+        np.concatenate([raw[drop] for drop in drops]), np.concatenate(list(raw.values()))
+    )
+    ends = np.cumsum([len(raw[drop]) for drop in drops])
+    parts = np.split(measure_rarity(ranks), ends[:-1])
+    return dict(zip(drops, parts, strict=True))
 
 
 def _choose(
-    embeddings: CommittedTable,
-    tiles: CommittedTable,
     source: ScoreSource,
+    labelled: Mapping[str, LabelledRows],
     scores: Mapping[str, NDArray[np.float32]],
 ) -> Threshold:
     """Choose a prototype's threshold from labels: it has not learned from them, but for its own examples."""
-    labels = {
-        each.tile_id: each.class_name
-        for each in read_tile_labels(embeddings.store, tiles, list(scores))
-        if each.tile_id not in source.examples
-    }
-    if source.name in labels.values():
-        of_class: dict[str, tuple[float, bool]] = {}
-        for drop, (tile_ids, _) in _read_ids(embeddings, list(scores)).items():
-            for tile_id, score in zip(tile_ids, scores[drop].tolist(), strict=True):
-                if tile_id in labels:
-                    of_class[tile_id] = (score, labels[tile_id] == source.name)
-        if of_class:
-            values, is_class = zip(*of_class.values(), strict=True)
-            threshold = choose_threshold(np.array(values), np.array(is_class))
-            if threshold is not None:
-                return threshold
+    of_class: dict[str, tuple[float, bool]] = {}
+    for drop, each in labelled.items():
+        own = scores[drop][each.rows].tolist()
+        for tile_id, class_name, score in zip(each.tile_ids, each.class_names, own, strict=True):
+            if tile_id not in source.examples:
+                of_class[tile_id] = (score, class_name == source.name)
+    if of_class:
+        values, is_class = zip(*of_class.values(), strict=True)
+        if threshold := choose_threshold(np.array(values), np.array(is_class)):
+            return threshold
     return Threshold(float(measure_rarity(np.array([HOT_PERCENTILE]))[0]), "percentile")
 
 
@@ -185,7 +218,8 @@ def _of_prototype(prototype: Prototype) -> ScoreSource:
     direction = prototype.direction
 
     def score(vectors: NDArray[np.floating]) -> NDArray[np.float32]:
-        return np.asarray(scale_to_unit(np.asarray(vectors)) @ direction, np.float32)
+        cosines = scale_to_unit(np.asarray(vectors)) @ direction
+        return np.asarray(cosines, np.float32)[:, None]
 
     given = (*prototype.examples, *prototype.unlike)
     return ScoreSource(
@@ -210,18 +244,16 @@ def _read_probe(store: ObjectStore, manifest: Manifest) -> list[ScoreSource]:
         labels, held_out = stored["labels"], stored["held_out_probabilities"]
     column: EmbeddingColumn = manifest.recipe.config.get("column", "cls")
 
-    def score(place: int) -> ScoreVectors:
-        return lambda vectors: np.asarray(probe.predict(vectors)[:, place])
-
     return [
         ScoreSource(
             name,
             "probe",
             column,
             content_hash(manifest),
-            score(place),
+            probe.predict,
             threshold=choose_threshold(held_out[:, place], labels == place)
             or Threshold(EVEN_PROBABILITY, "probability"),
+            place=place,
         )
         for place, name in enumerate(probe.class_names)
     ]

@@ -114,7 +114,7 @@ def _suggest_by_prototypes(
     for of_drop in score_tiles(embeddings, tables.tiles, sources, drops).values():
         for each in of_drop:
             for row in np.flatnonzero(each.scores >= each.threshold.score).tolist():
-                if (tile_id := each.tile_ids[row]) in drop_of_tile:
+                if (tile_id := each.tile_ids[row].as_py()) in drop_of_tile:
                     scored = (float(each.scores[row]), each.source.name)
                     best[tile_id] = max(best.get(tile_id, scored), scored)
     return {tile_id: SuggestedClass(name) for tile_id, (_, name) in best.items()}
