@@ -1,5 +1,6 @@
 """Rounds of the strategy *uncertainty*: chosen by the probe, stored with its numbers, and chosen again from them."""
 
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,13 +21,17 @@ from dino_assets.selections.stage.links import check_links, read_receipt_of
 from dino_assets.selections.stage.opening import Round, open_round
 from dino_assets.selections.stage.recomputing import Recomputing, recompute
 from dino_assets.selections.stage.uncertainties import UNCERTAINTIES, ReadUncertainties
+from dino_assets.settings.records import StorageSettings
 from dino_assets.store.commits.manifests import read_manifest
-from dino_assets.store.commits.protocol import Committed, Draft, OutputWriter
+from dino_assets.store.commits.protocol import Committed, Draft, OutputId, OutputWriter, Recipe
 from dino_assets.store.commits.reading import SpacedTable, open_table
 from dino_assets.store.commits.writing import commit
+from dino_assets.store.objects import open_store
 from dino_assets.weights.stage import load_checkpoint
 from dino_assets_tests.probes.conftest import label_tiles, list_classes
 from dino_assets_tests.worlds.curation import COMPUTE, SIDE, CurationWorld
+from dino_assets_tests.worlds.histories import SPACE
+from dino_assets_tests.worlds.large_stores import DrawnVectors, write_embedded
 from dino_assets_tests.worlds.raising import raising
 
 Open = Callable[..., Round]
@@ -212,6 +217,45 @@ def test_open_round__without_a_probe_or_with_an_old_one(world: CurationWorld, op
         open_with()
     assert caught.value.reason == "old-probe"
     assert open_with(drops=("ridge-north",)).draft.recipe.output.drop == "round-0001"
+
+
+def test_read_uncertainties__without_python_objects_per_tile(tmp_path: Path):
+    """The numbers follow the order of the pool, and a tile costs 100 bytes of memory outside of Arrow, not 400."""
+    write_embedded(tmp_path, drops=3, tiles_per_drop=5000, vectors=DrawnVectors(4))
+    store = open_store(StorageSettings(url="data", root=tmp_path))
+    pool = open_table(store, "embeddings", space=SPACE)
+    ids = [(drop, each) for drop in pool.drops for each in pool.read(drop)["tile_id"].to_pylist()]
+    numbers = np.random.default_rng(0).random(len(ids)).astype(np.float32)
+    shuffled = np.random.default_rng(1).permutation(len(ids))
+    table = pa.table(
+        {
+            "drop": [ids[row][0] for row in shuffled],
+            "tile_id": [ids[row][1] for row in shuffled],
+            "entropy": numbers[shuffled],
+        }
+    )
+
+    def produce(out: OutputWriter) -> None:
+        for batch in table.to_batches():
+            out.rows(batch)
+        out.facts(
+            {
+                "class_labels": {"a": 1, "b": 1},
+                "labels": 2,
+                "macro_accuracy": 0.9,
+                "macro_from_to": [0.8, 1],
+            }
+        )
+
+    commit(store, Draft(Recipe(OutputId("probes", space=SPACE), "1"), produce, table.schema))
+    settings = rounds.make_settings(strategy="uncertainty")
+    np.testing.assert_array_equal(read_uncertainties(pool, settings).values, numbers)
+    tracemalloc.start()
+    try:
+        read_uncertainties(pool, settings)
+        assert tracemalloc.get_traced_memory()[1] < 150 * len(ids)
+    finally:
+        tracemalloc.stop()
 
 
 def test_open_round__other_strategies_do_not_read_a_probe(world: CurationWorld, open_with: Open):
