@@ -10,6 +10,7 @@ import dagster as dg
 
 from dino_assets.counting import count_of
 from dino_assets.defs.dagster_internals.launching import REPOSITORY_LABEL_TAG
+from dino_assets.defs.dead_runs import WILL_RETRY_TAG, is_retry_undecided
 from dino_assets.defs.execution import REPOSITORY, find_failures
 from dino_assets.defs.failures import Failure
 from dino_assets.defs.run_tags import DROP_TAG, PARTITION_TAG
@@ -24,8 +25,6 @@ MAX_AGE_S = 86_400.0
 BUDGET_S = 20.0
 MAX_NEW, MAX_WAITING = 100, 500
 MAX_SHOWN = 5  # in the tick's message; the log has all
-
-WILL_RETRY_TAG = "dagster/will_retry"  # set by Dagster when a run has failed
 
 Post = Callable[[str, Mapping[str, Any]], str | None]
 
@@ -83,7 +82,7 @@ def report_failures(
     if progress is None:
         context.update_cursor(AlertCursor(_find_last(context.instance)).dump())
         return "First tick: runs that fail from now on are posted."
-    after, new = _find_new(context.instance, progress.after)
+    after, new = _find_new(context.instance, progress.after, now_s=clock())
     if url is None:
         context.update_cursor(replace(progress, after=after).dump())
         sentence = (
@@ -138,7 +137,7 @@ def _find_last(instance: dg.DagsterInstance) -> int:
     return records[0].storage_id if records else -1
 
 
-def _find_new(instance: dg.DagsterInstance, after: int) -> tuple[int, list[Alert]]:
+def _find_new(instance: dg.DagsterInstance, after: int, *, now_s: float) -> tuple[int, list[Alert]]:
     """List an alert for each run that failed after the storage id ``after``; also return the last id read.
 
     Runs of other projects on this instance, and runs that the daemon retries, have no alert.
@@ -146,8 +145,10 @@ def _find_new(instance: dg.DagsterInstance, after: int) -> tuple[int, list[Alert
     asked = dg.RunStatusChangeRecordsFilter(dg.DagsterEventType.RUN_FAILURE, after_storage_id=after)
     alerts = []
     for record in instance.fetch_run_status_changes(asked, MAX_NEW, ascending=True).records:
-        after = max(after, record.storage_id)
         run = instance.get_run_by_id(record.run_id)
+        if run and is_retry_undecided(instance, run, failed_s_ago=now_s - record.timestamp):
+            break  # the next tick reads it again
+        after = max(after, record.storage_id)
         # The daemon retries this run. Only the last attempt is posted, if it fails too.
         if run is None or run.tags.get(WILL_RETRY_TAG) == "true":
             continue

@@ -32,6 +32,11 @@ UNSTARTED = (dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING)
 # this, it sees that its run was marked as failed, and does not execute the run.
 LAUNCH_PATIENCE_S = 40.0
 
+WILL_RETRY_TAG = "dagster/will_retry"  # set by Dagster when a run has failed
+# Dagster records that a run failed, and then in this tag whether the daemon will retry it. If Dagster is killed
+# in between, there is never a tag.
+RETRY_DECISION_S = 30.0
+
 
 def explain_run_death(run: dg.DagsterRun, *, proc: Path = PROC) -> str | None:
     """Explain why a run's recorded process no longer exists; None if it exists or cannot be seen."""
@@ -73,6 +78,17 @@ def _load_process(run: dg.DagsterRun, tag: str) -> RunProcess | None:
     """Read the process in a run's tag; None without a valid tag, or if it was copied from the parent run."""
     process = RunProcess.load(run.tags.get(tag, ""))
     return process if process and process.run == run.run_id else None
+
+
+def is_retry_undecided(
+    instance: dg.DagsterInstance, run: dg.DagsterRun, *, failed_s_ago: float
+) -> bool:
+    """Check whether a failed run failed so recently that Dagster has not recorded whether it will retry it."""
+    return (
+        instance.run_retries_enabled
+        and WILL_RETRY_TAG not in run.tags
+        and failed_s_ago < RETRY_DECISION_S
+    )
 
 
 def end_run(instance: dg.DagsterInstance, run: dg.DagsterRun, why: str) -> bool:

@@ -7,7 +7,7 @@ from itertools import takewhile
 import dagster as dg
 
 from dino_assets.defs.alerts import report_failures
-from dino_assets.defs.dead_runs import IN_FLIGHT
+from dino_assets.defs.dead_runs import IN_FLIGHT, is_retry_undecided
 from dino_assets.defs.execution import find_verdict
 from dino_assets.defs.jobs import ingest
 from dino_assets.defs.observations import record_observation
@@ -64,7 +64,7 @@ class InstanceRuns:
         """
         filters = dg.RunsFilter(tags={PARTITION_TAG: drop})
         records = self._instance.get_run_records(filters, limit=MAX_PAST_RUNS)
-        since_s = self._clock() - RETRY_PATIENCE_S
+        now_s = self._clock()
         over = [r for r in records if r.dagster_run.status in OVER]
         of_content = [r for r in over if r.dagster_run.tags.get(CONTENT_TAG) == content]
         runs = [record.dagster_run for record in of_content]
@@ -81,11 +81,18 @@ class InstanceRuns:
             blocked=find_verdict(self._instance, started[0], drop=drop) if started else "",
             is_running=any(r.dagster_run.status in IN_FLIGHT for r in records),
             is_retrying=any(
-                r.dagster_run.is_complete_and_waiting_to_retry and (r.end_time or 0) > since_s
+                self._may_be_retried(r.dagster_run, ended_s_ago=now_s - (r.end_time or 0.0))
                 for r in over
             ),
             keys=frozenset(run.tags.get("dagster/run_key", "") for run in runs),
         )
+
+    def _may_be_retried(self, run: dg.DagsterRun, *, ended_s_ago: float) -> bool:
+        """Check whether Dagster is about to retry a run that has ended, or has not decided yet."""
+        if run.status != dg.DagsterRunStatus.FAILURE:
+            return False
+        is_waiting = run.is_complete_and_waiting_to_retry and ended_s_ago < RETRY_PATIENCE_S
+        return is_waiting or is_retry_undecided(self._instance, run, failed_s_ago=ended_s_ago)
 
 
 def find_in_flight(instance: dg.DagsterInstance) -> frozenset[str]:

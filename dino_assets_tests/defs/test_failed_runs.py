@@ -13,6 +13,7 @@ import pytest
 
 from dino_assets.definitions import make_definitions
 from dino_assets.defs.alerts import AlertCursor, Post, report_failures
+from dino_assets.defs.dead_runs import RETRY_DECISION_S, WILL_RETRY_TAG
 from dino_assets.defs.execution import execute_run
 from dino_assets.defs.plans import plan_runs
 from dino_assets.defs.webhook import hide_all, post_json
@@ -21,6 +22,7 @@ from dino_assets.settings.environment import load_settings
 from dino_assets_tests.defs.conftest import Lineage
 from dino_assets_tests.worlds.raising import raising
 from dino_assets_tests.worlds.servers import HOST, free_port
+from dino_assets_tests.worlds.tower import fail_undecided
 
 SECRET = "hunter2-very-secret"
 
@@ -236,6 +238,26 @@ def test_failed_runs__only_the_last_of_several_retries(
     last_run = watch.fail_unseen("a")
     watch.tick_later(30)
     assert [body["run_id"] for body in receiver.bodies] == [last_run]
+
+
+def test_report_failures__no_alert_before_dagster_decides_whether_it_retries(
+    watch: Watch, receiver: Receiver, monkeypatch
+):
+    monkeypatch.setenv("DINO_FAILURE_WEBHOOK", receiver.url)
+    monkeypatch.setattr(dg.DagsterInstance, "run_retries_enabled", True)
+    retried_run, last_run = (
+        watch.instance.create_run_for_job(watch.defs.resolve_job_def("ingest")) for _ in range(2)
+    )
+    fail_undecided(watch.instance, retried_run)
+    watch.now_s = time.time()
+    assert watch.tick_later(0) == "Nothing to post."
+    watch.instance.add_run_tags(retried_run.run_id, {WILL_RETRY_TAG: "true"})
+    assert watch.tick_later(1) == "Nothing to post."
+    fail_undecided(watch.instance, last_run)
+    assert watch.tick_later(1) == "Nothing to post."
+    # Dagster was killed before it decided.
+    assert watch.tick_later(RETRY_DECISION_S + 1) == "1 posted."
+    assert [body["run_id"] for body in receiver.bodies] == [last_run.run_id]
 
 
 def test_report_failures__refused_alert_does_not_delay_others(

@@ -6,10 +6,11 @@ import dagster as dg
 import pytest
 
 from dino_assets.defs import sensors
+from dino_assets.defs.dead_runs import RETRY_DECISION_S
 from dino_assets.defs.execution import find_verdict
 from dino_assets.defs.sensors import ATTEMPT_TAG, CONTENT_TAG, PARTITION_TAG, InstanceRuns
 from dino_assets.drops.arrivals import MARKER, read_folder_state
-from dino_assets_tests.worlds.tower import RUN_KEY, STATUS, Tower, names
+from dino_assets_tests.worlds.tower import RUN_KEY, STATUS, Tower, fail_undecided, names
 
 
 def test_new_drops__three_failures_need_a_person(tower: Tower):
@@ -188,6 +189,26 @@ def test_instance_runs__retry_after_the_start_of_the_tick(tower: Tower):
     tower.instance.add_run_tags(crashed_run.run_id, {"dagster/auto_retry_run_id": retry.run_id})
     past = runs.past("a", request.tags[CONTENT_TAG])
     assert (past.ended, past.is_running, past.is_retrying) == (1, True, False)
+
+
+def test_new_drops__no_run_before_dagster_decides_whether_it_retries(tower: Tower):
+    tower.arrive("a")
+    run = tower.run_of(tower.tick()[0], STATUS.STARTED)
+    fail_undecided(tower.instance, run)
+    assert tower.instance.get_run_by_id(run.run_id).status == STATUS.FAILURE
+    now_s = time.time()
+    assert tower.tick_at(now_s).run_requests == []
+    # Dagster was killed in between.
+    (request,) = tower.tick_at(now_s + RETRY_DECISION_S + 1).run_requests
+    assert request.run_key.endswith(":2")
+
+
+def test_new_drops__an_instance_without_retries_decides_nothing(tower: Tower, monkeypatch):
+    tower.arrive("a")
+    run = tower.run_of(tower.tick()[0], STATUS.STARTED)
+    fail_undecided(tower.instance, run)
+    monkeypatch.setattr(dg.DagsterInstance, "run_retries_enabled", False)
+    assert names(tower.tick_at(time.time()).run_requests) == ["a"]
 
 
 def test_new_drops__missing_retry_does_not_block_the_drop(tower: Tower):

@@ -1,6 +1,8 @@
 """The daemon's part of a sensor: ticks that keep their cursor, and the runs that they ask for."""
 
+import time
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
 import dagster as dg
 from dagster._core.events import JobFailureData, RunFailureReason
@@ -111,6 +113,26 @@ class Tower:
     def run_of(self, request: dg.RunRequest, status: STATUS) -> dg.DagsterRun:
         """What the daemon makes of a request, in some state."""
         return self.run(status, {**request.tags, RUN_KEY: str(request.run_key)})
+
+
+def fail_undecided(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
+    """Record that a run failed, but not whether Dagster will retry it: Dagster records that a moment later."""
+    failure = dg.DagsterEvent(
+        EVENT.RUN_FAILURE.value,
+        run.job_name,
+        event_specific_data=JobFailureData(None, RunFailureReason.UNKNOWN),
+    )
+    entry = dg.EventLogEntry(
+        error_info=None,
+        level="error",
+        user_message="",
+        run_id=run.run_id,
+        timestamp=time.time(),
+        job_name=run.job_name,
+        dagster_event=failure,
+    )
+    instance.event_log_storage.store_event(entry)
+    instance.run_storage.handle_run_event(run.run_id, failure, datetime.now(UTC))
 
 
 def names(requests: list[dg.RunRequest]) -> list[str | None]:
