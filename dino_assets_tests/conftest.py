@@ -231,8 +231,10 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture
-def project_folder(tmp_path: Path) -> Path:
-    """The folder of a test's project; modules with a prepared project override it (worlds/prepared.py)."""
+def project_folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """The folder of a test's project: as it was prepared, for tests of ``prepared``; else there is none yet."""
+    if "prepared" in request.fixturenames:
+        return request.getfixturevalue("prepared").put_back()
     return tmp_path / "project"
 
 

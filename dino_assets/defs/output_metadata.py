@@ -23,6 +23,8 @@ from dino_assets.store.objects import ObjectStore
 MADE_IN = "made_in_run"
 # Values of one run, never copied to the event of a reused output.
 OF_ONE_RUN = frozenset({"was_reused", "unmade"})
+# Rows per second would mislead elsewhere: embeddings measure their own rate, rounds are a few rows of many.
+RATED = frozenset({"images", "tiles", "projections", "labels", "probes"})
 
 
 def describe(name: str, committed: Committed) -> str:
@@ -82,7 +84,7 @@ def metadata_of(store: ObjectStore, committed: Committed, *, run_id: str | None)
             "spent": f"{_spell_spent(committed)}, summed over threads",
             **({MADE_IN: dg.MetadataValue.dagster_run(run_id)} if run_id else {}),
         }
-        if manifest.rows and not _has_other_rate(output, committed):
+        if manifest.rows and output.asset in RATED:
             values["rows_per_s"] = round(manifest.rows / max(committed.seconds, 1e-9), 1)
     rows = {
         name: shorten(value)
@@ -128,14 +130,6 @@ def _spell_spent(committed: Committed) -> str:
         "write": committed.write_s,
     }
     return ", ".join(f"{word} {seconds:.2f} s" for word, seconds in times.items())
-
-
-def _has_other_rate(output: OutputId, committed: Committed) -> bool:
-    """Check whether rows per second would mislead.
-
-    They would mislead if the stage measured its own rate, or if the rows are a small choice from many.
-    """
-    return "tiles_per_s" in committed.metadata or output.asset == "selections"
 
 
 def spell_export(output: OutputId) -> str:

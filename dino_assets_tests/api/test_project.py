@@ -26,11 +26,6 @@ def engine_home() -> None:
 
 
 @pytest.fixture
-def project_folder(prepared: Prepared) -> Path:
-    return prepared.put_back()
-
-
-@pytest.fixture
 def lineage(
     project: Path,
     ready_engines: None,

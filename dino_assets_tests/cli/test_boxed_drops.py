@@ -33,11 +33,6 @@ ROUND = {"budget": 9, "strategy": "cluster", "n_clusters": 9}
 
 
 @pytest.fixture
-def project_folder(prepared: Prepared) -> Path:
-    return prepared.put_back()
-
-
-@pytest.fixture
 def drawn(tmp_path: Path) -> list[DrawnBox]:
     """The boxes of two drawn cameras; the pictures are in the inbox's folder `traps`."""
     return draw_camera_traps(tmp_path / "unused", frames=16)
@@ -195,7 +190,7 @@ def test_boxes__other_boxes_make_the_tiles_old(lineage: Lineage, capsys, tmp_pat
     assert "boxes: 72 boxes in 32 pictures (megadetector), boxes with a score below 0.8" in printed
     assert find_states(capsys)["tiles"] == "old"
     assert not is_finished(lineage)
-    assert lineage.run("traps", only=["weights", "images", "tiles", "embeddings"]).success
+    lineage.embed("traps")
     assert lineage.metadata("images", "traps")["was_reused"] is True
     assert open_table(lineage.store, "tiles").rows == 8
     # Their vectors are copied from the drop's earlier ones, so no picture is embedded again.

@@ -165,7 +165,7 @@ def test_select__prints_the_round_and_its_pool(project, write_photo, instance, c
     lineage = Lineage(instance)
     for name in ("flight-1", "flight-2"):
         lineage.register(name, write_photo(project / name / "DJI_0001.JPG", 1600, 1200).parent)
-    assert lineage.run("flight-1", only=["weights", "images", "tiles", "embeddings"]).success
+    lineage.embed("flight-1")
     capsys.readouterr()
 
     assert main(["select", "--strategy", "fps", "--budget", "5", "--all-windows"]) == 0
@@ -318,7 +318,7 @@ def test_doctor__examines_every_drop(project, write_photo, instance, capsys):
     names = ("away", "gone", "old")
     for name in (*names, "fine", "new"):
         lineage.register(name, write_photo(project / name / "DJI_0001.JPG", 1600, 1200).parent)
-    assert lineage.run(*names, only=["weights", "images", "tiles", "embeddings"]).success
+    lineage.embed(*names)
     main(["drops", "retire", "old"])
     for name in ("away", "new", "old"):
         (project / name).rename(project / f"{name}-2")

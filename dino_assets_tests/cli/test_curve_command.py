@@ -1,7 +1,6 @@
 """``dino-assets curve`` and ``slices``, and the asset behind them in Dagster."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,11 +17,6 @@ from dino_assets_tests.worlds.prepared import Prepared
 
 PHOTOGRAPHS = 7  # without a place, each is a block of its own
 QUICK = ["--seeds", "4"]
-
-
-@pytest.fixture
-def project_folder(prepared: Prepared) -> Path:
-    return prepared.put_back()
 
 
 @pytest.fixture

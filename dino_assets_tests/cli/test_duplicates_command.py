@@ -15,13 +15,6 @@ from dino_assets.weights.checkpoint import CAVEAT
 from dino_assets_tests.defs.conftest import Lineage
 from dino_assets_tests.worlds.prepared import Prepared
 
-STEPS = ["weights", "images", "tiles", "embeddings"]
-
-
-@pytest.fixture
-def project_folder(prepared: Prepared) -> Path:
-    return prepared.put_back()
-
 
 @pytest.fixture
 def lineage(project, write_photo, instance, short_trial, prepared: Prepared) -> Lineage:
@@ -38,7 +31,7 @@ def lineage(project, write_photo, instance, short_trial, prepared: Prepared) -> 
             picture.save(inbox / "c" / "saved_again.jpg", quality=95)
         for name in "abc":
             lineage.register(name, inbox / name)
-        assert lineage.run("a", "c", only=STEPS).success
+        lineage.embed("a", "c")
 
     prepared.fill(prepare, instance=instance)
     return lineage

@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,26 +14,17 @@ from dino_assets.weights.checkpoint import CAVEAT
 from dino_assets_tests.defs.conftest import Lineage
 from dino_assets_tests.worlds.prepared import Prepared
 
-STEPS = ["weights", "images", "tiles", "embeddings"]
-
 
 @pytest.fixture
-def project_folder(prepared: Prepared) -> Path:
-    return prepared.put_back()
-
-
-@pytest.fixture
-def lineage(project, write_photo, instance, short_trial, prepared: Prepared) -> Lineage:
+def lineage(project, instance, short_trial, prepared: Prepared) -> Lineage:
     """Two drops of 24 tiles each, one of them with a copy of the other's photograph."""
     lineage = Lineage(instance)
 
     def prepare() -> None:
-        for seed, name in enumerate("ab"):
-            photo = write_photo(project / "inbox" / name / "DJI_0001.JPG", 1600, 1200, seed=seed)
-            lineage.register(name, photo.parent)
+        lineage.photograph("ab")
         copy = project / "inbox" / "b" / "DJI_0009.JPG"
         copy.write_bytes((project / "inbox" / "a" / "DJI_0001.JPG").read_bytes())
-        assert lineage.run("a", "b", only=STEPS).success
+        lineage.embed("a", "b")
 
     prepared.fill(prepare, instance=instance)
     return lineage

@@ -1,7 +1,6 @@
 """``dino-assets find --regions``: objects that are much smaller than a tile."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,25 +12,16 @@ from dino_assets.errors import ConfigError
 from dino_assets_tests.defs.conftest import Lineage
 from dino_assets_tests.worlds.prepared import Prepared
 
-STEPS = ["weights", "images", "tiles", "embeddings"]
-
 
 @pytest.fixture
-def project_folder(prepared: Prepared) -> Path:
-    return prepared.put_back()
-
-
-@pytest.fixture
-def lineage(project, write_photo, instance, short_trial, prepared: Prepared) -> Lineage:
+def lineage(project, instance, short_trial, prepared: Prepared) -> Lineage:
     """Two drops of 24 tiles; "a" and "b" have regions, "c" has none."""
     lineage = Lineage(instance)
 
     def prepare() -> None:
-        for seed, name in enumerate("abc"):
-            photo = write_photo(project / "inbox" / name / "DJI_0001.JPG", 1600, 1200, seed=seed)
-            lineage.register(name, photo.parent)
-        assert lineage.run("a", "b", only=STEPS, embeddings={"regions": "4x4"}).success
-        assert lineage.run("c", only=STEPS).success
+        lineage.photograph("abc")
+        lineage.embed("a", "b", embeddings={"regions": "4x4"})
+        lineage.embed("c")
 
     prepared.fill(prepare, instance=instance)
     return lineage

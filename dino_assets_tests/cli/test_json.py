@@ -7,12 +7,6 @@ import pytest
 
 from dino_assets.cli import main
 from dino_assets_tests.defs.conftest import Lineage
-from dino_assets_tests.worlds.prepared import Prepared
-
-
-@pytest.fixture
-def project_folder(prepared: Prepared) -> Path:
-    return prepared.put_back()
 
 
 @pytest.fixture

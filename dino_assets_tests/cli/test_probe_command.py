@@ -14,24 +14,15 @@ from dino_assets_tests.defs.conftest import Lineage
 from dino_assets_tests.labels.giving import give, tile_target
 from dino_assets_tests.worlds.prepared import Prepared
 
-STEPS = ["weights", "images", "tiles", "embeddings"]
-
 
 @pytest.fixture
-def project_folder(prepared: Prepared):
-    return prepared.put_back()
-
-
-@pytest.fixture
-def lineage(project, write_photo, instance, short_trial, prepared: Prepared) -> Lineage:
+def lineage(project, instance, short_trial, prepared: Prepared) -> Lineage:
     """Two drops of 24 tiles each without places; nobody has labelled them."""
     lineage = Lineage(instance)
 
     def prepare() -> None:
-        for seed, name in enumerate("ab"):
-            photo = write_photo(project / "inbox" / name / "DJI_0001.JPG", 1600, 1200, seed=seed)
-            lineage.register(name, photo.parent)
-        assert lineage.run("a", "b", only=STEPS).success
+        lineage.photograph("ab")
+        lineage.embed("a", "b")
 
     prepared.fill(prepare, instance=instance)
     return lineage

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from pathlib import Path
 
 import pytest
 
@@ -26,24 +25,15 @@ from dino_assets.weights.stage import OUTPUT
 from dino_assets_tests.defs.conftest import Lineage
 from dino_assets_tests.worlds.prepared import Prepared
 
-STEPS = ["weights", "images", "tiles", "embeddings"]
-
 
 @pytest.fixture
-def project_folder(prepared: Prepared) -> Path:
-    return prepared.put_back()
-
-
-@pytest.fixture
-def lineage(project, write_photo, instance, short_trial, prepared: Prepared) -> Lineage:
+def lineage(project, instance, short_trial, prepared: Prepared) -> Lineage:
     """Three embedded drops of 24 tiles each."""
     lineage = Lineage(instance)
 
     def prepare() -> None:
-        for seed, name in enumerate("abc"):
-            photo = write_photo(project / "inbox" / name / "DJI_0001.JPG", 1600, 1200, seed=seed)
-            lineage.register(name, photo.parent)
-        assert lineage.run("a", "c", only=STEPS).success
+        lineage.photograph("abc")
+        lineage.embed("a", "c")
 
     prepared.fill(prepare, instance=instance)
     return lineage

@@ -11,28 +11,19 @@ from dino_assets.defs.resources.compute import ComputeResource
 from dino_assets.store.commits.listing import list_spaces
 from dino_assets_tests.defs.conftest import Lineage
 from dino_assets_tests.labels.giving import put_labels
-from dino_assets_tests.worlds.prepared import Prepared
 from dino_assets_tests.worlds.ui import LINEAR
 
 MAP = LINEAR["ops"]["projections"]["config"]
 
 
 @pytest.fixture
-def project_folder(prepared: Prepared) -> Path:
-    return prepared.put_back()
-
-
-@pytest.fixture
-def lineage(project, ready_engines, write_photo, instance, short_trial, prepared) -> Lineage:
+def lineage(project, ready_engines, instance, short_trial, prepared) -> Lineage:
     """Two registered drops of 24 tiles each; one is embedded."""
     lineage = Lineage(instance)
 
     def prepare() -> None:
-        for seed, name in enumerate("ab"):
-            photo = write_photo(project / "inbox" / name / "DJI_0001.JPG", 1600, 1200, seed=seed)
-            lineage.register(name, photo.parent)
-        assets = ["weights", "images", "tiles", "embeddings"]
-        assert lineage.run("a", only=assets).success
+        lineage.photograph("ab")
+        lineage.embed("a")
 
     prepared.fill(prepare, instance=instance)
     return lineage

@@ -1,7 +1,6 @@
 """Rounds that the command `select` chose are shown in the UI like those of runs."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -19,11 +18,6 @@ from dino_assets_tests.worlds.prepared import Prepared
 
 OF_A_RUN = {"made_in_run"}
 SECOND = ["select", "--round", "2", "--budget", "4", "--all-windows"]
-
-
-@pytest.fixture
-def project_folder(prepared: Prepared) -> Path:
-    return prepared.put_back()
 
 
 @pytest.fixture

@@ -12,8 +12,9 @@ from dino_assets.defs.instance import open_instance
 from dino_assets.defs.partitions import add_drop_keys
 from dino_assets.drops.registering import register_drop
 from dino_assets.settings.environment import load_settings
+from dino_assets.store.commits.catalogue import assets_of_job
 from dino_assets.store.objects import ObjectStore, open_store
-from dino_assets_tests.conftest import REPOSITORY
+from dino_assets_tests.conftest import REPOSITORY, photo_bytes
 from dino_assets_tests.worlds.tower import Tower
 
 
@@ -28,6 +29,18 @@ class Lineage:
     def register(self, name: str, folder: Path) -> None:
         register_drop(self.store, name, source=str(folder), root=self.settings.root)
         add_drop_keys(self.instance, [name])
+
+    def photograph(self, names: str) -> None:
+        """Write and register drops with one photograph of 24 tiles each; their names have one letter."""
+        for seed, name in enumerate(names):
+            folder = self.settings.root / "inbox" / name
+            folder.mkdir(parents=True)
+            (folder / "DJI_0001.JPG").write_bytes(photo_bytes(1600, 1200, seed=seed))
+            self.register(name, folder)
+
+    def embed(self, *drops: str, **config: dict) -> None:
+        """Make all up to the embeddings of drops."""
+        assert self.run(*drops, only=assets_of_job("ingest"), **config).success
 
     def run(
         self,

@@ -3,7 +3,6 @@
 import uuid
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import dagster as dg
 import pyarrow as pa
@@ -23,12 +22,6 @@ from dino_assets_tests.defs.conftest import Lineage, checks
 from dino_assets_tests.worlds.inboxes import drone_photo, fill_bytes
 from dino_assets_tests.worlds.outputs import pushing
 from dino_assets_tests.worlds.prepared import Prepared
-
-
-@pytest.fixture
-def project_folder(prepared: Prepared, request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """The prepared project for tests of ``done``, an empty one for the others."""
-    return prepared.put_back() if "done" in request.fixturenames else tmp_path / "project"
 
 
 @pytest.fixture

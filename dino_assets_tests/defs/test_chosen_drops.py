@@ -1,7 +1,5 @@
 """Rounds and maps of chosen drops: by name, by tag, never with retired ones."""
 
-from pathlib import Path
-
 import pytest
 
 from dino_assets.cli import main
@@ -16,22 +14,14 @@ from dino_assets_tests.worlds.prepared import Prepared
 
 
 @pytest.fixture
-def project_folder(prepared: Prepared) -> Path:
-    return prepared.put_back()
-
-
-@pytest.fixture
-def lineage(lineage: Lineage, write_photo, prepared: Prepared) -> Lineage:
+def lineage(lineage: Lineage, prepared: Prepared) -> Lineage:
     """Three embedded drops; the first two have the tag `fire`."""
 
     def prepare() -> None:
-        for number, name in enumerate("abc"):
-            path = lineage.settings.root / "inbox" / name / "DJI_0001.JPG"
-            lineage.register(name, write_photo(path, 1600, 1200, seed=number).parent)
+        lineage.photograph("abc")
         for name in "ab":
             tag_drop(lineage.store, name, ["fire"])
-        steps = ["weights", "images", "tiles", "embeddings"]
-        assert lineage.run("a", "c", only=steps).success
+        lineage.embed("a", "c")
 
     prepared.fill(prepare, instance=lineage.instance)
     return lineage

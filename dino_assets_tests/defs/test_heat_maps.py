@@ -1,7 +1,5 @@
 """The asset ``heat_maps`` in Dagster: absent without a probe or prototype, and without places."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -13,17 +11,12 @@ from dino_assets_tests.worlds.prepared import Prepared
 
 
 @pytest.fixture
-def project_folder(prepared: Prepared) -> Path:
-    return prepared.put_back()
-
-
-@pytest.fixture
 def lineage(lineage: Lineage, card, prepared: Prepared) -> Lineage:
     """A drop without places."""
 
     def prepare() -> None:
         lineage.register("a", card("a"))
-        assert lineage.run("a", only=["weights", "images", "tiles", "embeddings"]).success
+        lineage.embed("a")
 
     prepared.fill(prepare, instance=lineage.instance)
     return lineage

@@ -12,11 +12,6 @@ LEARN = ["labels", ASSET]
 
 
 @pytest.fixture
-def project_folder(prepared: Prepared):
-    return prepared.put_back()
-
-
-@pytest.fixture
 def lineage(lineage: Lineage, card, prepared: Prepared) -> Lineage:
     def prepare() -> None:
         lineage.register("a", card("a"))

@@ -1,18 +1,11 @@
 """The asset ``labels`` in Dagster: absent without answers, made from them, checked."""
 
-from pathlib import Path
-
 import pytest
 
 from dino_assets.store.commits.reading import open_table
 from dino_assets_tests.defs.conftest import Lineage, checks
 from dino_assets_tests.labels.giving import put_labels
 from dino_assets_tests.worlds.prepared import Prepared
-
-
-@pytest.fixture
-def project_folder(prepared: Prepared) -> Path:
-    return prepared.put_back()
 
 
 @pytest.fixture

@@ -14,15 +14,10 @@ LEARN = ["labels", "probes"]
 
 
 @pytest.fixture
-def project_folder(prepared: Prepared):
-    return prepared.put_back()
-
-
-@pytest.fixture
 def lineage(lineage: Lineage, card, prepared: Prepared) -> Lineage:
     def prepare() -> None:
         lineage.register("a", card("a"))
-        assert lineage.run("a", only=["weights", "images", "tiles", "embeddings"]).success
+        lineage.embed("a")
 
     prepared.fill(prepare, instance=lineage.instance)
     return lineage

@@ -53,11 +53,6 @@ COMPUTED = ["photographs", "vectors", "choice"]
 
 
 @pytest.fixture
-def project_folder(prepared: Prepared) -> Path:
-    return prepared.put_back()
-
-
-@pytest.fixture
 def lineage(lineage: Lineage, write_photo, prepared: Prepared) -> Lineage:
     """Two embedded drops of two photographs, and a round of eight tiles."""
 
@@ -67,7 +62,7 @@ def lineage(lineage: Lineage, write_photo, prepared: Prepared) -> Lineage:
             for photo in range(2):
                 write_photo(folder / f"DJI_{photo:04d}.JPG", 1600, 1200, seed=10 * number + photo)
             lineage.register(name, folder)
-        assert lineage.run("a", "b", only=["weights", "images", "tiles", "embeddings"]).success
+        lineage.embed("a", "b")
         assert pick(lineage, budget=8).success
 
     prepared.fill(prepare, instance=lineage.instance)

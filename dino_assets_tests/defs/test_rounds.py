@@ -1,7 +1,5 @@
 """Committed rounds never change, since somebody may be labelling them."""
 
-from pathlib import Path
-
 import dagster as dg
 import pytest
 
@@ -17,11 +15,6 @@ from dino_assets_tests.defs.conftest import Lineage, checks, failure
 from dino_assets_tests.worlds.prepared import Prepared
 
 LINEAR = {"method": "linear"}
-
-
-@pytest.fixture
-def project_folder(prepared: Prepared) -> Path:
-    return prepared.put_back()
 
 
 @pytest.fixture
@@ -114,7 +107,7 @@ def test_round__damaged_round_of_a_changed_pool_is_refused(lineage: Lineage):
     """It is not chosen again without `replace`, since its tiles may be in labelling."""
     manifest_before = chosen(lineage, 1)
     lineage.store.delete(manifest_before.parts[0].key)
-    assert lineage.run("b", only=["weights", "images", "tiles", "embeddings"]).success
+    lineage.embed("b")
     result = pick(lineage)
     assert not result.success
     assert "CommitRefusedError: round-0001 is damaged, and it cannot be restored" in failure(
@@ -221,7 +214,7 @@ def test_round__repaired_although_the_pool_changed(lineage: Lineage, damaged: st
     manifest_before = chosen(lineage, 1)
     part = next(p for p in manifest_before.parts if (p.name is None) == (damaged == "the table"))
     lineage.store.put(part.key, b"something else")
-    assert lineage.run("b", only=["weights", "images", "tiles", "embeddings"]).success
+    lineage.embed("b")
     assert list(verify(lineage.store, should_repair=True))
     result = pick(lineage)
     assert not result.success

@@ -12,23 +12,14 @@ from dino_assets_tests.defs.test_chosen_drops import drops_of
 from dino_assets_tests.defs.test_rounds import chosen, pick
 from dino_assets_tests.worlds.prepared import Prepared
 
-STEPS = ["weights", "images", "tiles", "embeddings"]
-
 
 @pytest.fixture
-def project_folder(prepared: Prepared) -> Path:
-    return prepared.put_back()
-
-
-@pytest.fixture
-def lineage(lineage: Lineage, write_photo, prepared: Prepared) -> Lineage:
+def lineage(lineage: Lineage, prepared: Prepared) -> Lineage:
     """Three embedded drops with one photograph each."""
 
     def prepare() -> None:
-        for number, name in enumerate("abc"):
-            path = photo(lineage, name)
-            lineage.register(name, write_photo(path, 1600, 1200, seed=number).parent)
-        assert lineage.run("a", "c", only=STEPS).success
+        lineage.photograph("abc")
+        lineage.embed("a", "c")
 
     prepared.fill(prepare, instance=lineage.instance)
     return lineage

@@ -45,12 +45,6 @@ def version(lineage: Lineage, asset: str, drop: str | None = None) -> str:
 
 
 @pytest.fixture
-def project_folder(prepared: Prepared, request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """The prepared project for tests of ``two_drops``, an empty one for the others."""
-    return prepared.put_back() if "two_drops" in request.fixturenames else tmp_path / "project"
-
-
-@pytest.fixture
 def two_drops(lineage: Lineage, card, prepared: Prepared) -> Lineage:
     def prepare() -> None:
         for name in ("a", "b"):

@@ -106,6 +106,11 @@ class TileCrop:
         """The crop's height in pixels."""
         return self.frame.height
 
+    @property
+    def is_labelled(self) -> bool:
+        """Whether it has a label: its own, its photograph's or a box."""
+        return self.class_name is not None or bool(self.boxes)
+
     def list_boxes(self) -> list[tuple[str, Box]]:
         """List class and box of all labels; the label of the whole tile is a box as large as the crop."""
         whole = (0.0, 0.0, float(self.width), float(self.height))

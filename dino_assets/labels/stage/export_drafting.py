@@ -161,7 +161,7 @@ def _zip(target: Path, folder: Path, paths: Sequence[Path]) -> None:
 def _draw_sheet(folder: Path, crops: Sequence[TileCrop], round_name: str) -> bytes:
     """Draw the first crops with their boxes, each with its class, or the suggested class and a question mark."""
     cells = [(_draw_cell(folder / crop.name, crop), _caption(crop)) for crop in crops[:SHEET_TILES]]
-    labelled = sum(_is_labelled(crop) for crop in crops)
+    labelled = sum(crop.is_labelled for crop in crops)
     title = f"{round_name}: {count_of(len(crops), 'tile')}, {labelled} labelled"
     if len(crops) > len(cells):
         title += f"; the first {len(cells)} are drawn"
@@ -190,17 +190,13 @@ def _caption(crop: TileCrop) -> str:
     return f"{crop.more['rank']}. {', '.join(words) or 'no class yet'}"
 
 
-def _is_labelled(crop: TileCrop) -> bool:
-    return crop.class_name is not None or bool(crop.boxes)
-
-
 def _count(
     crops: Sequence[TileCrop], settings: LabelExportSettings, *, left_out: Iterable[str]
 ) -> dict[str, Any]:
     classes = Counter(name for crop in crops for name, _ in crop.list_boxes())
     return {
         "tiles": len(crops),
-        "labelled": sum(_is_labelled(crop) for crop in crops),
+        "labelled": sum(crop.is_labelled for crop in crops),
         "boxes": sum(len(crop.boxes) for crop in crops),
         "suggested": sum(crop.suggestion is not None for crop in crops),
         "classes": dict(sorted(classes.items())),

@@ -43,7 +43,8 @@ def export_labels(
 ) -> Iterator[Path]:
     """Write a round's crops and files for labelling programs; yield each path.
 
-    ``suggest`` suggests classes; None: there are no suggestions. A round without labels is written, too. ``say`` is called with messages about what is left out.
+    ``suggest`` suggests classes; None: there are no suggestions. A round without labels is written, too. ``say``
+    is called with messages about what is left out.
 
     Raises:
         NotCommittedError: the round does not exist.

@@ -182,7 +182,7 @@ def encode_files(
     """Encode the files beside the crops; the layer of a GeoPackage is a table that is still to be written."""
     classes = list_classes(crops, settings.classes)
     yield from _encode_formats(store, crops, classes, settings)
-    labelled = sum(crop.class_name is not None or bool(crop.boxes) for crop in crops)
+    labelled = sum(crop.is_labelled for crop in crops)
     counts = f"{count_of(len(crops), 'tile')}, {labelled} labelled"
     written = [name for name in OUT_FORMATS if settings.lists(name)]
     yield (
