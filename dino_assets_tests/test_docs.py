@@ -214,6 +214,13 @@ def test_page__sentences_are_short(page: Page):
 
 
 @pytest.mark.parametrize("page", ALL, ids=lambda page: page.name)
+def test_page__tables_have_a_head(page: Page):
+    """A row after an empty line is no row: a browser shows its bars and brackets."""
+    tables = re.findall(r"^\|.*\|$(?:\n^\|.*\|$)*", BLOCK.sub("", page.text), re.MULTILINE)
+    assert [t for t in tables if not re.match(r"\|.*\|\n\|[\s:|-]+\|\n", t)] == []
+
+
+@pytest.mark.parametrize("page", ALL, ids=lambda page: page.name)
 def test_page__pictures_are_small_and_described(page: Page):
     for alternative, target in re.findall(r"!\[([^\]]*)\]\(([^)\s]+)\)", page.text):
         assert len(alternative.split()) >= 3, f"{page.name}: {target}"
