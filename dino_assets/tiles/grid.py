@@ -212,7 +212,8 @@ def cut_tiles(
         cut = pixels[y : y + h, x : x + w]
         if span and min(h, w) < span:
             cut = np.pad(cut, ((0, span - h), (0, span - w), (0, 0)), "reflect")
-        tile[:] = cut if span == side_px else _scale(cut, side_px)
+        is_tile = cut.shape[:2] == (side_px, side_px)  # also a whole image of this size
+        tile[:] = cut if is_tile else _scale(cut, side_px)
     return tiles
 
 

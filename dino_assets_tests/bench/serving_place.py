@@ -18,6 +18,7 @@ class Place:
 
     root: Path
     size: str = "s"
+    layers: int = 12
 
     @property
     def weights(self) -> Path:
@@ -35,7 +36,9 @@ class Place:
     def write_weights(self) -> None:
         """Random weights, with a processor that leaves pictures of the tile's side as they are."""
         dim, heads = SIZES[self.size]
-        write_sample(self.weights, "dinov2", dim=dim, layers=12, heads=heads, native_px=518)
+        write_sample(
+            self.weights, "dinov2", dim=dim, layers=self.layers, heads=heads, native_px=518
+        )
         file = self.weights / "preprocessor_config.json"
         settings = {"image_processor_type": "BitImageProcessor"}
         settings |= {"do_resize": False, "do_center_crop": False}

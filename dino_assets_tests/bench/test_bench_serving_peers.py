@@ -60,6 +60,7 @@ SECONDS = float(os.environ.get("SERVING_PEERS_S", "5"))  # of each load
 ROUNDS = int(os.environ.get("SERVING_PEERS_ROUNDS", "6"))
 MIXED_S = 4 * SECONDS
 SIZE = os.environ.get("SERVING_PEERS_SIZE", "s")
+LAYERS = int(os.environ.get("SERVING_PEERS_LAYERS", "12"))
 OVERHEAD_S, REPEAT_S = 0.015, 0.020
 OF_ENGINE, OF_LITSERVE, MIXED_SHARE = 0.9, 1.0, 0.2
 MOST_DOUBT = 0.05  # of a ratio
@@ -112,7 +113,7 @@ class Results:
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
-    place, run_results = Place(tmp_path_factory.mktemp("peers"), SIZE), Results()
+    place, run_results = Place(tmp_path_factory.mktemp("peers"), SIZE, LAYERS), Results()
     place.write_weights()
     picture, mixed = draw_one_tile(), draw_mixed()
     (place.root / "one.jpg").write_bytes(picture.data)

@@ -126,6 +126,11 @@ class Encoder(ABC):
         """Compute one batch while no other call runs; by default as any other batch."""
         return self.run_batch(tiles)
 
+    def to_half(self, values: Vectors) -> NDArray[np.float16]:
+        """Round numbers to 16 bits, too large ones to infinity; numpy is slow, so engines have their own way."""
+        with np.errstate(over="ignore"):
+            return values.astype(np.float16)
+
     def _empty(self, name: TokenName) -> Vectors:
         checkpoint = self.source.checkpoint
         patches = (self.source.side_px // checkpoint.patch_px) ** 2

@@ -14,7 +14,7 @@ from dino_assets.compute.settings import ComputeSettings
 from dino_assets.embeddings.encoder.choosing import DEVICE_TOKENS
 from dino_assets.embeddings.encoder.engine import Encoder, NetworkSource, fit_batch
 from dino_assets.embeddings.encoder.ready import name_engine, open_encoder
-from dino_assets.embeddings.encoder.tokens import TokenName, Tokens
+from dino_assets.embeddings.encoder.tokens import TokenName, Tokens, Vectors
 from dino_assets.embeddings.space import make_space
 from dino_assets.errors import CheckpointNotFoundError, ChecksumError
 from dino_assets.serving.requests.planning import ServedModel
@@ -56,6 +56,10 @@ class EngineSet:
         fitting = [shape for shape in self.shapes if shape >= len(tiles)]
         encoder = self._encoders[fitting[0] if fitting else self.shapes[-1]]
         return encoder.encode(tiles, is_alone=is_alone)
+
+    def to_half(self, values: Vectors) -> NDArray[np.float16]:
+        """Round numbers to 16 bits."""
+        return self._encoders[self.shapes[0]].to_half(values)
 
     def widen(self) -> bool:
         """Let a tile that is alone have all threads, if its engine can do that; return whether it can."""

@@ -35,15 +35,15 @@ class Spool:
         nameless: int = getattr(os, "O_TMPFILE", 0),
     ) -> None:
         self.rows, self.row_bytes = rows, row_bytes
-        self._memory: bytearray | None = None
+        self._memory: list[memoryview] = []
         self._file = -1
         if rows * row_bytes <= memory_bytes:
-            self._memory = bytearray(rows * row_bytes)
+            self._memory = [memoryview(b"")] * rows
         else:
             self._file = _open_nameless(folder, nameless)
 
     def write(self, row: int, values: NDArray[Any]) -> None:
-        """Write one row.
+        """Write one row; a small buffer keeps ``values`` as they are, so they must not change afterwards.
 
         Raises:
             DiskFullError: the disk is full.
@@ -51,8 +51,8 @@ class Spool:
         data, at = memoryview(np.ascontiguousarray(values).data).cast("B"), row * self.row_bytes
         if len(data) != self.row_bytes:
             raise ValueError(f"the row has {len(data)} bytes; {self.row_bytes} are expected")
-        if self._memory is not None:
-            self._memory[at : at + self.row_bytes] = data
+        if self._memory:
+            self._memory[row] = data
             return
         try:
             while data:
@@ -66,10 +66,10 @@ class Spool:
                 needed_bytes=self.rows * self.row_bytes,
             ) from None
 
-    def pieces(self) -> Iterator[bytes]:
+    def pieces(self) -> Iterator[bytes | memoryview]:
         """Yield the bytes of all rows, some MiB at a time."""
-        if self._memory is not None:
-            yield bytes(self._memory)
+        yield from self._memory
+        if self._file < 0:
             return
         at = 0
         while data := os.pread(self._file, _PIECE_BYTES, at):
@@ -78,7 +78,7 @@ class Spool:
 
     def close(self) -> None:
         """Free memory and disk."""
-        self._memory = None
+        self._memory = []
         if self._file >= 0:
             os.close(self._file)
             self._file = -1

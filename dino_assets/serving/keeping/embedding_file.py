@@ -14,16 +14,17 @@ from numpy.typing import NDArray
 
 _DATE = (1980, 1, 1, 0, 0, 0)  # the first one that a zip can hold
 _REGULAR_FILE = 0o100644 << 16
+Piece = bytes | memoryview
 
 
 class _Outlet:
     """A write-only file for ``zipfile``; it collects pieces, and ``take`` removes them."""
 
     def __init__(self) -> None:
-        self._pieces: list[bytes] = []
+        self._pieces: list[Piece] = []
 
-    def write(self, data: bytes) -> int:
-        self._pieces.append(bytes(data))
+    def write(self, data: Piece) -> int:
+        self._pieces.append(data)  # no copy: nobody writes a piece again
         return len(data)
 
     def flush(self) -> None:
@@ -35,7 +36,7 @@ class _Outlet:
     def tell(self) -> int:
         raise OSError  # as a pipe does: zipfile then writes sizes after the data
 
-    def take(self) -> Iterator[bytes]:
+    def take(self) -> Iterator[Piece]:
         pieces, self._pieces = self._pieces, []
         yield from pieces
 
@@ -45,9 +46,9 @@ def stream_file(
     *,
     shape: tuple[int, ...],
     dtype: np.dtype[Any],
-    pieces: Iterable[bytes],
+    pieces: Iterable[Piece],
     about: Mapping[str, Any],
-) -> Iterator[bytes]:
+) -> Iterator[Piece]:
     """Yield an ``.npz`` file in pieces: first the ``small`` arrays, then the array ``embeddings``.
 
     ``pieces`` are the bytes of ``embeddings`` in C order; ``shape`` and ``dtype`` describe it. ``about``

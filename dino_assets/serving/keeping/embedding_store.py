@@ -12,6 +12,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from dino_assets.errors import CorruptObjectError, ObjectNotFoundError
+from dino_assets.serving.keeping.embedding_file import Piece
 from dino_assets.serving.keeping.records import (
     Action,
     Asker,
@@ -77,7 +78,7 @@ class EmbeddingStore:
     def commit(
         self,
         embedding_id: str,
-        pieces: Iterable[bytes],
+        pieces: Iterable[Piece],
         *,
         image_sha256: str,
         about: Mapping[str, Any],
@@ -86,7 +87,7 @@ class EmbeddingStore:
         """Store a file, then its sidecar, then its audit record; return the sidecar."""
         digest, sizes = hashlib.sha256(), [0]
 
-        def watched() -> Iterator[bytes]:
+        def watched() -> Iterator[Piece]:
             for piece in pieces:
                 digest.update(piece)
                 sizes[0] += len(piece)
@@ -181,8 +182,8 @@ class EmbeddingStore:
     def _is_over(self, expires: date) -> bool:
         return self._now().date() >= expires
 
-    def _put(self, key: str, pieces: Iterator[bytes]) -> None:
-        held: list[bytes] = []
+    def _put(self, key: str, pieces: Iterator[Piece]) -> None:
+        held: list[Piece] = []
         for piece in pieces:
             held.append(piece)
             if sum(map(len, held)) > WHOLE_BYTES:
@@ -233,7 +234,7 @@ class EmbeddingStore:
         return any(self.store.exists(key(embedding_id)) for key in (sidecar_key, file_key))
 
 
-def _join_pieces(held: list[bytes], rest: Iterator[bytes]) -> Iterator[bytes]:
+def _join_pieces(held: list[Piece], rest: Iterator[Piece]) -> Iterator[bytes]:
     while held:
-        yield held.pop(0)
-    yield from rest
+        yield bytes(held.pop(0))
+    yield from map(bytes, rest)

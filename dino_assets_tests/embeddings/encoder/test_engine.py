@@ -259,3 +259,22 @@ def test_engine_spec__as_a_phrase():
 def test_count_tokens__cls_registers_patches(one_tiny: Sample, sample_of: SampleOf):
     assert count_tokens(one_tiny.checkpoint, 224) == 1 + 4 + 14 * 14
     assert count_tokens(sample_of("dinov2").checkpoint, 518) == 1 + 37 * 37
+
+
+@pytest.mark.parametrize("engine", ["torch", "openvino"])
+def test_to_half__rounds_as_numpy_does(one_tiny: Sample, engine: str):
+    """All kinds of numbers: too small, too large, between two others, infinite; from two threads at once."""
+    bits = np.random.default_rng(0).integers(0, 2**32, 400_000, np.uint32)
+    drawn = bits.view(np.float32)
+    values = np.concatenate(
+        [drawn[~np.isnan(drawn)], np.float32([0, -0.0, 65519.99, 65520, 2.98e-8])]
+    )
+    values = values[: len(values) // 8 * 8].reshape(1, -1, 8)
+    with np.errstate(over="ignore"):
+        expected = values.astype(np.float16)
+    encoder = build_engine(one_tiny.at(SIDE), spec(engine, "fp32", 1))
+    with ThreadPoolExecutor(2) as pool:
+        for halves in pool.map(encoder.to_half, [values] * 4):
+            np.testing.assert_array_equal(halves.view(np.uint16), expected.view(np.uint16))
+    few = encoder.to_half(values[:, :1])
+    np.testing.assert_array_equal(few.view(np.uint16), expected[:, :1].view(np.uint16))
