@@ -152,15 +152,16 @@ def encode_polygon(rings: Sequence[Sequence[tuple[float, float]]]) -> bytes:
 def make_style(threshold: float, *, label: str) -> str:
     """Make a QGIS style (QML) that fills outlines by their score, in steps from the threshold to 1."""
     # All digits: QGIS does not draw a place whose score is below a rounded threshold.
-    edges = np.linspace(min(threshold, 1.0), 1.0, _CLASSES + 1).tolist()
+    count = _CLASSES if threshold < 1 else 1
+    edges = np.linspace(min(threshold, 1.0), 1.0, count + 1).tolist()
     ranges, symbols = [], []
-    for number in range(_CLASSES):
+    for number in range(count):
         low, high = edges[number], edges[number + 1]
         ranges.append(
             f'   <range symbol="{number}" lower="{low!r}" upper="{high!r}" render="true" '
             f'label="{escape(label)} {low:.2f} – {high:.2f}"/>'
         )
-        colour = _COLOURS[_CLASSES - 1 - number]
+        colour = _COLOURS[count - 1 - number]
         symbols.append(
             f'   <symbol name="{number}" type="fill" alpha="0.6">\n'
             '    <layer class="SimpleFill" enabled="1"><Option type="Map">\n'

@@ -106,6 +106,7 @@ def test_make_style__draws_a_place_whose_score_is_the_threshold(score):
     assert edges[0][0] == threshold
     assert edges[-1][1] == 1
     assert [upper for _, upper in edges[:-1]] == [lower for lower, _ in edges[1:]]
+    assert len(set(edges)) == len(edges)  # the legend has no entry twice
 
 
 def test_to_metres__agrees_with_pyproj():
