@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from dino_assets.embeddings.space import name_space
 from dino_assets.errors import DinoAssetsError, public_name
 from dino_assets.serving.computing.decoding import Decoding
-from dino_assets.serving.computing.pictures import PictureTokens, ToHalf, compute_picture
+from dino_assets.serving.computing.pictures import PictureTokens, compute_picture
 from dino_assets.serving.computing.scheduling import Computer, Scheduler
 from dino_assets.serving.keeping.embedding_store import EmbeddingStore
 from dino_assets.serving.keeping.records import Asker, answer, find_uri
@@ -59,7 +59,6 @@ class Service:
         self.embeddings = embeddings
         self.device = device
         self.engine_name = getattr(engines, "name", type(engines).__name__)
-        self._to_half: ToHalf | None = getattr(engines, "to_half", None)
         self.scheduler = Scheduler(engines, tile_s=tile_s)
         self.decoding = decoding or Decoding()
         self.admission = Admission(
@@ -150,7 +149,6 @@ class Service:
                 share=share,
                 folder=self._spool_folder,
                 side_px=self.model.grid.side_px,
-                to_half=self._to_half,
             )
             # A computed embedding is stored even if no client waits for it any more.
             storing = asyncio.ensure_future(

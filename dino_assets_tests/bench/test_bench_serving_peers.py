@@ -20,7 +20,8 @@ for the only tile. The better one
 counts, for each figure by itself. More workers than processors would share them by time as our turns do,
 until as many large photographs wait. Its queue knows no limit, so ours is given none worth mentioning.
 Nearly all that either does is our engine's own work, so a run cannot tell them apart by less than what its
-rounds differ by: that is stated, may not be much, and is granted.
+rounds differ by: that is stated, may not be much, and is granted. A network of one layer
+(``SERVING_PEERS_LAYERS=1``) makes what a service adds twelve times as visible; the bounds are not meant for it.
 """
 
 import itertools

@@ -16,7 +16,7 @@ import numpy as np
 import uvicorn
 
 from dino_assets.compute.settings import ComputeSettings
-from dino_assets.embeddings.encoder.tokens import Tokens
+from dino_assets.embeddings.encoder.tokens import Tokens, to_half
 from dino_assets.embeddings.space import make_space
 from dino_assets.errors import UnusableImageError
 from dino_assets.serving.app import make_app
@@ -83,6 +83,9 @@ class Painter:
         if self.fault:
             raise self.fault
         return paint(tiles)
+
+    def to_half(self, values: np.ndarray) -> np.ndarray:
+        return to_half(values)
 
 
 class Decoder:

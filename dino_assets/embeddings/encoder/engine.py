@@ -17,6 +17,7 @@ from dino_assets.embeddings.encoder.tokens import (
     Tokens,
     Vectors,
     check_tiles,
+    to_half,
 )
 from dino_assets.embeddings.space import check_side
 from dino_assets.errors import DeviceMemoryError
@@ -127,9 +128,8 @@ class Encoder(ABC):
         return self.run_batch(tiles)
 
     def to_half(self, values: Vectors) -> NDArray[np.float16]:
-        """Round numbers to 16 bits, too large ones to infinity; numpy is slow, so engines have their own way."""
-        with np.errstate(over="ignore"):
-            return values.astype(np.float16)
+        """Round numbers to 16 bits. Engines override this, because their libraries do it faster than numpy."""
+        return to_half(values)
 
     def _empty(self, name: TokenName) -> Vectors:
         checkpoint = self.source.checkpoint

@@ -18,7 +18,7 @@ from dino_assets.embeddings.encoder.tokens import Vectors, normalise
 from dino_assets.errors import ConfigError
 
 NETWORK = "network.xml"
-_FEW_NUMBERS = 10_000  # numpy rounds so many sooner than OpenVINO begins
+_FEW_NUMBERS = 10_000  # for so many, numpy is faster than a call of OpenVINO
 _first = threading.Lock()
 _threads_in: list[int] = []  # id of the process that started OpenVINO's threads; empty before
 
@@ -102,15 +102,10 @@ def refuse_fork() -> None:
         )
 
 
-def compile_rounding() -> Any:
-    """Compile a network that rounds any number of float32 numbers to 16 bits, once for the process."""
-    with _first:
-        return _compile_rounding(_keep_core())
-
-
 @cache
-def _compile_rounding(core: Any) -> Any:
-    openvino = _import()
+def compile_rounding() -> Any:
+    """Compile a network that only rounds float32 numbers to 16 bits; all engines of the process share it."""
+    core, openvino = open_core(), import_openvino()
     from openvino import opset13 as ops
 
     numbers = ops.parameter([-1], np.float32)
@@ -170,7 +165,7 @@ class OpenVinoEncoder(Encoder):
         return self._infer(request, tiles)
 
     def to_half(self, values: Vectors) -> NDArray[np.float16]:
-        """Round numbers to 16 bits with a network that does nothing else: 3 times as fast as numpy."""
+        """Round numbers to 16 bits with OpenVINO, unless they are few."""
         if values.size < _FEW_NUMBERS:
             return super().to_half(values)
         refuse_fork()

@@ -79,6 +79,12 @@ def normalise(tiles: NDArray[np.uint8], checkpoint: Checkpoint) -> NDArray[np.fl
     return planes
 
 
+def to_half(values: Vectors) -> NDArray[np.float16]:
+    """Round numbers to 16 bits; numbers above the range become infinite."""
+    with np.errstate(over="ignore"):
+        return values.astype(np.float16)
+
+
 def check_tiles(tiles: NDArray[np.uint8], *, side_px: int) -> None:
     """Refuse tiles that the model would accept but compute wrongly.
 

@@ -66,7 +66,7 @@ class TorchEncoder(Encoder):
         self.empty_cache: Callable[[], None] = torch.cuda.empty_cache
 
     def to_half(self, values: Vectors) -> NDArray[np.float16]:
-        """Round numbers to 16 bits with torch: 12 times as fast as numpy."""
+        """Round numbers to 16 bits with torch."""
         halves: NDArray[np.float16] = self._torch.from_numpy(values).half().numpy()
         return halves
 

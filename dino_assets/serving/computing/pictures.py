@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dino_assets.embeddings.encoder.tokens import Tokens, Vectors
+from dino_assets.embeddings.encoder.tokens import Tokens, Vectors, to_half
 from dino_assets.errors import InvalidVectorsError
 from dino_assets.serving.computing.decoding import Decoded, Decoding
 from dino_assets.serving.computing.scheduling import PictureJob, Scheduler
@@ -18,17 +18,21 @@ from dino_assets.serving.requests.admission import Share
 from dino_assets.serving.requests.planning import ServedModel, UploadPlan
 from dino_assets.tiles.grid import cut_tiles
 
-# Rounds numbers to 16 bits.
-ToHalf = Callable[[Vectors], NDArray[np.float16]]
 _DTYPES: dict[str, np.dtype[Any]] = {"fp16": np.dtype("<f2"), "fp32": np.dtype("<f4")}
 
 
 class PictureTokens:
     """Tokens of one picture's tiles: small arrays in memory, the large ``embeddings`` in a spool."""
 
-    def __init__(self, plan: UploadPlan, folder: Path, *, to_half: ToHalf | None = None) -> None:
+    def __init__(
+        self,
+        plan: UploadPlan,
+        folder: Path,
+        *,
+        round_half: Callable[[Vectors], NDArray[np.float16]] = to_half,
+    ) -> None:
         self.plan = plan
-        self._to_half = to_half or (lambda values: values.astype(np.float16))
+        self._round_half = round_half
         self.dtype = _DTYPES[plan.options.dtype]
         self.cls = np.zeros((plan.tiles, plan.dim), self.dtype)
         self.mean = np.zeros_like(self.cls)
@@ -72,7 +76,7 @@ class PictureTokens:
     def _convert(self, tile: int, values: Vectors) -> NDArray[Any]:
         with np.errstate(over="ignore"):
             is_half = self.dtype == np.float16
-            converted = self._to_half(values) if is_half else values.astype(self.dtype)
+            converted = self._round_half(values) if is_half else values.astype(self.dtype)
             # If minimum and maximum are finite, all numbers are: with a NaN both would be NaN. Checking
             # every 16-bit number takes ten times as long.
             extremes = np.array([values.min(), values.max()])
@@ -96,7 +100,6 @@ async def compute_picture(
     share: Share,
     folder: Path,
     side_px: int,
-    to_half: ToHalf | None = None,
 ) -> PictureTokens:
     """Decode one picture, and compute and return the tokens of its tiles.
 
@@ -116,7 +119,7 @@ async def compute_picture(
         raise
     drop()
     share.decoded()
-    tokens = PictureTokens(plan, folder, to_half=to_half)
+    tokens = PictureTokens(plan, folder, round_half=scheduler.computer.to_half)
     loop = asyncio.get_running_loop()
     job = _make_job(
         plan, decoded, tokens, side_px, lambda: loop.call_soon_threadsafe(share.computed, 1)

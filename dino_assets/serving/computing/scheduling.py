@@ -15,11 +15,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from dino_assets.embeddings.encoder.tokens import Tokens
+from dino_assets.embeddings.encoder.tokens import Tokens, Vectors
 
 
 class Computer(Protocol):
-    """The interface of an engine set: batch shapes, concurrent calls, ``encode``."""
+    """The interface of an engine set: batch shapes, concurrent calls, ``encode``, ``to_half``."""
 
     @property
     def shapes(self) -> Sequence[int]:
@@ -33,6 +33,10 @@ class Computer(Protocol):
 
     def encode(self, tiles: NDArray[np.uint8], *, is_alone: bool = False) -> Tokens:
         """Encode at most ``shapes[-1]`` tiles; with ``is_alone``, no other call runs and no tile waits."""
+        ...
+
+    def to_half(self, values: Vectors) -> NDArray[np.float16]:
+        """Round numbers to 16 bits."""
         ...
 
 
