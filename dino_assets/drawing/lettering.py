@@ -35,7 +35,7 @@ def shorten(text: str, font: Font, room_px: float) -> str:
 
 
 def wrap(text: str, font: Font, room_px: float, *, max_lines: int) -> list[str]:
-    """Split a text into at most ``max_lines`` lines of ``room_px``; line ends in the text are kept.
+    """Split a text into at most ``max_lines`` lines of ``room_px``; line ends in the text are kept if they fit.
 
     What does not fit, such as a very long word or the end of a long text, is replaced by an ellipsis.
     """

@@ -161,7 +161,7 @@ class _Walker:
         return True
 
     def _pick_copies(self) -> bool:
-        """Pick copies of centres, the lowest rows first; return False if no row is left."""
+        """Pick copies of centres, the lowest rows first; return False if they are not enough."""
         for row in np.flatnonzero(self.bounds.high > PICKED):
             if self.count == self.capacity:
                 break

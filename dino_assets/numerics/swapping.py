@@ -81,9 +81,9 @@ class _Allowed:
 
 
 class _Search:
-    """The picks, and for each counted row its best pick, and how well the best and the second best cover it.
+    """The picks. For each row that counts: its best pick, and how well the best and the second best cover it.
 
-    A row that is covered best by a row chosen before has the best pick -1.
+    If a row that was chosen before this search covers it best, the best pick is -1.
     """
 
     def __init__(

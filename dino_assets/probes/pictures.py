@@ -74,7 +74,7 @@ def _draw_grid(
 def draw_calibration(
     scores: ProbeScores, *, title: str, notes: Sequence[str], caveat: str
 ) -> bytes:
-    """Draw accuracy over probability as a PNG; on the diagonal, probabilities are what they say."""
+    """Draw accuracy over probability as a PNG; on the diagonal, the two are equal."""
     width, height = _LEFT_PX + _SIDE_PX + 16, 12 + _SIDE_PX + _FOOT_PX + _COUNTS_PX
     picture = Image.new("RGB", (width, height), WHITE)
     draw, font = ImageDraw.Draw(picture), load_font(_TEXT_PX)

@@ -82,7 +82,8 @@ class LastingFolder:
 def _open_aside(path: Path) -> tuple[int, Path]:
     """Open a temporary file beside a path.
 
-    obstore never lists a name with ``#``; garbage collection deletes such a file if it is left behind.
+    obstore does not list names that end in ``#`` and digits, as this one does. Garbage collection deletes such a file
+    if it is left behind.
     """
     number = 1
     while True:

@@ -134,8 +134,8 @@ def _turn_upright(
 def cut_square(box: UprightBox, width: int, height: int) -> Square:
     """Compute the square window around a box, shifted inwards where the picture ends.
 
-    If the square is larger than a side of the picture, the window has that side and is padded when it is
-    read.
+    Where the square is wider or higher than the picture, the window ends at the picture's edges. It is padded to a
+    square when it is read.
     """
     # Shares of a picture's sides are rounded: 50.00000000000003 px must not become 61 px.
     span = max(1, math.ceil(MARGIN * max(box.w, box.h) - 1e-6))

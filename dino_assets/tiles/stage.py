@@ -84,7 +84,7 @@ def draft_tiles(
         if not cut:
             raise DropUnusableError(
                 f"drop {drop!r}: all of its {len(distinct)} pictures are thermal, and those are left out "
-                "by default. Materialise `tiles` with with_thermal: true to cut them.",
+                "by default. To cut tiles from them, set with_thermal: true and materialise `tiles` again.",
                 drop=drop,
                 reason="thermal",
             )

@@ -34,8 +34,8 @@ def fetch_checkpoint(
 ) -> Checkpoint:
     """Fetch a checkpoint from the Hub into ``folder``; files that are already complete there are kept.
 
-    An imported checkpoint in the folder is kept if its sizes are those of the published model, because a
-    user without access on the Hub has no other copy.
+    A user without access on the Hub has no other copy of an imported checkpoint. So it is kept if it has the family,
+    dimensions, layers and heads of the published model, and about as many parameters.
 
     Raises:
         CheckpointNotFoundError: the checkpoint cannot be fetched; the subclasses say why.

@@ -95,7 +95,10 @@ def _shift(field: Plane, rows: int, columns: int) -> Plane:
 def draw_lit_map(
     canvas: Canvas, light: Light, smoke: tuple[Plane, Plane] | None = None
 ) -> NDArray[np.uint8]:
-    """Draw the lit map from above, (rows, columns, 3), under ``smoke``: its opacity and brightness."""
+    """Draw the lit map from above, (rows, columns, 3).
+
+    ``smoke`` is the opacity and the brightness of the smoke over it, or None.
+    """
     px_per_m = canvas.raster.px_per_m
     height = canvas.height
     rows, columns = height.shape

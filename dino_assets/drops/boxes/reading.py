@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dino_assets.counting import count_of
 from dino_assets.drops.boxes.coco import parse_coco
 from dino_assets.drops.boxes.megadetector import parse_megadetector
 from dino_assets.drops.boxes.records import BoxFile, BoxFormat, BoxList, DetectedBox
@@ -151,7 +152,8 @@ def _read_text(path: Path) -> str | None:
 
 def _finish(kind: BoxFormat, boxes: BoxList, name: str) -> BoxFile:
     if not boxes.boxes:
-        why = boxes.faults.describe() or f"it names {boxes.pictures} pictures without a box"
+        pictures = count_of(boxes.pictures, "picture")
+        why = boxes.faults.describe() or f"it names {pictures}, and no box in them"
         raise InvalidBoxesError(
             f"{name!r} has no box that can be used: {why}. {_FORMATS}", reason="no-box", path=name
         )

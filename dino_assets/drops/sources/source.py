@@ -50,7 +50,10 @@ def is_wanted(entry: SourceEntry, *, is_list: bool) -> bool:
 
 
 def fingerprint(entries: Iterable[SourceEntry]) -> str:
-    """Hash a listing: each path, size, time stamp (or ETag), refusal, and a list's label and metadata.
+    """Hash a listing.
+
+    Of each file: path, size, time stamp (or ETag), why it must not be opened (if so), and the label and metadata
+    that a list gives it.
 
     The hash detects changes without reading files. A copy on another machine has other time stamps, so its
     photographs are read again; the results are equal.

@@ -275,7 +275,7 @@ def _find_blurred(shots: Sequence[Shot]) -> list[Finding]:
     """Find blurred pictures: softer than the drop and than their neighbours in flight, or far too soft.
 
     A smooth picture (see ``is_smooth``) among other smooth pictures is neither judged nor used for
-    comparison. Nothing is found if fewer than ``FEWEST_FOR_MEDIAN`` pictures are not smooth.
+    comparison. Of the others there must be ``FEWEST_FOR_MEDIAN``; otherwise nothing is found.
     """
     scored = [s for s in shots if s.sharpness is not None and not s.thermal]
     structured = [s.sharpness or 0.0 for s in scored if not is_smooth(s)]

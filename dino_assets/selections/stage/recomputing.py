@@ -102,8 +102,8 @@ def _embed_again(how: Recomputing, receipt: RoundReceipt) -> str:
             )
             if not is_within(cosines, precision, is_token=False):
                 raise _OtherError(
-                    f"{tile.tile_id!r} has another vector when it is embedded again: cosine "
-                    f"{cosines[0]:.6f}, and {cosines[1]:.6f} from the drop's mean"
+                    f"{tile.tile_id!r} has another vector when it is embedded again: the cosine of the two is "
+                    f"{cosines[0]:.6f}, and {cosines[1]:.6f} after the drop's mean is subtracted from both"
                 )
             lowest = min(lowest, cosines[0])
     return (

@@ -151,7 +151,7 @@ class AnswerBook:
 
 
 def name_of_client(answer: Answer) -> tuple[str, str]:
-    """Return the person and the client's id of an answer, which is the end of its id."""
+    """Return the person of an answer, and the id that the client gave to it: the end of the answer's id."""
     return answer.by, answer.answer_id.rpartition("-")[2]
 
 

@@ -24,8 +24,8 @@ def make_answers(
 ) -> list[Answer]:
     """Make the answers of a request.
 
-    An answer's id is the time at which the person gave it and the client's id, so a request that is sent again
-    makes the same ids. A time that cannot be right is replaced by ``now``.
+    An answer's id is made of the time at which the person gave it and the id that the client gave to this answer. So
+    a request that is sent again makes the same ids. A time that cannot be right is replaced by ``now``.
 
     Raises:
         StudioProblem: the request is not as expected, or names a tile that does not exist.

@@ -105,7 +105,10 @@ class MappedParts:
         return self.folder / f"{part.sha256}-{short}{_SUFFIX}"
 
     def _delete_unused(self) -> None:
-        """Delete copies that were not read for 30 days; once a day, because a first search adds thousands of copies."""
+        """Delete copies that were not read for 30 days.
+
+        This is called after each new copy, and a first search makes thousands. So it looks at most once a day.
+        """
         mark = self.folder / _MARK
         with contextlib.suppress(FileNotFoundError):
             if time.time() - mark.stat().st_mtime < _CHECKED_AGAIN_S:

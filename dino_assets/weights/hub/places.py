@@ -272,8 +272,8 @@ class TargetFolder:
         if self.folder.parent.is_dir() and not os.access(self.folder.parent, os.W_OK):
             raise self._refusal(
                 "parent closed",
-                f"the parent folder of {self.name!r} cannot be written, so the new files cannot replace "
-                f"{self.name!r} in one step. Give a folder inside {self.name!r}.",
+                f"the parent folder of {self.name!r} cannot be written, so {self.name!r} can be neither made nor "
+                "replaced in one step. Give a folder in a place that can be written.",
             )
 
     def _refusal(self, reason: str, text: str) -> ConfigError:
